@@ -1,0 +1,5 @@
+/** bits: integers, bit fields and byte layouts. */
+export * from './address.ts'
+export * from './errors.ts'
+export * from './int.ts'
+export * from './layout.ts'

@@ -1,0 +1,104 @@
+/**
+ * The vocabulary of a run: plain data, versioned, in the order things happened. Everything that is ever shown or
+ * recorded is made from these; a record is these as JSON lines.
+ */
+
+export const EVENTS_VERSION = 1
+
+/** How a test ended, in kselftest's words. `error` is a fault of ours or a gap (`NotModelled`), never of the test. */
+export type Status = 'pass' | 'fail' | 'skip' | 'xfail' | 'xpass' | 'timeout' | 'error'
+
+/** A place in a source file. Paths are relative to the directory of the run. */
+export type Site = {
+  readonly file: string
+  readonly line: number
+  readonly column?: number
+  readonly function?: string
+}
+
+/** One exit or ucall on the way to a failure, already named: `['KVM_EXIT_MMIO', 'write', ...]`. */
+export type Step = {
+  readonly vcpu: number
+  readonly name: string
+  readonly fields: Readonly<Record<string, string | number>>
+}
+
+/** What did not hold, where, with which values, and what led there. Numbers as decimal or 0x strings. */
+export type Failure = {
+  readonly kind: 'assertion' | 'timeout' | 'unexpected-exit' | 'not-modelled' | 'crash'
+  /** Where the assertion stands. */
+  readonly site?: Site
+  readonly side: 'guest' | 'host'
+  /** One line: the thing, the value, what would have been right. */
+  readonly message: string
+  /** Source text and value of both sides. `op` is the word: eq, ne, lt, ... */
+  readonly comparison?: {
+    readonly op: string
+    readonly seen: { readonly source: string; readonly value: string }
+    readonly want: { readonly source: string; readonly value: string }
+  }
+  /** Where the guest stood. */
+  readonly guest?: {
+    readonly vcpu: number
+    readonly rip: string
+    readonly instructions: number
+    /** More lines about the guest: disassembly, fault chain, registers. */
+    readonly notes: readonly string[]
+  }
+  /** The last exits, oldest first. */
+  readonly steps: readonly Step[]
+  /** Where the host stood, and what it waited for. */
+  readonly host?: { readonly site?: Site; readonly waiting?: string }
+  /** Stack of a fault of ours. */
+  readonly stack?: string
+}
+
+export type Event =
+  | {
+      readonly type: 'run'
+      readonly version: number
+      readonly seed: string
+      readonly files: readonly string[]
+      readonly time: number
+    }
+  | {
+      readonly type: 'file'
+      readonly file: string
+      readonly collection: string
+      readonly name: string
+      readonly tests: readonly string[]
+      readonly time: number
+    }
+  | { readonly type: 'test'; readonly file: string; readonly test: string; readonly site?: Site; readonly time: number }
+  /** Something the test or its guest said (GUEST_PRINTF, t.log, standard output). */
+  | {
+      readonly type: 'output'
+      readonly file: string
+      readonly test?: string
+      readonly stream: 'guest' | 'log' | 'stdout' | 'stderr'
+      readonly text: string
+    }
+  /** A failure; a test may have several (`expect`) before its `end`. */
+  | { readonly type: 'failure'; readonly file: string; readonly test: string; readonly failure: Failure }
+  | {
+      readonly type: 'end'
+      readonly file: string
+      readonly test: string
+      readonly status: Status
+      readonly reason?: string
+      /** Milliseconds. */
+      readonly duration: number
+      /** Guest instructions run by the test: the same in every run with the same seed. */
+      readonly instructions: number
+    }
+  /** A file is through. `failure` says what stopped it as a whole (did not load, crashed, timed out). */
+  | {
+      readonly type: 'file-end'
+      readonly file: string
+      readonly status: Status
+      readonly reason?: string
+      readonly failure?: Failure
+      readonly duration: number
+      readonly time: number
+    }
+  | { readonly type: 'run-end'; readonly interrupted: boolean; readonly duration: number; readonly time: number }

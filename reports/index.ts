@@ -1,0 +1,2 @@
+/** reports: turns events into TAP or a terminal page; nothing else prints. */
+export * from './events.ts'

@@ -44,7 +44,7 @@ vectors: $(MODULES)
 bench: $(MODULES)
 	@$(NODE) runner/bench/bench.ts
 
-$(MODULES): package.json package-lock.json
+$(MODULES): package-lock.json
 	@npm ci --no-audit --no-fund --loglevel=error 1>&2
 	@touch $@
 

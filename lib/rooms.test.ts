@@ -6,7 +6,6 @@ const root = new URL('..', import.meta.url)
 const sources = globSync('{lib,runner,reports,selftests}/**/*.ts', { cwd: root }).sort()
 
 t.test('every import of the project keeps the order of the rooms', async t => {
-  t.ok(sources.length > 20, `${sources.length} sources`)
   for (const file of sources) t.same(breaches(file, readFileSync(new URL(file, root), 'utf8')), [], file)
 })
 

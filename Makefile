@@ -16,7 +16,7 @@ endif
 # What `make run_tests` hands to the runner: make run_tests TESTS='selftests/tdx_vm_test.ts -t verify_td_lifecycle'
 TESTS ?=
 
-.PHONY: all run_tests check format lint types unit vectors bench clean
+.PHONY: all run_tests check format lint types unit vectors bench not-modelled clean
 
 all: $(MODULES)
 
@@ -42,10 +42,14 @@ vectors: $(MODULES)
 	@$(NODE) lib/x86/vectors.main.ts $(VECTORS)
 
 bench: $(MODULES)
-	@$(NODE) runner/bench/bench.ts
+	@$(NODE) lib/bench/bench.ts
+
+not-modelled: $(MODULES)
+	@$(NODE) lib/not-modelled.ts
 
 $(MODULES): package-lock.json
 	@npm ci --no-audit --no-fund --loglevel=error 1>&2
+	@$(NODE) node_modules/tap/dist/esm/run.mjs build 1>&2
 	@touch $@
 
 clean:

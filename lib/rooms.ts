@@ -13,6 +13,7 @@ export const ROOMS = {
   kvm: ['bits', 'abi', 'x86', 'tdx'],
   guest: ['bits', 'abi', 'x86'],
   harness: ['bits', 'abi', 'kvm', 'guest', 'reports'],
+  bench: ['bits', 'abi', 'x86', 'tdx', 'kvm', 'guest', 'harness'],
   linux: ['bits', 'abi', 'x86', 'kvm'],
   reports: [],
   runner: ['harness', 'linux', 'reports'],

@@ -1,0 +1,4 @@
+/** wasm: writes WebAssembly modules; knows nothing of x86. */
+export * from './code.ts'
+export * from './module.ts'
+export * from './opcodes.ts'

@@ -2,5 +2,6 @@
 export * from './boot.ts'
 export * from './ghci.ts'
 export * from './kvm.ts'
+export * from './tdx.ts'
 export * from './ucall.ts'
 export * from './x86.ts'

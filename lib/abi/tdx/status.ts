@@ -1,0 +1,221 @@
+/**
+ * Completion status codes of the TDX module, with bits 31:0 (the details) zero.
+ * intel/tdx-module 1.5.01, include/auto_gen/tdx_error_codes_defs.h; layout: include/tdx_api_defs.h, api_error_code_e.
+ */
+export const TDX_SUCCESS = 0n
+/** TD exit: vCPU dead (triple fault); vCPU becomes DISABLED. */
+export const TDX_NON_RECOVERABLE_VCPU = 0x4000_0001_0000_0000n
+/** TD exit: TD dead (fatal), all vCPUs. */
+export const TDX_NON_RECOVERABLE_TD = 0x6000_0002_0000_0000n
+/** Partly done; call again with the updated operands. */
+export const TDX_INTERRUPTED_RESUMABLE = 0x8000_0003_0000_0000n
+/** Interrupted; call again, starts over. */
+export const TDX_INTERRUPTED_RESTARTABLE = 0x8000_0004_0000_0000n
+/** TD dead and its memory unusable (machine check, poisoned). */
+export const TDX_NON_RECOVERABLE_TD_NON_ACCESSIBLE = 0x6000_0005_0000_0000n
+/** Resume flag given but nothing to resume. */
+export const TDX_INVALID_RESUMPTION = 0xc000_0006_0000_0000n
+/** TD entry with wrong APIC mode. */
+export const TDX_NON_RECOVERABLE_TD_WRONG_APIC_MODE = 0xe000_0007_0000_0000n
+export const TDX_CROSS_TD_FAULT = 0x8000_0008_0000_0000n
+export const TDX_CROSS_TD_TRAP = 0x9000_0009_0000_0000n
+export const TDX_NON_RECOVERABLE_TD_CORRUPTED_MD = 0x6000_000a_0000_0000n
+/** Operand bad; id in bits 31:0. */
+export const TDX_OPERAND_INVALID = 0xc000_0100_0000_0000n
+/** Physical address in no TDMR. */
+export const TDX_OPERAND_ADDR_RANGE_ERROR = 0xc000_0101_0000_0000n
+/** Lock not obtained; id in bits 31:0. */
+export const TDX_OPERAND_BUSY = 0x8000_0200_0000_0000n
+/** A vCPU is still running from before the last TRACK. */
+export const TDX_PREVIOUS_TLB_EPOCH_BUSY = 0x8000_0201_0000_0000n
+export const TDX_SYS_BUSY = 0x8000_0202_0000_0000n
+/** RDRAND/RDSEED failed; retry. */
+export const TDX_RND_NO_ENTROPY = 0x8000_0203_0000_0000n
+/** Lock busy while host has priority (guest retries). */
+export const TDX_OPERAND_BUSY_HOST_PRIORITY = 0x8000_0204_0000_0000n
+export const TDX_HOST_PRIORITY_BUSY_TIMEOUT = 0x9000_0205_0000_0000n
+/** PAMT type of the page is not what the leaf wants. */
+export const TDX_PAGE_METADATA_INCORRECT = 0xc000_0300_0000_0000n
+/** Informational. */
+export const TDX_PAGE_ALREADY_FREE = 0x0000_0301_0000_0000n
+/** Page belongs to another TD. */
+export const TDX_PAGE_NOT_OWNED_BY_TD = 0xc000_0302_0000_0000n
+/** Page already in use. */
+export const TDX_PAGE_NOT_FREE = 0xc000_0303_0000_0000n
+/** TDR still has children. */
+export const TDX_TD_ASSOCIATED_PAGES_EXIST = 0xc000_0400_0000_0000n
+export const TDX_SYS_INIT_NOT_PENDING = 0xc000_0500_0000_0000n
+export const TDX_SYS_LP_INIT_NOT_DONE = 0xc000_0502_0000_0000n
+export const TDX_SYS_LP_INIT_DONE = 0xc000_0503_0000_0000n
+export const TDX_SYS_NOT_READY = 0xc000_0505_0000_0000n
+export const TDX_SYS_SHUTDOWN = 0xc000_0506_0000_0000n
+export const TDX_SYS_KEY_CONFIG_NOT_PENDING = 0xc000_0507_0000_0000n
+export const TDX_SYS_STATE_INCORRECT = 0xc000_0508_0000_0000n
+export const TDX_SYS_INVALID_HANDOFF = 0xc000_0509_0000_0000n
+export const TDX_SYS_INCOMPATIBLE_SIGSTRUCT = 0xc000_050a_0000_0000n
+export const TDX_SYS_LP_INIT_NOT_PENDING = 0xc000_050b_0000_0000n
+export const TDX_SYS_CONFIG_NOT_PENDING = 0xc000_050c_0000_0000n
+export const TDX_INCOMPATIBLE_SEAM_CAPABILITIES = 0xc000_050d_0000_0000n
+/** TDR.FATAL is set. */
+export const TDX_TD_FATAL = 0xe000_0604_0000_0000n
+/** Operation needs ATTRIBUTES.DEBUG. */
+export const TDX_TD_NON_DEBUG = 0xc000_0605_0000_0000n
+/** Not enough ADDCX pages. */
+export const TDX_TDCS_NOT_ALLOCATED = 0xc000_0606_0000_0000n
+/** TDR life-cycle state. */
+export const TDX_LIFECYCLE_STATE_INCORRECT = 0xc000_0607_0000_0000n
+/** TDCS operation state (§7). */
+export const TDX_OP_STATE_INCORRECT = 0xc000_0608_0000_0000n
+/** MR.FINALIZE with no initialised vCPU. */
+export const TDX_NO_VCPUS = 0xc000_0609_0000_0000n
+/** Wrong number of TDCX/TDVPX pages. */
+export const TDX_TDCX_NUM_INCORRECT = 0xc000_0610_0000_0000n
+/** VCPU already initialised / not READY. */
+export const TDX_VCPU_STATE_INCORRECT = 0xc000_0700_0000_0000n
+/** VCPU is bound to another logical processor. */
+export const TDX_VCPU_ASSOCIATED = 0x8000_0701_0000_0000n
+/** VP.FLUSH of an unbound vCPU. */
+export const TDX_VCPU_NOT_ASSOCIATED = 0x8000_0702_0000_0000n
+/** VEINFO.GET with no pending #VE record. */
+export const TDX_NO_VALID_VE_INFO = 0xc000_0704_0000_0000n
+/** VP.INIT beyond MAX_VCPUS. */
+export const TDX_MAX_VCPUS_EXCEEDED = 0xc000_0705_0000_0000n
+/** TSC went backwards. */
+export const TDX_TSC_ROLLBACK = 0xc000_0706_0000_0000n
+export const TDX_TD_VMCS_FIELD_NOT_INITIALIZED = 0xc000_0730_0000_0000n
+export const TDX_TD_VMCS_FIELD_ERROR = 0xc000_0731_0000_0000n
+export const TDX_KEY_GENERATION_FAILED = 0x8000_0800_0000_0000n
+/** Life-cycle state is not KEYS_CONFIGURED. */
+export const TDX_TD_KEYS_NOT_CONFIGURED = 0x8000_0810_0000_0000n
+/** Key state. */
+export const TDX_KEY_STATE_INCORRECT = 0xc000_0811_0000_0000n
+/** Informational: key of this package already configured. */
+export const TDX_KEY_CONFIGURED = 0x0000_0815_0000_0000n
+/** KEY.FREEID before CACHE.WB on all packages. */
+export const TDX_WBCACHE_NOT_COMPLETE = 0x8000_0817_0000_0000n
+/** MNG.CREATE with a used HKID. */
+export const TDX_HKID_NOT_FREE = 0xc000_0820_0000_0000n
+/** Informational. */
+export const TDX_NO_HKID_READY_TO_WBCACHE = 0x0000_0821_0000_0000n
+export const TDX_WBCACHE_RESUME_ERROR = 0xc000_0823_0000_0000n
+/** VPFLUSHDONE while some vCPU is still associated. */
+export const TDX_FLUSHVP_NOT_DONE = 0x8000_0824_0000_0000n
+export const TDX_NUM_ACTIVATED_HKIDS_NOT_SUPPORTED = 0xc000_0825_0000_0000n
+export const TDX_INCORRECT_CPUID_VALUE = 0xc000_0900_0000_0000n
+export const TDX_LIMIT_CPUID_MAXVAL_SET = 0xc000_0901_0000_0000n
+export const TDX_INCONSISTENT_CPUID_FIELD = 0xc000_0902_0000_0000n
+export const TDX_CPUID_MAX_SUBLEAVES_UNRECOGNIZED = 0xc000_0903_0000_0000n
+export const TDX_CPUID_LEAF_1F_FORMAT_UNRECOGNIZED = 0xc000_0904_0000_0000n
+export const TDX_INVALID_WBINVD_SCOPE = 0xc000_0905_0000_0000n
+export const TDX_INVALID_PKG_ID = 0xc000_0906_0000_0000n
+export const TDX_ENABLE_MONITOR_FSM_NOT_SET = 0xc000_0907_0000_0000n
+export const TDX_CPUID_LEAF_NOT_SUPPORTED = 0xc000_0908_0000_0000n
+export const TDX_SMRR_NOT_LOCKED = 0xc000_0910_0000_0000n
+export const TDX_INVALID_SMRR_CONFIGURATION = 0xc000_0911_0000_0000n
+export const TDX_SMRR_OVERLAPS_CMR = 0xc000_0912_0000_0000n
+export const TDX_SMRR_LOCK_NOT_SUPPORTED = 0xc000_0913_0000_0000n
+export const TDX_SMRR_NOT_SUPPORTED = 0xc000_0914_0000_0000n
+export const TDX_INCONSISTENT_MSR = 0xc000_0920_0000_0000n
+export const TDX_INCORRECT_MSR_VALUE = 0xc000_0921_0000_0000n
+export const TDX_SEAMREPORT_NOT_AVAILABLE = 0xc000_0930_0000_0000n
+export const TDX_SEAMDB_GETREF_NOT_AVAILABLE = 0xc000_0931_0000_0000n
+export const TDX_SEAMDB_REPORT_NOT_AVAILABLE = 0xc000_0932_0000_0000n
+export const TDX_SEAMVERIFYREPORT_NOT_AVAILABLE = 0xc000_0933_0000_0000n
+export const TDX_INVALID_TDMR = 0xc000_0a00_0000_0000n
+export const TDX_NON_ORDERED_TDMR = 0xc000_0a01_0000_0000n
+export const TDX_TDMR_OUTSIDE_CMRS = 0xc000_0a02_0000_0000n
+export const TDX_TDMR_ALREADY_INITIALIZED = 0x0000_0a03_0000_0000n
+export const TDX_INVALID_PAMT = 0xc000_0a10_0000_0000n
+export const TDX_PAMT_OUTSIDE_CMRS = 0xc000_0a11_0000_0000n
+export const TDX_PAMT_OVERLAP = 0xc000_0a12_0000_0000n
+export const TDX_INVALID_RESERVED_IN_TDMR = 0xc000_0a20_0000_0000n
+export const TDX_NON_ORDERED_RESERVED_IN_TDMR = 0xc000_0a21_0000_0000n
+export const TDX_CMR_LIST_INVALID = 0xc000_0a22_0000_0000n
+/** No SEPT entry at the requested level. */
+export const TDX_EPT_WALK_FAILED = 0xc000_0b00_0000_0000n
+export const TDX_EPT_ENTRY_FREE = 0xc000_0b01_0000_0000n
+export const TDX_EPT_ENTRY_NOT_FREE = 0xc000_0b02_0000_0000n
+/** MR.EXTEND / MEM.RD target not mapped. */
+export const TDX_EPT_ENTRY_NOT_PRESENT = 0xc000_0b03_0000_0000n
+export const TDX_EPT_ENTRY_NOT_LEAF = 0xc000_0b04_0000_0000n
+export const TDX_EPT_ENTRY_LEAF = 0xc000_0b05_0000_0000n
+/** REMOVE etc. needs RANGE.BLOCK first. */
+export const TDX_GPA_RANGE_NOT_BLOCKED = 0xc000_0b06_0000_0000n
+/** Informational. */
+export const TDX_GPA_RANGE_ALREADY_BLOCKED = 0x0000_0b07_0000_0000n
+/** Needs MEM.TRACK + all vCPUs out (§10). */
+export const TDX_TLB_TRACKING_NOT_DONE = 0xc000_0b08_0000_0000n
+export const TDX_EPT_INVALID_PROMOTE_CONDITIONS = 0xc000_0b09_0000_0000n
+/** Not an error (bit 63 clear); level in bits 31:0. */
+export const TDX_PAGE_ALREADY_ACCEPTED = 0x0000_0b0a_0000_0000n
+/** ACCEPT size larger than the mapping; level in bits 31:0. */
+export const TDX_PAGE_SIZE_MISMATCH = 0xc000_0b0b_0000_0000n
+export const TDX_GPA_RANGE_BLOCKED = 0xc000_0b0c_0000_0000n
+/** SEPT entry state does not allow the leaf (§9). */
+export const TDX_EPT_ENTRY_STATE_INCORRECT = 0xc000_0b0d_0000_0000n
+/** SEPT.REMOVE of a table with non-free entries. */
+export const TDX_EPT_PAGE_NOT_FREE = 0xc000_0b0e_0000_0000n
+export const TDX_L2_SEPT_WALK_FAILED = 0xc000_0b0f_0000_0000n
+export const TDX_L2_SEPT_ENTRY_NOT_FREE = 0xc000_0b10_0000_0000n
+export const TDX_PAGE_ATTR_INVALID = 0xc000_0b11_0000_0000n
+export const TDX_L2_SEPT_PAGE_NOT_PROVIDED = 0xc000_0b12_0000_0000n
+/** Unknown field id. */
+export const TDX_METADATA_FIELD_ID_INCORRECT = 0xc000_0c00_0000_0000n
+export const TDX_METADATA_FIELD_NOT_WRITABLE = 0xc000_0c01_0000_0000n
+export const TDX_METADATA_FIELD_NOT_READABLE = 0xc000_0c02_0000_0000n
+export const TDX_METADATA_FIELD_VALUE_NOT_VALID = 0xc000_0c03_0000_0000n
+export const TDX_METADATA_LIST_OVERFLOW = 0xc000_0c04_0000_0000n
+export const TDX_INVALID_METADATA_LIST_HEADER = 0xc000_0c05_0000_0000n
+export const TDX_REQUIRED_METADATA_FIELD_MISSING = 0xc000_0c06_0000_0000n
+export const TDX_METADATA_ELEMENT_SIZE_INCORRECT = 0xc000_0c07_0000_0000n
+export const TDX_METADATA_LAST_ELEMENT_INCORRECT = 0xc000_0c08_0000_0000n
+export const TDX_METADATA_FIELD_CURRENTLY_NOT_WRITABLE = 0xc000_0c09_0000_0000n
+export const TDX_METADATA_WR_MASK_NOT_VALID = 0xc000_0c0a_0000_0000n
+/** RD with field id −1: next id returned. */
+export const TDX_METADATA_FIRST_FIELD_ID_IN_CONTEXT = 0x0000_0c0b_0000_0000n
+export const TDX_METADATA_FIELD_SKIP = 0x0000_0c0c_0000_0000n
+export const TDX_SERVTD_ALREADY_BOUND_FOR_TYPE = 0xc000_0d00_0000_0000n
+export const TDX_SERVTD_TYPE_MISMATCH = 0xc000_0d01_0000_0000n
+export const TDX_SERVTD_ATTR_MISMATCH = 0xc000_0d02_0000_0000n
+export const TDX_SERVTD_INFO_HASH_MISMATCH = 0xc000_0d03_0000_0000n
+export const TDX_SERVTD_UUID_MISMATCH = 0xc000_0d04_0000_0000n
+export const TDX_SERVTD_NOT_BOUND = 0xc000_0d05_0000_0000n
+export const TDX_SERVTD_BOUND = 0xc000_0d06_0000_0000n
+export const TDX_TARGET_UUID_MISMATCH = 0xc000_0d07_0000_0000n
+export const TDX_TARGET_UUID_UPDATED = 0xc000_0d08_0000_0000n
+export const TDX_INVALID_MBMD = 0xc000_0e00_0000_0000n
+export const TDX_INCORRECT_MBMD_MAC = 0xc000_0e01_0000_0000n
+export const TDX_NOT_WRITE_BLOCKED = 0xc000_0e02_0000_0000n
+export const TDX_ALREADY_WRITE_BLOCKED = 0x0000_0e03_0000_0000n
+export const TDX_NOT_EXPORTED = 0xc000_0e04_0000_0000n
+export const TDX_MIGRATION_STREAM_STATE_INCORRECT = 0xc000_0e05_0000_0000n
+export const TDX_MAX_MIGS_NUM_EXCEEDED = 0xc000_0e06_0000_0000n
+export const TDX_EXPORTED_DIRTY_PAGES_REMAIN = 0xc000_0e07_0000_0000n
+export const TDX_MIGRATION_DECRYPTION_KEY_NOT_SET = 0xc000_0e08_0000_0000n
+export const TDX_TD_NOT_MIGRATABLE = 0xc000_0e09_0000_0000n
+export const TDX_PREVIOUS_EXPORT_CLEANUP_INCOMPLETE = 0xc000_0e0a_0000_0000n
+export const TDX_NUM_MIGS_HIGHER_THAN_CREATED = 0xc000_0e0b_0000_0000n
+export const TDX_IMPORT_MISMATCH = 0xc000_0e0c_0000_0000n
+export const TDX_MIGRATION_EPOCH_OVERFLOW = 0xc000_0e0d_0000_0000n
+export const TDX_MAX_EXPORTS_EXCEEDED = 0xc000_0e0e_0000_0000n
+export const TDX_INVALID_PAGE_MAC = 0xc000_0e0f_0000_0000n
+export const TDX_MIGRATED_IN_CURRENT_EPOCH = 0xc000_0e10_0000_0000n
+export const TDX_DISALLOWED_IMPORT_OVER_REMOVED = 0xc000_0e11_0000_0000n
+export const TDX_SOME_VCPUS_NOT_MIGRATED = 0xc000_0e12_0000_0000n
+export const TDX_ALL_VCPUS_IMPORTED = 0xc000_0e13_0000_0000n
+export const TDX_MIN_MIGS_NOT_CREATED = 0xc000_0e14_0000_0000n
+export const TDX_VCPU_ALREADY_EXPORTED = 0xc000_0e15_0000_0000n
+export const TDX_INVALID_MIGRATION_DECRYPTION_KEY = 0xc000_0e16_0000_0000n
+/** VERIFYREPORT other CPU SVN. */
+export const TDX_INVALID_CPUSVN = 0xc000_1000_0000_0000n
+/** VERIFYREPORT MAC mismatch. */
+export const TDX_INVALID_REPORTMACSTRUCT = 0xc000_1001_0000_0000n
+export const TDX_L2_EXIT_HOST_ROUTED_ASYNC = 0x0000_1100_0000_0000n
+export const TDX_L2_EXIT_HOST_ROUTED_TDVMCALL = 0x0000_1101_0000_0000n
+/** L2 VMs (TD partitioning). */
+export const TDX_L2_EXIT_PENDING_INTERRUPT = 0x0000_1102_0000_0000n
+export const TDX_PENDING_INTERRUPT = 0x0000_1120_0000_0000n
+export const TDX_TD_EXIT_BEFORE_L2_ENTRY = 0x0000_1140_0000_0000n
+export const TDX_TD_EXIT_ON_L2_VM_EXIT = 0x0000_1141_0000_0000n
+export const TDX_TD_EXIT_ON_L2_TO_L1 = 0x0000_1142_0000_0000n
+export const TDX_GLA_NOT_CANONICAL = 0xc000_1160_0000_0000n

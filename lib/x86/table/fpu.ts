@@ -1,0 +1,3 @@
+import type { Group } from './row.ts'
+
+export const fpu: readonly Group[] = []

@@ -1,0 +1,454 @@
+/** Bytes to an instruction. SDM Vol. 2A, "Instruction Format", and Vol. 2D, "Opcode Map". */
+import { CS, DS, ES, FS, type Insn, type Mem, type Mode, type Operand, type Reg, type Seg, SS } from './insn.ts'
+import { registers } from './register.ts'
+import { type OperandForm, type Row, table } from './table.ts'
+
+/**
+ * Why there is no instruction: `invalid` is #UD, `too long` (more than 15 bytes) is #GP(0), `truncated` needs bytes
+ * that are not there.
+ */
+export type Refused = 'invalid' | 'truncated' | 'too long'
+
+const LONGEST = 15
+
+/** Prefix of a row as the bytes give it. */
+const [NONE, P66, PF3, PF2] = [0, 1, 2, 3] as const
+
+/** Rows by map and opcode byte, the most specific first. VEX maps follow the four legacy ones. */
+const index: (readonly Row[] | undefined)[] = (() => {
+  const lists: Row[][] = []
+  for (const row of table)
+    for (let byte = row.byte; byte <= row.byte + (row.plus ? 7 : 0); byte++) {
+      const list = (lists[slot(row.vex, row.map, byte)] ??= [])
+      list.push(row)
+    }
+  for (const list of lists) list?.sort((a, b) => b.rank - a.rank || a.number - b.number)
+  return lists
+})()
+
+function slot(vex: boolean, map: number, byte: number): number {
+  return ((vex ? 4 : 0) + map) * 256 + byte
+}
+
+const hasModrm = index.map(list => list?.[0]?.modrm === true)
+/** Opcodes where ModRM.rm helps to choose the row. */
+const wholeModrm = index.map(list => list?.some(row => row.fixed >= 0) === true)
+
+/** What chose a row before chooses it again. The key holds all that `find` looks at. */
+const found = new Map<number, Row | null>()
+
+const prefixFits = (row: Row, prefix: number): boolean => {
+  switch (row.prefix) {
+    case '':
+      return true
+    case 'NP':
+      return prefix === NONE
+    case 'NFx':
+      return prefix <= P66
+    case '66':
+      return prefix === P66
+    case 'F3':
+      return prefix === PF3
+    case 'F2':
+      return prefix === PF2
+  }
+}
+
+const bytesOf = [1, 2, 4, 8] as const
+
+const find = (list: readonly Row[], key: Key): Row | null => {
+  for (const row of list) {
+    if (!(key.mode64 ? row.valid64 : row.valid32)) continue
+    if (!prefixFits(row, key.prefix)) continue
+    if (row.modrm) {
+      const isMemory = key.modrm < 0xc0
+      if (row.fixed >= 0 && row.fixed !== key.modrm) continue
+      if (row.digit >= 0 && row.digit !== ((key.modrm >> 3) & 7)) continue
+      if ((row.mod === 'mem' && !isMemory) || (row.mod === 'reg' && isMemory)) continue
+    }
+    if (row.noB && key.b) continue
+    if (row.l >= 0 && row.l !== key.l) continue
+    if (row.w >= 0 && row.w !== key.w && !(row.generalVex && !key.mode64)) continue
+    if (row.addressSize !== 0 && row.addressSize !== key.addressSize) continue
+    if (row.operandSize !== 0 && !row.force64) {
+      // A 66 that belongs to the opcode says nothing about the size.
+      const small = key.p66 && row.prefix !== '66'
+      const size = key.w === 1 ? 8 : small !== (key.mode === 16) ? 2 : 4
+      const actual = row.default64 && size === 4 ? 8 : size
+      if (row.operandSize !== actual && !(actual === 8 && row.operandSize === 4 && row.w === -1 && !hasWide(list, row)))
+        continue
+    }
+    return row
+  }
+  return null
+}
+
+/** Is there a row of this opcode for REX.W? Where there is none, REX.W is ignored. */
+const hasWide = (list: readonly Row[], row: Row): boolean =>
+  list.some(
+    r => r.operandSize === 8 && r.valid64 && r.prefix === row.prefix && r.digit === row.digit && r.mod === row.mod,
+  )
+
+type Key = {
+  mode: Mode
+  mode64: boolean
+  prefix: number
+  p66: boolean
+  w: number
+  l: number
+  b: boolean
+  modrm: number
+  addressSize: number
+}
+const key: Key = { mode: 64, mode64: true, prefix: 0, p66: false, w: 0, l: 0, b: false, modrm: 0, addressSize: 8 }
+
+// The state of the instruction being decoded. It lives here rather than in an object so that decoding allocates
+// nothing but the instruction.
+let bytes: Uint8Array = new Uint8Array(0)
+let pos = 0
+let start = 0
+let mode: Mode = 64
+let rex = 0
+let [rexR, rexX, rexB] = [0, 0, 0]
+let segment: Seg | -1 = -1
+let addressSize: 2 | 4 | 8 = 8
+let operandSize: 2 | 4 | 8 = 4
+let [modrm, vvvv, vectorLength] = [0, 0, 0]
+let failure: Refused | '' = ''
+
+const need = (count: number): boolean => {
+  if (pos + count - start > LONGEST) failure ||= 'too long'
+  else if (pos + count > bytes.length) failure ||= 'truncated'
+  return failure === ''
+}
+const u8 = (): number => (need(1) ? (bytes[pos++] as number) : 0)
+const i8 = (): number => (u8() << 24) >> 24
+const u16 = (): number => {
+  if (!need(2)) return 0
+  pos += 2
+  return (bytes[pos - 2] as number) | ((bytes[pos - 1] as number) << 8)
+}
+const i32 = (): number => {
+  if (!need(4)) return 0
+  pos += 4
+  return (
+    (bytes[pos - 4] as number) |
+    ((bytes[pos - 3] as number) << 8) |
+    ((bytes[pos - 2] as number) << 16) |
+    ((bytes[pos - 1] as number) << 24)
+  )
+}
+const u64 = (): bigint => {
+  if (!need(8)) return 0n
+  const low = i32()
+  return (BigInt(i32() >>> 0) << 32n) | BigInt(low >>> 0)
+}
+
+/** Bases and indexes of 16-bit addressing. SDM Vol. 2A, "Addressing-Mode Encoding of ModR/M and SIB Bytes". */
+const BASE16 = [3, 3, 5, 5, 6, 7, 5, 3]
+const INDEX16 = [6, 7, 6, 7, -1, -1, -1, -1]
+const SCALES = [1, 2, 4, 8] as const
+
+const memory = (size: number, vsib: number): Mem => {
+  const mod = modrm >> 6
+  const rm = modrm & 7
+  let base = -1
+  let indexed = -1
+  let scale: 1 | 2 | 4 | 8 = 1
+  let disp = 0
+  let ripRelative = false
+  if (addressSize === 2) {
+    base = BASE16[rm] as number
+    indexed = INDEX16[rm] as number
+    if (mod === 0 && rm === 6) {
+      base = -1
+      disp = (u16() << 16) >> 16
+    } else if (mod === 1) disp = i8()
+    else if (mod === 2) disp = (u16() << 16) >> 16
+  } else {
+    let noBase = mod === 0 && rm === 5
+    base = rm | rexB
+    if (rm === 4) {
+      const sib = u8()
+      base = (sib & 7) | rexB
+      indexed = ((sib >> 3) & 7) | rexX
+      if (indexed === 4 && vsib === 0) indexed = -1
+      scale = SCALES[sib >> 6] as 1 | 2 | 4 | 8
+      noBase = mod === 0 && (sib & 7) === 5
+    } else if (noBase) ripRelative = mode === 64
+    if (noBase) base = -1
+    if (noBase || mod === 2) disp = i32()
+    else if (mod === 1) disp = i8()
+  }
+  if (vsib !== 0 && (addressSize === 2 || rm !== 4)) failure ||= 'invalid'
+  const seg =
+    segment >= 0 ? (segment as Seg) : (base === 4 || base === 5) && (addressSize !== 2 || base === 5) ? SS : DS
+  return { kind: 'mem', size, seg, base, index: indexed, scale, disp: BigInt(disp), ripRelative, addressSize }
+}
+
+const register = (form: OperandForm, number: number): Reg => {
+  const { file, size } = form
+  if (file === 'gpr') {
+    if (size === 1 && rex === 0 && number >= 4 && number < 8) return registers('high', 1)[number - 4] as Reg
+    return registers('gpr', size)[number] as Reg
+  }
+  if (file === 'mm' || file === 'st') return registers(file, size)[number & 7] as Reg
+  if (file === 'seg') {
+    if ((number & 7) > 5) failure ||= 'invalid'
+    return registers('seg', 2)[number & 7] ?? (registers('seg', 2)[0] as Reg)
+  }
+  if (file === 'cr' && ((number > 4 && number !== 8) || number === 1)) failure ||= 'invalid'
+  if (file === 'dr' && number > 7) failure ||= 'invalid'
+  return registers(file, size)[number] as Reg
+}
+
+const ONE: Operand = { kind: 'imm', size: 1, value: 1n }
+
+const immediate = (size: number): bigint => {
+  switch (size) {
+    case 1:
+      return BigInt(i8())
+    case 2:
+      return BigInt(u16())
+    case 4:
+      return BigInt(i32())
+    default:
+      return u64()
+  }
+}
+
+const operand = (form: OperandForm, row: Row): Operand => {
+  switch (form.place) {
+    case 'reg':
+      return register(form, ((modrm >> 3) & 7) | rexR)
+    case 'rm':
+      if (modrm >= 0xc0 || row.mod === 'ignored') return register(form, (modrm & 7) | rexB)
+      return memory(form.mem, form.vsib)
+    case 'opcode':
+      return register(form, ((bytes[pos - 1] as number) & 7) | rexB)
+    case 'vvvv':
+      return register(form, mode === 64 ? vvvv : vvvv & 7)
+    case 'is4': {
+      const number = u8() >> 4
+      return register(form, mode === 64 ? number : number & 7)
+    }
+    case 'imm':
+      return { kind: 'imm', size: form.extend, value: BigInt.asUintN(form.extend * 8, immediate(form.size)) }
+    case 'rel':
+      return {
+        kind: 'rel',
+        size: form.size,
+        disp: BigInt(form.size === 2 ? (u16() << 16) >> 16 : form.size === 1 ? i8() : i32()),
+      }
+    case 'moffs': {
+      const disp =
+        addressSize === 2 ? BigInt(u16()) : addressSize === 4 ? BigInt(i32() >>> 0) : BigInt.asIntN(64, u64())
+      const seg = segment >= 0 ? (segment as Seg) : DS
+      return { kind: 'mem', size: form.mem, seg, base: -1, index: -1, scale: 1, disp, ripRelative: false, addressSize }
+    }
+    case 'far': {
+      const offset = form.size === 2 ? BigInt(u16()) : BigInt(i32() >>> 0)
+      return { kind: 'far', size: form.size, selector: u16(), offset }
+    }
+    case 'fixed':
+      return form.size === 0 ? ONE : (registers(form.file, form.size)[form.index] as Reg)
+    case 'implied': {
+      const isDestination = form.index === 7 && row.rep
+      const seg = isDestination ? ES : segment >= 0 ? (segment as Seg) : DS
+      return {
+        kind: 'mem',
+        size: form.mem,
+        seg,
+        base: form.index,
+        index: -1,
+        scale: 1,
+        disp: 0n,
+        ripRelative: false,
+        addressSize,
+      }
+    }
+  }
+}
+
+/** Immediates stand behind the whole of the ModRM part, whatever the order of the operands. */
+const isTrailing = (form: OperandForm): boolean =>
+  form.place === 'imm' || form.place === 'is4' || form.place === 'rel' || form.place === 'far' || form.place === 'moffs'
+
+/** A VEX prefix at its first payload byte; gives the opcode map. */
+const vexPrefix = (long: boolean): number => {
+  const first = u8()
+  let map = 1
+  let last = first
+  key.w = 0
+  if (long) {
+    map = first & 31
+    last = u8()
+    if (mode === 64) {
+      rexX = first & 0x40 ? 0 : 8
+      rexB = first & 0x20 ? 0 : 8
+      key.w = last >> 7
+    } else key.w = last >> 7
+  }
+  if (mode === 64) rexR = first & 0x80 ? 0 : 8
+  vvvv = (~last >> 3) & 15
+  key.l = (last >> 2) & 1
+  key.prefix = [NONE, P66, PF3, PF2][last & 3] as number
+  return map
+}
+
+/**
+ * Decodes the instruction at `bytes[at]` for a code segment of `forMode` bits. Reads at most 15 bytes. Features are
+ * not asked for: whether the processor has what `row.feature` names is its own question.
+ */
+export const decode = (from: Uint8Array, at: number, forMode: Mode): Insn | Refused => {
+  bytes = from
+  pos = start = at
+  mode = forMode
+  rex = rexR = rexX = rexB = 0
+  segment = -1
+  vvvv = vectorLength = 0
+  failure = ''
+  const is64 = mode === 64
+  let [p66, p67, lock] = [false, false, false]
+  let repeat = NONE as number
+  let opcode = u8()
+  prefixes: for (; failure === ''; opcode = u8()) {
+    switch (opcode) {
+      case 0x26:
+      case 0x2e:
+      case 0x36:
+      case 0x3e:
+        if (!is64) segment = opcode === 0x26 ? ES : opcode === 0x2e ? CS : opcode === 0x36 ? SS : DS
+        break
+      case 0x64:
+      case 0x65:
+        segment = (opcode - 0x64 + FS) as Seg
+        break
+      case 0x66:
+        p66 = true
+        break
+      case 0x67:
+        p67 = true
+        break
+      case 0xf0:
+        lock = true
+        break
+      case 0xf2:
+        repeat = PF2
+        break
+      case 0xf3:
+        repeat = PF3
+        break
+      default:
+        if (!is64 || (opcode & 0xf0) !== 0x40) break prefixes
+        rex = opcode
+        continue
+    }
+    rex = 0
+  }
+  rexR = (rex & 4) << 1
+  rexX = (rex & 2) << 2
+  rexB = (rex & 1) << 3
+  addressSize = is64 ? (p67 ? 4 : 8) : (mode === 16) !== p67 ? 2 : 4
+  key.mode = mode
+  key.mode64 = is64
+  key.p66 = p66
+  key.prefix = repeat !== NONE ? repeat : p66 ? P66 : NONE
+  key.w = (rex >> 3) & 1
+  key.l = 0
+  key.b = rexB !== 0
+  key.addressSize = addressSize
+
+  let [map, vex] = [0, false]
+  if (failure !== '') return failure
+  if ((opcode === 0xc4 || opcode === 0xc5) && (is64 || !need(1) || (bytes[pos] as number) >= 0xc0)) {
+    if (p66 || repeat !== NONE || rex !== 0 || lock) failure ||= 'invalid'
+    vex = true
+    map = vexPrefix(opcode === 0xc4)
+    if (map === 0 || map > 3) failure ||= 'invalid'
+    key.p66 = false
+    opcode = u8()
+  } else if (opcode === 0x0f) {
+    map = 1
+    opcode = u8()
+    if (opcode === 0x38 || opcode === 0x3a) {
+      map = opcode === 0x38 ? 2 : 3
+      opcode = u8()
+    }
+  }
+  if (failure !== '') return failure
+
+  const where = slot(vex, map, opcode)
+  const list = index[where]
+  if (list === undefined) return 'invalid'
+  modrm = 0
+  if (hasModrm[where]) {
+    modrm = u8()
+    if (failure !== '') return failure
+  }
+  key.modrm = modrm
+  const chosenBy = wholeModrm[where] ? modrm : modrm >= 0xc0 ? 0xc0 | (modrm & 0x38) : modrm & 0x38
+  const number =
+    where * 0x20_0000 +
+    ((chosenBy << 13) |
+      (key.prefix << 11) |
+      (key.w << 10) |
+      (key.l << 9) |
+      ((key.b && opcode === 0x90 ? 1 : 0) << 8) |
+      ((p66 ? 1 : 0) << 7) |
+      (addressSize << 3) |
+      (mode >> 4))
+  let row = found.get(number)
+  if (row === undefined) {
+    row = find(list, key)
+    found.set(number, row)
+  }
+  if (row === null) return 'invalid'
+
+  const small = p66 && row.prefix !== '66'
+  operandSize = is64 && row.force64 ? 8 : key.w === 1 && is64 ? 8 : small !== (mode === 16) ? 2 : 4
+  if (row.default64 && operandSize === 4) operandSize = 8
+  else if (operandSize === 8 && row.operandSize === 4) operandSize = 4
+  vectorLength = vex ? (key.l === 1 ? 32 : 16) : 0
+
+  const { forms } = row
+  const operands: Operand[] = []
+  let usesVvvv = false
+  let destination: Operand | undefined
+  for (const form of forms) {
+    if (form.place === 'vvvv') usesVvvv = true
+    operands.push(isTrailing(form) ? ONE : operand(form, row))
+  }
+  // ModRM may name memory that is no operand; its bytes belong to the instruction all the same.
+  if (row.modrm && modrm < 0xc0 && row.mod === 'any' && !forms.some(form => form.place === 'rm')) memory(0, 0)
+  for (let n = 0; n < forms.length; n++) {
+    const form = forms[n] as OperandForm
+    if (isTrailing(form)) operands[n] = operand(form, row)
+  }
+  if (vex && !usesVvvv && vvvv !== 0) failure ||= 'invalid'
+  destination = operands[0]
+  if (lock && !(row.lock && destination?.kind === 'mem')) failure ||= 'invalid'
+  if (destination?.kind === 'reg' && destination.file === 'seg' && destination.index === CS && row.mnemonic === 'MOV')
+    failure ||= 'invalid'
+  if (failure === '' && row.forms[1]?.vsib) gatherRules(operands)
+  if (failure !== '') return failure
+  return {
+    row,
+    mode,
+    length: pos - start,
+    operandSize,
+    addressSize,
+    cc: (row.map === 0 ? row.semantics === 'jcc' : row.map === 1 && row.semantics.endsWith('cc')) ? opcode & 15 : 0,
+    lock,
+    rep: !row.rep || repeat === NONE ? '' : repeat === PF3 ? 'rep' : 'repne',
+    vectorLength: vectorLength as 0 | 16 | 32,
+    operands,
+  }
+}
+
+/** Destination, index and mask of a gather must be three registers. SDM Vol. 2C, "VGATHERDPS/VGATHERQPS". */
+const gatherRules = (operands: readonly Operand[]): void => {
+  const [to, from, by] = operands
+  if (to?.kind !== 'reg' || from?.kind !== 'mem' || by?.kind !== 'reg') return
+  if (to.index === from.index || to.index === by.index || from.index === by.index) failure ||= 'invalid'
+}

@@ -1,0 +1,412 @@
+/** The plain reading of the semantics: a value is a bigint and everything happens now. The reference for other tiers. */
+import { mask, NotModelled, type Size, signExtend, signed, wrap } from '#bits'
+import { type CallName, calls } from './calls.ts'
+import type { Cpu } from './cpu.ts'
+import type { FlagRule } from './flags.ts'
+import type { Insn, Mem, Operand, Reg, Rel, Seg } from './insn.ts'
+import { semantics } from './semantics/index.ts'
+import type { Row } from './table.ts'
+import type { Flag, Semantics, Tier } from './tier.ts'
+
+const ALL = 0xffff_ffff_ffff_ffffn
+const WIDTH: Record<Size, bigint> = { 1: 8n, 2: 16n, 4: 32n, 8: 64n }
+/** Even parity of a byte. */
+const PARITY = Uint8Array.from({ length: 256 }, (_, n) => {
+  let ones = 0
+  for (let rest = n; rest !== 0; rest >>= 1) ones += rest & 1
+  return (ones & 1) ^ 1
+})
+/** Iterations of a REP instruction before it lets the run loop look for events. */
+const REPEATS = 65536
+const TF = 0x100n
+
+class Interpreter implements Tier<bigint, boolean> {
+  cpu: Cpu
+  insn: Insn
+
+  constructor(cpu: Cpu, insn: Insn) {
+    this.cpu = cpu
+    this.insn = insn
+  }
+
+  get stackSize(): 2 | 4 | 8 {
+    return this.cpu.stackSize
+  }
+
+  constant(value: bigint): bigint {
+    return value
+  }
+
+  read(from: Operand): bigint {
+    switch (from.kind) {
+      case 'reg':
+        return this.#readRegister(from)
+      case 'mem': {
+        const size = from.size as Size
+        return this.cpu.read(this.cpu.linear(from.seg, this.address(from), size, 'read'), size)
+      }
+      case 'imm':
+        return from.value
+      case 'rel':
+      case 'far':
+        throw new NotModelled(`${this.insn.row.mnemonic}: a ${from.kind} operand read as a value`)
+    }
+  }
+
+  write(to: Operand, value: bigint): void {
+    if (to.kind === 'reg') this.#writeRegister(to, value)
+    else if (to.kind === 'mem') this.store(to.seg, this.address(to), to.size as Size, value)
+    else throw new NotModelled(`${this.insn.row.mnemonic}: a ${to.kind} operand as a destination`)
+  }
+
+  update(operand: Operand, change: (old: bigint) => bigint): void {
+    if (operand.kind === 'mem') this.modify(operand.seg, this.address(operand), operand.size as Size, change)
+    else this.write(operand, change(this.read(operand)))
+  }
+
+  #readRegister(r: Reg): bigint {
+    const { gpr } = this.cpu
+    switch (r.file) {
+      case 'gpr': {
+        const whole = gpr[r.index]!
+        return r.size === 8 ? whole : whole & mask(r.size as Size)
+      }
+      case 'high':
+        return (gpr[r.index]! >> 8n) & 0xffn
+      case 'seg':
+        return BigInt(this.cpu.segments[r.index as Seg]!.selector)
+      case 'mm':
+      case 'vec':
+      case 'cr':
+      case 'dr':
+      case 'st':
+        throw new NotModelled(`${this.insn.row.mnemonic}: reading a register of file ${r.file}`)
+    }
+  }
+
+  #writeRegister(r: Reg, value: bigint): void {
+    const { gpr } = this.cpu
+    switch (r.file) {
+      case 'gpr':
+        if (r.size >= 4) gpr[r.index] = value
+        else {
+          const hole = mask(r.size as Size)
+          gpr[r.index] = (gpr[r.index]! & ~hole) | value
+        }
+        return
+      case 'high':
+        gpr[r.index] = (gpr[r.index]! & ~0xff00n) | (value << 8n)
+        return
+      case 'seg':
+      case 'mm':
+      case 'vec':
+      case 'cr':
+      case 'dr':
+      case 'st':
+        throw new NotModelled(`${this.insn.row.mnemonic}: writing a register of file ${r.file}`)
+    }
+  }
+
+  address(m: Mem): bigint {
+    const { gpr } = this.cpu
+    let at = m.disp
+    if (m.ripRelative) at += this.cpu.rip + BigInt(this.insn.length)
+    if (m.base >= 0) at += gpr[m.base]!
+    if (m.index >= 0) at += m.scale === 1 ? gpr[m.index]! : gpr[m.index]! * BigInt(m.scale)
+    return m.addressSize === 8 ? BigInt.asUintN(64, at) : at & (m.addressSize === 4 ? 0xffff_ffffn : 0xffffn)
+  }
+
+  load(seg: Seg, offset: bigint, size: Size): bigint {
+    return this.cpu.read(this.cpu.linear(seg, offset, size, 'read'), size)
+  }
+
+  store(seg: Seg, offset: bigint, size: Size, value: bigint): void {
+    this.cpu.write(this.cpu.linear(seg, offset, size, 'write'), size, value)
+  }
+
+  modify(seg: Seg, offset: bigint, size: Size, change: (old: bigint) => bigint): void {
+    const { cpu } = this
+    const at = cpu.linear(seg, offset, size, 'write')
+    cpu.settleWrite(at, size)
+    cpu.write(at, size, change(cpu.read(at, size)))
+  }
+
+  settle(seg: Seg, offset: bigint, size: number): void {
+    this.cpu.settleWrite(this.cpu.linear(seg, offset, size, 'write'), size)
+  }
+
+  add(size: Size, a: bigint, b: bigint): bigint {
+    return wrap(a + b, size)
+  }
+
+  sub(size: Size, a: bigint, b: bigint): bigint {
+    return wrap(a - b, size)
+  }
+
+  mul(size: Size, a: bigint, b: bigint): bigint {
+    return wrap(a * b, size)
+  }
+
+  mulHigh(size: Size, a: bigint, b: bigint, asSigned: boolean): bigint {
+    const product = asSigned ? signed(a, size) * signed(b, size) : a * b
+    return wrap(product >> WIDTH[size], size)
+  }
+
+  divide(
+    size: Size,
+    high: bigint,
+    low: bigint,
+    by: bigint,
+    asSigned: boolean,
+  ): { quotient: bigint; remainder: bigint } {
+    if (by === 0n) this.cpu.raise(0)
+    const whole = (high << WIDTH[size]) | low
+    const dividend = asSigned ? BigInt.asIntN(size * 16, whole) : whole
+    const divisor = asSigned ? signed(by, size) : by
+    const quotient = dividend / divisor
+    if (quotient !== (asSigned ? signed(quotient, size) : wrap(quotient, size))) this.cpu.raise(0)
+    return { quotient: wrap(quotient, size), remainder: wrap(dividend % divisor, size) }
+  }
+
+  modulo(value: bigint, by: number): bigint {
+    return value % BigInt(by)
+  }
+
+  and(a: bigint, b: bigint): bigint {
+    return a & b
+  }
+
+  or(a: bigint, b: bigint): bigint {
+    return a | b
+  }
+
+  xor(a: bigint, b: bigint): bigint {
+    return a ^ b
+  }
+
+  not(size: Size, a: bigint): bigint {
+    return a ^ mask(size)
+  }
+
+  shl(size: Size, a: bigint, count: bigint): bigint {
+    return (a << count) & mask(size)
+  }
+
+  shr(_size: Size, a: bigint, count: bigint): bigint {
+    return a >> count
+  }
+
+  sar(size: Size, a: bigint, count: bigint): bigint {
+    return wrap(signed(a, size) >> count, size)
+  }
+
+  signExtend(a: bigint, from: Size, to: Size): bigint {
+    return signExtend(a, from, to)
+  }
+
+  truncate(a: bigint, size: Size): bigint {
+    return a & mask(size)
+  }
+
+  popcount(a: bigint): bigint {
+    let ones = 0n
+    for (let rest = a; rest !== 0n; rest &= rest - 1n) ones++
+    return ones
+  }
+
+  leadingZeros(size: Size, a: bigint): bigint {
+    const high = Math.clz32(Number(a >> 32n))
+    const all = high < 32 ? high : 32 + Math.clz32(Number(a & 0xffff_ffffn))
+    return BigInt(all - 64 + size * 8)
+  }
+
+  trailingZeros(size: Size, a: bigint): bigint {
+    return a === 0n ? WIDTH[size] : 63n - this.leadingZeros(8, a & -a)
+  }
+
+  byteSwap(size: Size, a: bigint): bigint {
+    let swapped = 0n
+    for (let n = 0, rest = a; n < size; n++, rest >>= 8n) swapped = (swapped << 8n) | (rest & 0xffn)
+    return swapped
+  }
+
+  equal(a: bigint, b: bigint): boolean {
+    return a === b
+  }
+
+  isZero(a: bigint): boolean {
+    return a === 0n
+  }
+
+  below(a: bigint, b: bigint): boolean {
+    return a < b
+  }
+
+  less(size: Size, a: bigint, b: bigint): boolean {
+    return signed(a, size) < signed(b, size)
+  }
+
+  bit(a: bigint, n: number): boolean {
+    return (a & ONE_BIT[n]!) !== 0n
+  }
+
+  parity(a: bigint): boolean {
+    return PARITY[Number(a & 0xffn)] === 1
+  }
+
+  always(known: boolean): boolean {
+    return known
+  }
+
+  no(a: boolean): boolean {
+    return !a
+  }
+
+  both(a: boolean, b: boolean): boolean {
+    return a && b
+  }
+
+  either(a: boolean, b: boolean): boolean {
+    return a || b
+  }
+
+  differ(a: boolean, b: boolean): boolean {
+    return a !== b
+  }
+
+  asValue(a: boolean): bigint {
+    return a ? 1n : 0n
+  }
+
+  select(condition: boolean, then: bigint, otherwise: bigint): bigint {
+    return condition ? then : otherwise
+  }
+
+  when(condition: boolean, then: () => void, otherwise?: () => void): void {
+    if (condition) then()
+    else otherwise?.()
+  }
+
+  raiseIf(condition: boolean, vector: number, errorCode?: number): void {
+    if (condition) this.cpu.raise(vector, errorCode)
+  }
+
+  flags(rule: FlagRule, size: Size, a: bigint, b: bigint, r: bigint): void {
+    const { cpu } = this
+    if (rule.cf !== undefined) cpu.cf = rule.cf<bigint, boolean>(this, size, a, b, r)
+    if (rule.pf !== undefined) cpu.pf = rule.pf<bigint, boolean>(this, size, a, b, r)
+    if (rule.af !== undefined) cpu.af = rule.af<bigint, boolean>(this, size, a, b, r)
+    if (rule.zf !== undefined) cpu.zf = rule.zf<bigint, boolean>(this, size, a, b, r)
+    if (rule.sf !== undefined) cpu.sf = rule.sf<bigint, boolean>(this, size, a, b, r)
+    if (rule.of !== undefined) cpu.of = rule.of<bigint, boolean>(this, size, a, b, r)
+  }
+
+  flag(name: Flag): boolean {
+    return this.cpu[name]
+  }
+
+  setFlag(name: Flag, to: boolean): void {
+    this.cpu[name] = to
+  }
+
+  holds(cc: number): boolean {
+    const { cpu } = this
+    return this.#pair(cpu, cc >> 1) !== ((cc & 1) === 1)
+  }
+
+  #pair(cpu: Cpu, which: number): boolean {
+    switch (which) {
+      case 0:
+        return cpu.of
+      case 1:
+        return cpu.cf
+      case 2:
+        return cpu.zf
+      case 3:
+        return cpu.cf || cpu.zf
+      case 4:
+        return cpu.sf
+      case 5:
+        return cpu.pf
+      case 6:
+        return cpu.sf !== cpu.of
+      default:
+        return cpu.zf || cpu.sf !== cpu.of
+    }
+  }
+
+  next(size: Size): bigint {
+    return wrap(this.cpu.rip + BigInt(this.insn.length), size)
+  }
+
+  branch(to: Rel, size: Size): void {
+    this.jump(wrap(this.cpu.rip + BigInt(this.insn.length) + to.disp, size), size)
+  }
+
+  jump(to: bigint, _size: Size): void {
+    this.cpu.checkTarget(to)
+    this.cpu.next = to
+  }
+
+  repeat(i: Insn, body: () => boolean): void {
+    if (i.rep === '') {
+      body()
+      return
+    }
+    const { cpu } = this
+    const { gpr } = cpu
+    const width = i.addressSize * 8
+    const before = cpu.rflags
+    const oneStep = (before & TF) !== 0n
+    let left = BigInt.asUintN(width, gpr[1]!)
+    if (left === 0n) return
+    for (let n = 0; ; n++) {
+      let goOn: boolean
+      try {
+        goOn = body()
+      } catch (fault) {
+        // A faulting CMPS or SCAS leaves the flags as they were. SDM Vol. 2B, "REP/REPE/REPZ/REPNE/REPNZ".
+        cpu.rflags = before
+        throw fault
+      }
+      left--
+      gpr[1] = i.addressSize === 2 ? (gpr[1]! & ~0xffffn) | left : left
+      if (left === 0n || !goOn) return
+      if (oneStep || n === REPEATS) {
+        cpu.next = cpu.rip
+        return
+      }
+    }
+  }
+
+  call(name: CallName, a = 0n, b = 0n, c = 0n): bigint {
+    const value = calls[name](this.cpu, a, b, c)
+    return typeof value === 'bigint' ? value : 0n
+  }
+}
+
+const ONE_BIT = Array.from({ length: 64 }, (_, n) => (1n << BigInt(n)) & ALL)
+
+/** What is not there is an invalid opcode. */
+const invalid: Semantics = t => t.raiseIf(t.always(true), 6)
+const meanings = new Map<Row, Semantics>()
+const meaning = (row: Row): Semantics => {
+  const found = Object.hasOwn(semantics, row.semantics) ? semantics[row.semantics] : undefined
+  const known = found ?? invalid
+  meanings.set(row, known)
+  return known
+}
+
+let tier: Interpreter | undefined
+
+/**
+ * Executes one decoded instruction: `cpu.rip` is at it and `cpu.next` behind it. Throws `Fault` or `Leave` with the
+ * state as before the instruction, or as after the last whole iteration of a string instruction.
+ */
+export const execute = (cpu: Cpu, insn: Insn): void => {
+  tier ??= new Interpreter(cpu, insn)
+  tier.cpu = cpu
+  tier.insn = insn
+  const known = meanings.get(insn.row) ?? meaning(insn.row)
+  known(tier, insn)
+}

@@ -1,0 +1,28 @@
+/** The meaning of every instruction there is, by the key in its row of the table. */
+import type { Semantics } from '../tier.ts'
+import * as arith from './arith.ts'
+import * as bcd from './bcd.ts'
+import * as bit from './bit.ts'
+import * as branch from './branch.ts'
+import * as logic from './logic.ts'
+import * as move from './move.ts'
+import * as segment from './segment.ts'
+import * as shift from './shift.ts'
+import * as stack from './stack.ts'
+import * as string from './string.ts'
+import * as system from './system.ts'
+
+export const semantics: Readonly<Record<string, Semantics>> = {
+  ...arith,
+  ...bcd,
+  ...bit,
+  ...branch,
+  ...logic,
+  ...move,
+  ...segment,
+  ...shift,
+  ...stack,
+  ...string,
+  ...system,
+  in: system.in_,
+}

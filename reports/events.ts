@@ -58,11 +58,16 @@ export type Event =
       readonly type: 'run'
       readonly version: number
       readonly seed: string
+      /** In the order in which reports show them. */
       readonly files: readonly string[]
+      /** Command line options that change what a test does, for the command that repeats it. */
+      readonly options?: readonly string[]
       readonly time: number
     }
   | {
       readonly type: 'file'
+      /** `selftest`: a file of our tests (the default). `executable`: any program that follows the kselftest protocol. */
+      readonly kind?: 'selftest' | 'executable'
       readonly file: string
       readonly collection: string
       readonly name: string

@@ -1,0 +1,104 @@
+/** The one place that turns a failure into text: what, where, with which values, what led there, how to see it again. */
+import { createRequire } from 'node:module'
+import type { Failure, Site, Step } from './events.ts'
+import { quoted } from './text.ts'
+
+/** What it takes to repeat the test: its file, its name, the run's seed, and options that change what a test does. */
+export type Again = {
+  readonly file: string
+  readonly test?: string
+  readonly seed: string
+  readonly options?: readonly string[]
+}
+
+const SIGNS: Readonly<Record<string, string>> = { eq: '==', ne: '!=', lt: '<', le: '<=', gt: '>', ge: '>=' }
+
+/**
+ * A failure as lines without prefix, as kselftest_harness.h words it (`file:line:test:Expected 1 (1) == a (2)`) with
+ * the guest's and the host's side beneath. `test` names the function where the site does not.
+ */
+export const failureLines = (failure: Failure, again: Again): string[] => {
+  const out = [...headline(failure, again.test)]
+  const { guest, host, steps } = failure
+  if (guest !== undefined) {
+    const count = `${guest.instructions} instruction${guest.instructions === 1 ? '' : 's'} in`
+    out.push(`  guest  vCPU ${guest.vcpu}, RIP ${guest.rip}, ${count}`)
+    out.push(...guest.notes.map(note => `         ${note}`))
+  } else if (steps.length > 0) out.push('  guest')
+  out.push(...stepLines(steps).map(line => `         ${line}`))
+  if (host !== undefined) {
+    const where = [host.site && place(host.site), host.waiting && `waiting for ${host.waiting}`]
+    const said = where.filter(part => part !== undefined && part !== '')
+    if (said.length > 0) out.push(`  host   ${said.join(', ')}`)
+  }
+  if (failure.stack !== undefined) out.push(...failure.stack.split('\n').map(line => `  stack  ${line.trim()}`))
+  out.push(`  again  ${againCommand(again)}`)
+  return out
+}
+
+/** The command that repeats a test exactly. */
+export const againCommand = ({ file, test, seed, options = [] }: Again): string =>
+  ['seamless', file, ...(test === undefined ? [] : ['-r', test]), '--seed', seed, ...options].map(quoted).join(' ')
+
+const place = (site: Site): string => `${site.file}:${site.line}`
+
+const headline = (failure: Failure, test: string | undefined): string[] => {
+  const { site, comparison } = failure
+  const name = site?.function ?? test?.slice(test.lastIndexOf('.') + 1)
+  const at = [site && place(site), name].filter(part => part !== undefined && part !== '').join(':')
+  const first = at === '' ? '' : `${at}:`
+  if (comparison === undefined) return `${first}${failure.message}`.split('\n')
+  const { op, seen, want } = comparison
+  const message = failure.message === '' ? [] : failure.message.split('\n').map(line => `  ${line}`)
+  if (seen.value.includes('\n') || want.value.includes('\n'))
+    return [`${first}Expected ${want.source} ${SIGNS[op] ?? op} ${seen.source}`, ...message, ...diffLines(want, seen)]
+  // kselftest's order is (expected, seen); an ordering reads as it was asserted: seen < limit.
+  const [left, right] = op === 'eq' || op === 'ne' || SIGNS[op] === undefined ? [want, seen] : [seen, want]
+  return [`${first}Expected ${valued(left)} ${SIGNS[op] ?? op} ${valued(right)}`, ...message]
+}
+
+const valued = ({ source, value }: { source: string; value: string }): string =>
+  source === value || source === '' ? value : `${source} (${value})`
+
+type Side = { readonly source: string; readonly value: string }
+
+const diffLines = (want: Side, seen: Side): string[] => {
+  // Only a failing comparison of several lines pays for loading this.
+  const { diffLines } = createRequire(import.meta.url)('diff') as typeof import('diff')
+  const out = [`  - ${want.source}`, `  + ${seen.source}`]
+  for (const part of diffLines(want.value, seen.value)) {
+    const sign = part.added ? '+' : part.removed ? '-' : ' '
+    for (const line of part.value.replace(/\n$/, '').split('\n')) out.push(`  ${sign} ${line}`.trimEnd())
+  }
+  return out
+}
+
+/** The exits that led there in columns, oldest first: `KVM_EXIT_IO  out  port 0x32  2 bytes  0xabcd`. */
+const stepLines = (steps: readonly Step[]): string[] => {
+  const several = new Set(steps.map(step => step.vcpu)).size > 1
+  const rows = steps.map(step => [
+    ...(several ? [`vCPU ${step.vcpu}`] : []),
+    step.name,
+    ...Object.entries(step.fields).map(([key, value]) => cell(key, value)),
+  ])
+  const widths: number[] = []
+  for (const row of rows)
+    row.forEach((text, i) => {
+      widths[i] = Math.max(widths[i] ?? 0, text.length)
+    })
+  return rows.map(row =>
+    row
+      .map((text, i) => text.padEnd(widths[i] ?? 0))
+      .join('  ')
+      .trimEnd(),
+  )
+}
+
+/** Fields whose value says enough alone. */
+const BARE = new Set(['direction', 'data', 'name', 'text'])
+
+const cell = (key: string, value: string | number): string => {
+  if (BARE.has(key)) return String(value)
+  if (key === 'size' || key === 'length') return `${value} byte${Number(value) === 1 ? '' : 's'}`
+  return `${key} ${value}`
+}

@@ -1,0 +1,12 @@
+/** The reports there are, by the name a user asks for. Each is loaded when it is asked for. */
+import type { Report, Write } from './report.ts'
+
+export const REPORTS: Readonly<Record<string, (write: Write) => Promise<Report>>> = {
+  tap: async write => (await import('./tap.ts')).tapReport(write),
+  harness: async write => (await import('./harness.ts')).harnessReport(write),
+  terminal: async () => (await import('./terminal.ts')).terminalPage(false),
+  jsonl: async write => (await import('./jsonl.ts')).jsonlReport(write),
+}
+
+/** The line that shows progress while results go elsewhere. */
+export const progressLine = async (): Promise<Report> => (await import('./terminal.ts')).terminalPage(true)

@@ -1,0 +1,163 @@
+/** A page for a person at a terminal: what runs now in one line at the bottom, failures as they come, a summary. */
+import { styleText } from 'node:util'
+import type { Event, Status } from './events.ts'
+import { againCommand, failureLines } from './failure.ts'
+import type { Report, Write } from './report.ts'
+import { count, emptyTally, isOk, type Tally } from './tally.ts'
+import { lines } from './text.ts'
+
+/** The line at the bottom that is written over: ora's, or none. */
+export type Sticky = { text: string; stop(): unknown; start(): unknown }
+
+export type TerminalOptions = {
+  readonly sticky?: Sticky
+  readonly color: boolean
+  /** Only the line at the bottom: the results go elsewhere. */
+  readonly progressOnly?: boolean
+  /** Milliseconds after which a running test is named with its time. */
+  readonly slow?: number
+  readonly now?: () => number
+}
+
+type Running = { readonly test: string; readonly since: number }
+type Failed = { readonly file: string; readonly test?: string; readonly status: Status; readonly reason: string }
+
+export const terminalReport = (write: Write, options: TerminalOptions): Report => {
+  const { sticky, slow = 2000, now = () => performance.now() } = options
+  const paint = (style: Parameters<typeof styleText>[0], text: string) =>
+    options.color ? styleText(style, text, { validateStream: false }) : text
+  const tests = emptyTally()
+  const perFile = new Map<string, Tally>()
+  const said = new Map<string, string[]>()
+  const running = new Map<string, Running>()
+  const failed: Failed[] = []
+  let run = { seed: '', options: [] as readonly string[], files: 0 }
+  let files = 0
+
+  const print = (text: string): void => {
+    if (options.progressOnly) return
+    sticky?.stop()
+    write(`${text}\n`)
+    sticky?.start()
+  }
+  const progress = (): void => {
+    if (sticky === undefined) return
+    const names = [...running].map(([file, { test, since }]) => {
+      const took = now() - since
+      return `${test || file}${took > slow ? ` (${Math.round(took / 1000)} s)` : ''}`
+    })
+    sticky.text = [`${files}/${run.files}`, ...counts(tests), ...names].join('  ')
+  }
+  const counts = (tally: Tally): string[] => {
+    const styles = { pass: 'green', skip: 'yellow', xfail: 'yellow', xpass: 'yellow' } as const
+    return Object.entries(tally)
+      .filter(([, n]) => n > 0)
+      .map(([status, n]) =>
+        paint(status in styles ? styles[status as keyof typeof styles] : 'red', `${n} ${WORDS[status as Status]}`),
+      )
+  }
+  const summary = (event: Extract<Event, { type: 'run-end' }>): void => {
+    for (const { file, test, status, reason } of failed) {
+      const why = reason === '' ? '' : ` (${reason})`
+      print(`${paint('red', status === 'fail' ? 'failed' : WORDS[status])}  ${test ?? file}${why}`)
+      print(
+        `        ${againCommand({ file, ...(test === undefined ? {} : { test }), seed: run.seed, options: run.options })}`,
+      )
+    }
+    const total = count(tests) === 0 ? 'no test ran' : counts(tests).join('  ')
+    print(
+      `${event.interrupted ? paint('red', 'interrupted: ') : ''}${total}  in ${files} file${files === 1 ? '' : 's'}, ${time(event.duration)}`,
+    )
+  }
+
+  return {
+    event(event) {
+      switch (event.type) {
+        case 'run':
+          run = { seed: event.seed, options: event.options ?? [], files: event.files.length }
+          break
+        case 'file':
+          perFile.set(event.file, emptyTally())
+          running.set(event.file, { test: '', since: now() })
+          break
+        case 'test':
+          running.set(event.file, { test: event.test, since: now() })
+          said.set(event.file, [])
+          break
+        case 'output':
+          said.get(event.file)?.push(...lines(event.text))
+          break
+        case 'failure': {
+          const { file, test } = event
+          print(`${paint('red', '✖')} ${test}`)
+          const text = [...(said.get(file) ?? []), ...failureLines(event.failure, { file, test, ...run })]
+          said.set(file, [])
+          print(text.map(line => `  ${line}`).join('\n'))
+          break
+        }
+        case 'end': {
+          tests[event.status]++
+          const tally = perFile.get(event.file)
+          if (tally !== undefined) tally[event.status]++
+          const { file, test, status, reason = '' } = event
+          if (!isOk(status)) failed.push({ file, test, status, reason })
+          break
+        }
+        case 'file-end': {
+          files++
+          running.delete(event.file)
+          const { file, status, failure } = event
+          if (failure !== undefined) {
+            failed.push({ file, status, reason: event.reason ?? '' })
+            print(
+              failureLines(failure, { file, ...run })
+                .map(line => `  ${line}`)
+                .join('\n'),
+            )
+          }
+          const tally = perFile.get(file) ?? emptyTally()
+          const mark = isOk(status) ? paint('green', '✔') : paint('red', '✖')
+          print([`${mark} ${file}`, ...counts(tally), paint('dim', time(event.duration))].join('  '))
+          break
+        }
+        case 'run-end':
+          sticky?.stop()
+          summary(event)
+          sticky?.stop()
+          return
+      }
+      progress()
+    },
+    close() {
+      sticky?.stop()
+    },
+  }
+}
+
+const WORDS: Readonly<Record<Status, string>> = {
+  pass: 'passed',
+  fail: 'failed',
+  skip: 'skipped',
+  xfail: 'failed as expected',
+  xpass: 'passed unexpectedly',
+  timeout: 'timed out',
+  error: 'error',
+}
+
+const time = (ms: number): string => (ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`)
+
+/** The page on standard error, with ora's line at the bottom; ora is loaded only here. */
+export const terminalPage = async (progressOnly: boolean): Promise<Report> => {
+  // A terminal that does not say how wide it is has no room for a line that is written over (and ora never returns).
+  const spinner =
+    process.stderr.columns > 0
+      ? (await import('ora')).default({ stream: process.stderr, discardStdin: false, hideCursor: false })
+      : undefined
+  const report = terminalReport(text => process.stderr.write(text), {
+    ...(spinner === undefined ? {} : { sticky: spinner }),
+    color: process.stderr.hasColors?.() === true && !process.env['NO_COLOR'],
+    progressOnly,
+  })
+  spinner?.start()
+  return report
+}

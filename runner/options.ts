@@ -1,0 +1,134 @@
+/** The command line: one table of options, read quickly where it is well formed, by yargs where words are needed. */
+import { UsageError } from './errors.ts'
+import type { Clause, Letter } from './filter.ts'
+
+type Group = 'Which tests' | 'How they run' | 'What you see'
+
+export type Option = {
+  readonly name: string
+  readonly alias?: string
+  /** Word for the value in the help; none for a switch. */
+  readonly value?: string
+  readonly many?: boolean
+  readonly group: Group
+  readonly help: string
+  /** Shown by `--help-all` only. */
+  readonly rare?: boolean
+}
+
+const filter = (name: Letter, value: string, help: string): Option => ({
+  name,
+  value,
+  help,
+  many: true,
+  group: 'Which tests',
+})
+
+/** Every option of `seamless [run]`. */
+export const OPTIONS: readonly Option[] = [
+  filter('t', 'TEST', 'run this test'),
+  filter('T', 'TEST', 'leave this test out'),
+  filter('f', 'FIXTURE', 'run the tests of this fixture'),
+  filter('F', 'FIXTURE', 'leave this fixture out'),
+  filter('v', 'VARIANT', 'run this variant'),
+  filter('V', 'VARIANT', 'leave this variant out'),
+  filter('r', 'NAME', 'run exactly fixture.variant.test'),
+  {
+    name: 'collection',
+    alias: 'c',
+    value: 'NAME',
+    many: true,
+    group: 'Which tests',
+    help: 'run the files of this collection',
+  },
+  { name: 'list', alias: 'l', group: 'Which tests', help: 'list the tests, run none' },
+  { name: 'timeout', value: 'SECONDS', group: 'How they run', help: 'limit of one test [30]; 0 is none' },
+  {
+    name: 'seed',
+    value: 'SEED',
+    group: 'How they run',
+    help: 'number that all chance comes from, or "random" [0x5eed]',
+  },
+  { name: 'jobs', alias: 'j', value: 'N', group: 'How they run', help: 'files at a time [one per core]' },
+  {
+    name: 'report',
+    value: 'FORMAT[:FILE]',
+    many: true,
+    group: 'What you see',
+    help: 'tap, harness or jsonl; to FILE or standard output [tap]',
+  },
+  { name: 'help', alias: 'h', group: 'What you see', help: 'show this' },
+  { name: 'version', group: 'What you see', help: 'show the version' },
+]
+
+const BY_FLAG = new Map<string, Option>(
+  OPTIONS.flatMap(option => {
+    const short = option.alias ?? (option.name.length === 1 ? option.name : undefined)
+    return [
+      ...(option.name.length > 1 ? [[`--${option.name}`, option] as const] : []),
+      ...(short === undefined ? [] : [[`-${short}`, option] as const]),
+    ]
+  }),
+)
+
+/** A command line taken apart: files, and options in the order given. */
+export type CommandLine = {
+  readonly files: readonly string[]
+  readonly given: readonly { readonly name: string; readonly value: string }[]
+}
+
+/** Reads a well-formed command line. Undefined if there is anything to say about it: then yargs says it. */
+export const read = (argv: readonly string[]): CommandLine | undefined => {
+  const files: string[] = []
+  const given: { name: string; value: string }[] = []
+  const once = new Set<string>()
+  for (let i = 0; i < argv.length; i++) {
+    const word = argv[i]!
+    if (word === '--') {
+      files.push(...argv.slice(i + 1))
+      break
+    }
+    if (word === '-' || !word.startsWith('-')) {
+      files.push(word)
+      continue
+    }
+    const equals = word.startsWith('--') ? word.indexOf('=') : -1
+    const option = BY_FLAG.get(equals < 0 ? word : word.slice(0, equals))
+    if (option === undefined || option.name === 'help') return undefined
+    if (!option.many && once.has(option.name)) return undefined
+    once.add(option.name)
+    if (option.value === undefined) {
+      if (equals >= 0) return undefined
+      given.push({ name: option.name, value: '' })
+      continue
+    }
+    const value = equals < 0 ? argv[++i] : word.slice(equals + 1)
+    if (value === undefined || (equals < 0 && /^-./.test(value))) return undefined
+    given.push({ name: option.name, value })
+  }
+  return { files, given }
+}
+
+export const has = (line: CommandLine, name: string): boolean => line.given.some(option => option.name === name)
+
+export const last = (line: CommandLine, name: string): string | undefined =>
+  line.given.findLast(option => option.name === name)?.value
+
+export const all = (line: CommandLine, name: string): string[] =>
+  line.given.filter(option => option.name === name).map(option => option.value)
+
+/** kselftest_harness.h's letters, in the order given: the first that matches a test decides. */
+export const clauses = (line: CommandLine): Clause[] =>
+  line.given
+    .filter(option => /^[tTfFvVr]$/.test(option.name))
+    .map(({ name, value }) => ({ letter: name as Letter, value }))
+
+/** A number of an option. Throws `UsageError`. */
+export const numberOf = (line: CommandLine, name: string, least: number): number | undefined => {
+  const text = last(line, name)
+  if (text === undefined) return undefined
+  const number = Number(text)
+  if (!/^\d+(\.\d+)?$/.test(text) || number < least)
+    throw new UsageError(`--${name} ${text}: not a number${least > 0 ? ` of at least ${least}` : ''}`)
+  return number
+}

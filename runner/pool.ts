@@ -1,0 +1,138 @@
+/** Warm worker processes: taken for one order at a time, replaced after a crash or a kill. */
+import { type ChildProcess, fork } from 'node:child_process'
+import type { Answer, Order } from './protocol.ts'
+
+/** How a worker process ended. */
+export type Exit = { readonly code: number | null; readonly signal: NodeJS.Signals | null }
+
+const ENTRY = new URL('./worker.ts', import.meta.url)
+
+/** One worker process. It does one order, answers, and waits for the next. */
+export class WorkerProcess {
+  readonly #child: ChildProcess
+  #answer: ((answer: Answer) => void) | undefined
+  #output: ((stream: 'stdout' | 'stderr', text: string) => void) | undefined
+  #end: ((exit: Exit | undefined) => void) | undefined
+  #exit: Exit | undefined
+
+  constructor() {
+    // A group of its own: what a test leaves behind dies with its worker, and a terminal's ctrl-C reaches only us.
+    this.#child = fork(ENTRY, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], detached: true, serialization: 'json' })
+    this.#child.on('message', (answer: Answer) => {
+      if (answer.type === 'done' || answer.type === 'broken') this.#finish(answer)
+      else this.#answer?.(answer)
+    })
+    for (const stream of ['stdout', 'stderr'] as const)
+      this.#child[stream]?.setEncoding('utf8').on('data', (text: string) => this.#output?.(stream, text))
+    this.#child.on('error', error => this.#output?.('stderr', `${error.message}\n`))
+    // The channel may still hold what the worker said last, and a child of its own may hold the pipes for ever.
+    let gone = (): void => {
+      gone = () => this.#gone({ code: this.#child.exitCode, signal: this.#child.signalCode })
+    }
+    this.#child.on('disconnect', () => gone())
+    this.#child.on('exit', () => gone())
+  }
+
+  get alive(): boolean {
+    return this.#exit === undefined
+  }
+
+  /** Does `order`. Resolves when the worker is ready for the next one, or with how it ended. */
+  do(
+    order: Order,
+    answer: (answer: Answer) => void,
+    output: (stream: 'stdout' | 'stderr', text: string) => void,
+  ): Promise<Exit | undefined> {
+    this.#answer = answer
+    this.#output = output
+    return new Promise(resolve => {
+      this.#end = resolve
+      if (this.#exit !== undefined) this.#gone(this.#exit)
+      else this.#child.send(order)
+    })
+  }
+
+  /** SIGTERM to the worker and its children now, SIGKILL after `grace` milliseconds. */
+  kill(grace: number): void {
+    this.#signal('SIGTERM')
+    const timer = setTimeout(() => this.#signal('SIGKILL'), grace)
+    this.#child.once('exit', () => {
+      clearTimeout(timer)
+      this.#signal('SIGKILL')
+    })
+  }
+
+  /** Lets an idle worker go. */
+  close(): void {
+    if (this.#child.connected) this.#child.disconnect()
+    this.#child.unref()
+    this.#child.stdout?.destroy()
+    this.#child.stderr?.destroy()
+  }
+
+  #signal(signal: NodeJS.Signals): void {
+    try {
+      if (this.#child.pid !== undefined) process.kill(-this.#child.pid, signal)
+    } catch {
+      // Already gone.
+    }
+  }
+
+  #finish(answer: Answer): void {
+    this.#answer?.(answer)
+    const end = this.#end
+    this.#end = undefined
+    // Pipes and channel are read separately: what a test wrote to its file descriptors may come a turn later.
+    setImmediate(() => end?.(undefined))
+  }
+
+  #gone(exit: Exit): void {
+    this.#exit = exit
+    const end = this.#end
+    this.#end = undefined
+    setImmediate(() => {
+      this.close()
+      end?.(exit)
+    })
+  }
+}
+
+/** At most `size` workers, started when there is work for them. */
+export class Pool {
+  readonly size: number
+  readonly #idle: WorkerProcess[] = []
+  readonly #busy = new Set<WorkerProcess>()
+  readonly #queue: ((worker: WorkerProcess) => void)[] = []
+
+  constructor(size: number) {
+    this.size = size
+  }
+
+  /** A free worker; waits for one if all are busy. Give it back. */
+  async take(): Promise<WorkerProcess> {
+    let worker = this.#idle.pop()
+    while (worker !== undefined && !worker.alive) worker = this.#idle.pop()
+    if (worker === undefined && this.#busy.size < this.size) worker = new WorkerProcess()
+    if (worker === undefined) return new Promise(resolve => this.#queue.push(resolve))
+    this.#busy.add(worker)
+    return worker
+  }
+
+  give(worker: WorkerProcess): void {
+    this.#busy.delete(worker)
+    const waiting = this.#queue.shift()
+    if (waiting === undefined) {
+      if (worker.alive) this.#idle.push(worker)
+      return
+    }
+    const next = worker.alive ? worker : new WorkerProcess()
+    this.#busy.add(next)
+    waiting(next)
+  }
+
+  /** Ends every worker: idle ones at once, busy ones by SIGTERM, then SIGKILL. */
+  close(grace: number): void {
+    for (const worker of this.#idle.splice(0)) worker.close()
+    for (const worker of this.#busy) worker.kill(grace)
+  }
+}

@@ -1,0 +1,83 @@
+/** A run: files handed to workers, events handed to reports, and what it all comes to. */
+import { EVENTS_VERSION, type Event, emptyTally, type Tally } from '#reports'
+import type { TestFile } from './discover.ts'
+import type { Pool } from './pool.ts'
+import type { Answer, Listed } from './protocol.ts'
+import { runSelftest, type SelftestOptions } from './selftest.ts'
+
+export type RunOptions = SelftestOptions & {
+  /** Options to repeat in the command that repeats a test. */
+  readonly again: readonly string[]
+}
+
+/** A file, and which of its tests. */
+export type Part = { readonly file: TestFile; readonly tests?: readonly string[] }
+
+/** Runs `parts` and emits everything that happens. `interrupt` stops it early. */
+export const run = async (
+  pool: Pool,
+  parts: readonly Part[],
+  options: RunOptions,
+  emit: (event: Event) => void,
+  interrupt: AbortSignal,
+): Promise<Tally> => {
+  const began = performance.now()
+  const tally = emptyTally()
+  const stop = () => pool.close(options.grace)
+  interrupt.addEventListener('abort', stop)
+  emit({
+    type: 'run',
+    version: EVENTS_VERSION,
+    seed: options.seed,
+    files: parts.map(part => part.file.file),
+    ...(options.again.length === 0 ? {} : { options: options.again }),
+    time: Date.now(),
+  })
+  const said = (event: Event): void => {
+    if (!interrupt.aborted) emit(event)
+  }
+  await each(parts, pool.size, async ({ file, tests }) => {
+    if (interrupt.aborted) return
+    const status = await runSelftest(pool, file, tests, options, said)
+    if (!interrupt.aborted) tally[status]++
+  })
+  interrupt.removeEventListener('abort', stop)
+  emit({ type: 'run-end', interrupted: interrupt.aborted, duration: performance.now() - began, time: Date.now() })
+  return tally
+}
+
+/** What a file holds, or why it did not load. */
+export type Listing = { readonly file: TestFile; readonly tests: readonly Listed[]; readonly broken?: string }
+
+/** Loads `files` in workers and lists their tests, in the order given. */
+export const list = async (pool: Pool, files: readonly TestFile[], timeout: number): Promise<Listing[]> => {
+  const listings: Listing[] = []
+  await each(files, pool.size, async (file, index) => {
+    const worker = await pool.take()
+    const timer = timeout > 0 ? setTimeout(() => worker.kill(0), timeout) : undefined
+    let tests: readonly Listed[] = []
+    let broken: string | undefined
+    const exit = await worker.do(
+      { type: 'list', path: file.path, file: file.file },
+      (answer: Answer) => {
+        if (answer.type === 'listed') tests = answer.tests
+        else if (answer.type === 'broken' || answer.type === 'uncaught') broken = answer.message
+      },
+      () => {},
+    )
+    clearTimeout(timer)
+    pool.give(worker)
+    if (exit !== undefined) broken ??= 'its worker ended while it loaded'
+    listings[index] = { file, tests, ...(broken === undefined ? {} : { broken }) }
+  })
+  return listings
+}
+
+/** Calls `work` for every item, at most `limit` at a time, begun in order. */
+const each = async <T>(items: readonly T[], limit: number, work: (item: T, index: number) => Promise<void>) => {
+  let next = 0
+  const lane = async (): Promise<void> => {
+    for (let index = next++; index < items.length; index = next++) await work(items[index]!, index)
+  }
+  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, lane))
+}

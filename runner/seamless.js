@@ -1,0 +1,39 @@
+#!/usr/bin/env node
+/* Starts seamless: plain JavaScript that any Node can parse, because it has to say which Node is needed. */
+;(() => {
+  var NEEDED = [22, 18]
+  var PINNED = ['../node_modules/.bin/node', '../../.bin/node']
+  var have = process.versions.node.split('.').map(Number)
+  if (have[0] > NEEDED[0] || (have[0] === NEEDED[0] && have[1] >= NEEDED[1])) return import('./seamless.ts')
+
+  function giveUp() {
+    process.stderr.write(
+      'seamless: needs Node ' +
+        NEEDED.join('.') +
+        ' or newer, this is ' +
+        process.versions.node +
+        ': run `npm ci` for a pinned one\n',
+    )
+    process.exit(3)
+  }
+  if (have[0] < 15) return giveUp()
+  Promise.all([import('node:fs'), import('node:path'), import('node:child_process')]).then(modules => {
+    var fs = modules[0]
+    var path = modules[1]
+    var self = fs.realpathSync(process.argv[1])
+    var pinned = PINNED.map(place => path.resolve(path.dirname(self), place)).filter(fs.existsSync)[0]
+    if (pinned === undefined || process.env.SEAMLESS_NODE === pinned) return giveUp()
+    var env = Object.assign({}, process.env, { SEAMLESS_NODE: pinned })
+    var child = modules[2].spawn(pinned, [self].concat(process.argv.slice(2)), { stdio: 'inherit', env: env })
+    // Signals reach the child through the terminal's group, or from here.
+    ;['SIGINT', 'SIGTERM', 'SIGHUP'].forEach(signal => {
+      process.on(signal, () => {
+        if (signal !== 'SIGINT') child.kill(signal)
+      })
+    })
+    child.on('error', giveUp)
+    child.on('exit', (code, signal) => {
+      process.exit(signal === null ? code : 128)
+    })
+  }, giveUp)
+})()

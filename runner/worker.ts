@@ -1,0 +1,122 @@
+/** A worker process: loads one test file at a time, runs its tests, and sends events. It never prints. */
+import { relative } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import type { Event } from '#reports'
+import type { Answer, Listed, Order } from './protocol.ts'
+import { testSeed } from './seed.ts'
+
+type Collected = Awaited<ReturnType<typeof import('#harness')['collect']>>['tests'][number]
+
+const harness = import(process.env['SEAMLESS_HARNESS'] ?? '#harness') as Promise<typeof import('#harness')>
+
+const send = (answer: Answer): void => {
+  process.send?.(answer)
+}
+
+/** Events wait here until the next test starts: what the parent knows is always what is running. */
+let pending: Event[] = []
+const emit = (event: Event): void => {
+  pending.push(event)
+  if (pending.length >= 200) flush()
+}
+const flush = (): void => {
+  if (pending.length > 0) send({ type: 'events', events: pending })
+  pending = []
+}
+
+let current: { file: string; test?: string } | undefined
+
+for (const stream of ['stdout', 'stderr'] as const)
+  process[stream].write = (chunk: string | Uint8Array, ...rest: unknown[]): boolean => {
+    const text = typeof chunk === 'string' ? chunk : Buffer.from(chunk).toString()
+    if (current !== undefined) emit({ type: 'output', ...current, stream, text })
+    const done = rest.find(argument => typeof argument === 'function')
+    if (done !== undefined) process.nextTick(done)
+    return true
+  }
+
+process.on('uncaughtException', error => {
+  flush()
+  send({ type: 'uncaught', message: `${error.name}: ${error.message}`, stack: trace(error) })
+  process.disconnect()
+  process.exit(1)
+})
+
+// The runner is gone: nobody is left to tell.
+process.on('disconnect', () => process.exit(1))
+
+process.on('message', async (order: Order) => {
+  current = { file: order.file }
+  const tests = await load(order)
+  if (tests !== undefined && order.type === 'run') {
+    for (const test of tests) await run(order, test)
+    flush()
+  }
+  current = undefined
+  if (tests !== undefined) send({ type: 'done' })
+})
+
+const load = async (order: Order): Promise<readonly Collected[] | undefined> => {
+  try {
+    const { collect } = await harness
+    const { tests } = await collect(order.path)
+    const listed = tests.map(describe)
+    flush()
+    send({ type: 'listed', tests: listed })
+    if (order.type === 'list' || order.tests === undefined) return tests
+    const byName = new Map(tests.map(test => [test.name, test]))
+    return order.tests.map(name => byName.get(name)).filter(test => test !== undefined)
+  } catch (thrown) {
+    const error = thrown instanceof Error ? thrown : new Error(String(thrown))
+    flush()
+    send({ type: 'broken', message: `${error.name}: ${error.message}`, stack: trace(error) })
+    return undefined
+  }
+}
+
+const describe = ({ name, fixture, variant, test, tags, timeout, site }: Collected): Listed => ({
+  name,
+  fixture,
+  test,
+  tags,
+  line: site.line,
+  ...(variant === undefined ? {} : { variant }),
+  ...(timeout === undefined ? {} : { timeout }),
+})
+
+const run = async (order: Extract<Order, { type: 'run' }>, test: Collected): Promise<void> => {
+  const { file } = order
+  const { name } = test
+  current = { file, test: name }
+  emit({ type: 'test', file, test: name, site: test.site, time: Date.now() })
+  flush()
+  const timeout = test.timeout ?? order.timeout
+  const began = performance.now()
+  const deadline = () => timeout > 0 && performance.now() - began > timeout
+  const duration = () => Math.round((performance.now() - began) * 1000) / 1000
+  try {
+    const result = await test.run({ seed: testSeed(order.seed, name), timeout, deadline, emit })
+    emit({ type: 'end', file, test: name, ...result, duration: duration() })
+  } catch (thrown) {
+    // The harness turns everything a test may throw into a result: this is a fault of ours.
+    const error = thrown instanceof Error ? thrown : new Error(String(thrown))
+    const message = `${error.name}: ${error.message}`
+    emit({
+      type: 'failure',
+      file,
+      test: name,
+      failure: { kind: 'crash', side: 'host', message, steps: [], stack: trace(error) },
+    })
+    emit({ type: 'end', file, test: name, status: 'error', reason: message, duration: duration(), instructions: 0 })
+  }
+  current = { file }
+}
+
+/** The stack of an error without its message and Node's own frames, paths as the run names them. */
+const trace = (error: Error): string =>
+  (error.stack ?? '')
+    .split('\n')
+    .filter(line => /^\s+at /.test(line) && !line.includes('node:') && !line.includes('/node_modules/'))
+    .map(line => line.trim().replaceAll(pathToFileURL(`${process.cwd()}/`).href, ''))
+    .map(line => line.replace(/\((file:\/\/|\/)[^)]*\)/, place => `(${relative(process.cwd(), place.slice(1, -1))})`))
+    .join('\n')

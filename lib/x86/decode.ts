@@ -19,8 +19,10 @@ const index: (readonly Row[] | undefined)[] = (() => {
   const lists: Row[][] = []
   for (const row of table)
     for (let byte = row.byte; byte <= row.byte + (row.plus ? 7 : 0); byte++) {
-      const list = (lists[slot(row.vex, row.map, byte)] ??= [])
-      list.push(row)
+      const at = slot(row.vex, row.map, byte)
+      const list = lists[at]
+      if (list === undefined) lists[at] = [row]
+      else list.push(row)
     }
   for (const list of lists) list?.sort((a, b) => b.rank - a.rank || a.number - b.number)
   return lists
@@ -53,8 +55,6 @@ const prefixFits = (row: Row, prefix: number): boolean => {
       return prefix === PF2
   }
 }
-
-const bytesOf = [1, 2, 4, 8] as const
 
 const find = (list: readonly Row[], key: Key): Row | null => {
   for (const row of list) {
@@ -173,7 +173,7 @@ const memory = (size: number, vsib: number): Mem => {
       base = (sib & 7) | rexB
       indexed = ((sib >> 3) & 7) | rexX
       if (indexed === 4 && vsib === 0) indexed = -1
-      scale = SCALES[sib >> 6] as 1 | 2 | 4 | 8
+      else scale = SCALES[sib >> 6] as 1 | 2 | 4 | 8
       noBase = mod === 0 && (sib & 7) === 5
     } else if (noBase) ripRelative = mode === 64
     if (noBase) base = -1
@@ -414,7 +414,6 @@ export const decode = (from: Uint8Array, at: number, forMode: Mode): Insn | Refu
   const { forms } = row
   const operands: Operand[] = []
   let usesVvvv = false
-  let destination: Operand | undefined
   for (const form of forms) {
     if (form.place === 'vvvv') usesVvvv = true
     operands.push(isTrailing(form) ? ONE : operand(form, row))
@@ -426,7 +425,7 @@ export const decode = (from: Uint8Array, at: number, forMode: Mode): Insn | Refu
     if (isTrailing(form)) operands[n] = operand(form, row)
   }
   if (vex && !usesVvvv && vvvv !== 0) failure ||= 'invalid'
-  destination = operands[0]
+  const destination = operands[0]
   if (lock && !(row.lock && destination?.kind === 'mem')) failure ||= 'invalid'
   if (destination?.kind === 'reg' && destination.file === 'seg' && destination.index === CS && row.mnemonic === 'MOV')
     failure ||= 'invalid'

@@ -3,6 +3,7 @@
  * few functions of plain values. A call sees the whole state and may change it, fault or leave.
  */
 import {
+  CR0_EM,
   CR0_MP,
   CR0_PE,
   CR0_TS,
@@ -35,6 +36,12 @@ import type { Cpu } from './cpu.ts'
 import type { Seg } from './insn.ts'
 
 type Call = (cpu: Cpu, a: bigint, b: bigint, c: bigint) => unknown
+
+/** Bits of FSW: an unmasked exception is pending; the top of the stack. */
+const FSW_ES = 0x80
+const FSW_TOP = 0x3800
+/** Bits of MXCSR that may be set. */
+const MXCSR_MASK = 0xffffn
 
 const MASK32 = 0xffff_ffffn
 
@@ -184,6 +191,29 @@ const table = {
   },
   swapgs: cpu => cpu.swapgs(),
 
+  // SIMD state
+  requireSse: cpu => cpu.requireSse(),
+  requireAvx: cpu => cpu.requireAvx(),
+  /** #UD with CR0.EM, #NM with CR0.TS, then a pending x87 exception. SDM Vol. 3A, "MMX State". */
+  requireMmx: cpu => {
+    if ((cpu.cr0 & CR0_EM) !== 0n) cpu.raise(VECTOR_UD)
+    if ((cpu.cr0 & CR0_TS) !== 0n) cpu.raise(VECTOR_NM)
+    if ((cpu.x87.fsw & FSW_ES) !== 0) cpu.raise(VECTOR_MF)
+  },
+  /** Every MMX instruction but EMMS: TOP is 0 and all registers are valid. */
+  enterMmx: cpu => {
+    cpu.x87.fsw &= ~FSW_TOP
+    cpu.x87.ftw = 0xff
+  },
+  emms: cpu => {
+    cpu.x87.ftw = 0
+  },
+  ldmxcsr: (cpu, value) => {
+    if ((value & ~MXCSR_MASK) !== 0n) cpu.raise(VECTOR_GP, 0)
+    cpu.mxcsr = Number(value)
+  },
+  stmxcsr: cpu => BigInt(cpu.mxcsr),
+
   // Ports
   allowPort: (cpu, port, s) => cpu.allowPort(Number(port), size(s)),
   in: (cpu, port, s) => cpu.in(Number(port), size(s)),
@@ -193,7 +223,7 @@ const table = {
   /** A pending x87 exception; #NM with CR0.MP and CR0.TS. */
   wait: cpu => {
     if ((cpu.cr0 & (CR0_MP | CR0_TS)) === (CR0_MP | CR0_TS)) cpu.raise(VECTOR_NM)
-    if ((cpu.x87.fsw & 0x80) !== 0) cpu.raise(VECTOR_MF)
+    if ((cpu.x87.fsw & FSW_ES) !== 0) cpu.raise(VECTOR_MF)
   },
   hlt: cpu => cpu.hlt(),
   invd: cpu => cpu.invd(),

@@ -4,6 +4,7 @@ import { type CallName, calls } from './calls.ts'
 import type { Cpu } from './cpu.ts'
 import type { FlagRule } from './flags.ts'
 import type { Insn, Mem, Operand, Reg, Rel, Seg } from './insn.ts'
+import { Lanes, type PackedName, packed } from './packed.ts'
 import { semantics } from './semantics/index.ts'
 import type { Row } from './table.ts'
 import type { Flag, Semantics, Tier } from './tier.ts'
@@ -19,6 +20,21 @@ const PARITY = Uint8Array.from({ length: 256 }, (_, n) => {
 /** Iterations of a REP instruction before it lets the run loop look for events. */
 const REPEATS = 65536
 const TF = 0x100n
+
+const [left, right, scratch] = [new Lanes(), new Lanes(), new Lanes()]
+/** A vector value into lanes, and the low `size` bytes (8, 16, 32) of lanes as a value. */
+const put = (lanes: Lanes, value: bigint): void => {
+  const { u64 } = lanes
+  u64[0] = value
+  u64[1] = value >> 64n
+  u64[2] = value >> 128n
+  u64[3] = value >> 192n
+}
+const take = ({ u64 }: Lanes, size: number): bigint => {
+  if (size === 8) return u64[0]!
+  const low = u64[0]! | (u64[1]! << 64n)
+  return size === 16 ? low : low | (u64[2]! << 128n) | (u64[3]! << 192n)
+}
 
 class Interpreter implements Tier<bigint, boolean> {
   cpu: Cpu
@@ -43,7 +59,8 @@ class Interpreter implements Tier<bigint, boolean> {
         return this.#readRegister(from)
       case 'mem': {
         const size = from.size as Size
-        return this.cpu.read(this.cpu.linear(from.seg, this.address(from), size, 'read'), size)
+        const at = this.cpu.linear(from.seg, this.address(from), size, 'read')
+        return size <= 8 ? this.cpu.read(at, size) : this.#readWide(at, size)
       }
       case 'imm':
         return from.value
@@ -55,8 +72,12 @@ class Interpreter implements Tier<bigint, boolean> {
 
   write(to: Operand, value: bigint): void {
     if (to.kind === 'reg') this.#writeRegister(to, value)
-    else if (to.kind === 'mem') this.store(to.seg, this.address(to), to.size as Size, value)
-    else throw new NotModelled(`${this.insn.row.mnemonic}: a ${to.kind} operand as a destination`)
+    else if (to.kind === 'mem') {
+      const size = to.size as Size
+      const at = this.cpu.linear(to.seg, this.address(to), size, 'write')
+      if (size <= 8) this.cpu.write(at, size, value)
+      else this.#writeWide(at, size, value)
+    } else throw new NotModelled(`${this.insn.row.mnemonic}: a ${to.kind} operand as a destination`)
   }
 
   update(operand: Operand, change: (old: bigint) => bigint): void {
@@ -76,7 +97,9 @@ class Interpreter implements Tier<bigint, boolean> {
       case 'seg':
         return BigInt(this.cpu.segments[r.index as Seg]!.selector)
       case 'mm':
+        return this.#gather(this.cpu.x87.regs, r.index * 10, 8)
       case 'vec':
+        return this.#gather(this.cpu.vec, r.index * 32, r.size)
       case 'cr':
       case 'dr':
       case 'st':
@@ -97,14 +120,63 @@ class Interpreter implements Tier<bigint, boolean> {
       case 'high':
         gpr[r.index] = (gpr[r.index]! & ~0xff00n) | (value << 8n)
         return
-      case 'seg':
-      case 'mm':
+      case 'mm': {
+        const { regs } = this.cpu.x87
+        this.#scatter(regs, r.index * 10, 8, value)
+        regs[r.index * 10 + 8] = 0xff
+        regs[r.index * 10 + 9] = 0xff
+        return
+      }
       case 'vec':
+        // A VEX encoding clears what is above the operand, a legacy one keeps it.
+        this.#scatter(this.cpu.vec, r.index * 32, this.insn.vectorLength === 0 ? 16 : 32, value)
+        return
+      case 'seg':
       case 'cr':
       case 'dr':
       case 'st':
         throw new NotModelled(`${this.insn.row.mnemonic}: writing a register of file ${r.file}`)
     }
+  }
+
+  /** Bytes as one value, and back. */
+  #gather(from: Uint8Array, at: number, size: number): bigint {
+    for (let n = 0; n < size; n++) scratch.u8[n] = from[at + n]!
+    return take(scratch, size)
+  }
+
+  #scatter(to: Uint8Array, at: number, size: number, value: bigint): void {
+    put(scratch, value)
+    for (let n = 0; n < size; n++) to[at + n] = scratch.u8[n]!
+  }
+
+  #readWide(at: bigint, size: number): bigint {
+    const bytes = this.cpu.readBytes(at, size)
+    scratch.u8.fill(0)
+    scratch.u8.set(bytes)
+    return take(scratch, 32)
+  }
+
+  #writeWide(at: bigint, size: number, value: bigint): void {
+    put(scratch, value)
+    this.cpu.writeBytes(at, scratch.u8.slice(0, size))
+  }
+
+  packed(name: PackedName, bytes: number, a: bigint, b: bigint, imm: number): bigint {
+    put(left, a)
+    put(right, b)
+    scratch.u8.fill(0)
+    packed[name](scratch, left, right, imm, bytes)
+    return take(scratch, bytes)
+  }
+
+  lane(a: bigint, n: number, size: number): bigint {
+    return BigInt.asUintN(size * 8, a >> BigInt(n * size * 8))
+  }
+
+  withLane(a: bigint, n: number, size: number, lane: bigint): bigint {
+    const shift = BigInt(n * size * 8)
+    return (a & ~(((1n << BigInt(size * 8)) - 1n) << shift)) | (lane << shift)
   }
 
   address(m: Mem): bigint {
@@ -356,19 +428,11 @@ class Interpreter implements Tier<bigint, boolean> {
     const { cpu } = this
     const { gpr } = cpu
     const width = i.addressSize * 8
-    const before = cpu.rflags
-    const oneStep = (before & TF) !== 0n
+    const oneStep = (cpu.rflags & TF) !== 0n
     let left = BigInt.asUintN(width, gpr[1]!)
     if (left === 0n) return
     for (let n = 0; ; n++) {
-      let goOn: boolean
-      try {
-        goOn = body()
-      } catch (fault) {
-        // A faulting CMPS or SCAS leaves the flags as they were. SDM Vol. 2B, "REP/REPE/REPZ/REPNE/REPNZ".
-        cpu.rflags = before
-        throw fault
-      }
+      const goOn = body()
       left--
       gpr[1] = i.addressSize === 2 ? (gpr[1]! & ~0xffffn) | left : left
       if (left === 0n || !goOn) return

@@ -6,6 +6,7 @@ import type { Size } from '#bits'
 import type { CallName } from './calls.ts'
 import type { FlagRule } from './flags.ts'
 import type { Insn, Mem, Operand, Rel, Seg } from './insn.ts'
+import type { PackedName } from './packed.ts'
 
 /** The status flags of RFLAGS, and the direction flag. */
 export type Flag = 'cf' | 'pf' | 'af' | 'zf' | 'sf' | 'of' | 'df'
@@ -114,9 +115,18 @@ export interface Tier<V, C> {
   jump(to: V, size: Size): void
   /**
    * A string instruction: `body` once, or with REP for as long as rCX counts and `body` says go on. State is exact after
-   * every iteration, where a fault or an interrupt may end it.
+   * every iteration, where a fault or an interrupt may end it. The flags, too, are those of the last whole iteration, as
+   * measured on a processor; SDM Vol. 2B, "REP/REPE/REPZ/REPNE/REPNZ", says that a page fault in CMPS and SCAS puts them back.
    */
   repeat(i: Insn, body: () => C): void
+
+  // SIMD. Vector values have 8 (MMX), 16 or 32 bytes; bytes that a value does not have are zero.
+
+  /** A lane operation by name; see `packed.ts`. */
+  packed(name: PackedName, bytes: number, a: V, b: V, imm: number): V
+  /** Lane `n` of `size` bytes (up to 16), and `a` with that lane replaced. */
+  lane(a: V, n: number, size: number): V
+  withLane(a: V, n: number, size: number, lane: V): V
 
   /** An operation that is the CPU's own business, or one that no tier spells out; see `calls.ts`. */
   call(name: CallName, a?: V, b?: V, c?: V): V

@@ -88,18 +88,34 @@ export const neg: Semantics = (t, i) => {
   })
 }
 
-/** CMPXCHG r/m, r. Memory is written in either case. SDM Vol. 2A, "CMPXCHG". */
+/**
+ * CMPXCHG r/m, r. Memory is written in either case; a register destination that does not compare equal keeps all 64 bits,
+ * as measured on processors. SDM Vol. 2A, "CMPXCHG".
+ */
 export const cmpxchg: Semantics = (t, i) => {
-  const size = sizeOf(dst(i))
+  const to = dst(i)
+  const size = sizeOf(to)
   const accumulator = rax(size)
   const replacement = t.read(src(i))
-  t.update(dst(i), old => {
+  const compare = (old: ReturnType<typeof t.read>) => {
     const expected = t.read(accumulator)
-    const same = t.equal(expected, old)
     t.flags(flags.sub, size, expected, old, t.sub(size, expected, old))
-    t.when(t.no(same), () => t.write(accumulator, old))
-    return t.select(same, replacement, old)
-  })
+    return t.equal(expected, old)
+  }
+  if (to.kind === 'mem')
+    t.update(to, old => {
+      const same = compare(old)
+      t.when(t.no(same), () => t.write(accumulator, old))
+      return t.select(same, replacement, old)
+    })
+  else {
+    const old = t.read(to)
+    t.when(
+      compare(old),
+      () => t.write(to, replacement),
+      () => t.write(accumulator, old),
+    )
+  }
 }
 
 /** XADD r/m, r. SDM Vol. 2D, "XADD". */

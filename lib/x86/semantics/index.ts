@@ -8,6 +8,8 @@ import * as logic from './logic.ts'
 import * as move from './move.ts'
 import * as segment from './segment.ts'
 import * as shift from './shift.ts'
+import { simd } from './simd.ts'
+import { simdmove } from './simdmove.ts'
 import * as stack from './stack.ts'
 import * as string from './string.ts'
 import * as system from './system.ts'
@@ -21,6 +23,8 @@ export const semantics: Readonly<Record<string, Semantics>> = {
   ...move,
   ...segment,
   ...shift,
+  ...simd,
+  ...simdmove,
   ...stack,
   ...string,
   ...system,

@@ -83,12 +83,15 @@ export const scas: Semantics = (t, i) => {
   })
 }
 
-/** INS: the port in DX to rDI; memory is settled before the port is read. SDM Vol. 2A, "INS". */
+/**
+ * INS: the port in DX to rDI; memory is settled before the port is read. Whether the port may be used is asked even
+ * where REP counts from 0, as processors do. SDM Vol. 2A, "INS".
+ */
 export const ins: Semantics = (t, i) => {
   const size = elementSize(i)
+  t.call('allowPort', t.read(rdx(2)), number(t, size))
   t.repeat(i, () => {
     const at = t.read(rdi(i.addressSize))
-    t.call('allowPort', t.read(rdx(2)), number(t, size))
     t.settle(ES, at, size)
     t.store(ES, at, size, t.call('in', t.read(rdx(2)), number(t, size)))
     advance(t, i, rdi, size)
@@ -99,8 +102,8 @@ export const ins: Semantics = (t, i) => {
 /** OUTS: rSI to the port in DX. SDM Vol. 2B, "OUTS". */
 export const outs: Semantics = (t, i) => {
   const size = elementSize(i)
+  t.call('allowPort', t.read(rdx(2)), number(t, size))
   t.repeat(i, () => {
-    t.call('allowPort', t.read(rdx(2)), number(t, size))
     const value = t.load(sourceSeg(i), t.read(rsi(i.addressSize)), size)
     t.call('out', t.read(rdx(2)), number(t, size), value)
     advance(t, i, rsi, size)

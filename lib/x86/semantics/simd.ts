@@ -1,0 +1,69 @@
+/** SIMD integer instructions: MMX, SSE2 to SSE4.2 and their VEX forms, all by way of the operations in `packed.ts`. */
+import type { Insn, Operand } from '../insn.ts'
+import { type PackedName, packed } from '../packed.ts'
+import type { Semantics, Tier } from '../tier.ts'
+import { number } from './operands.ts'
+
+const isMm = (o: Operand): boolean => o.kind === 'reg' && o.file === 'mm'
+
+/** #UD, #NM or #MF unless the unit may be used now. */
+export const begin = <V, C>(t: Tier<V, C>, i: Insn): void => {
+  if (i.operands.some(isMm)) t.call('requireMmx')
+  else t.call(i.vectorLength === 0 ? 'requireSse' : 'requireAvx')
+}
+
+/** A source; 16 bytes of memory have to be aligned, or #GP(0), unless the encoding is VEX. */
+export const source = <V, C>(t: Tier<V, C>, i: Insn, o: Operand): V => {
+  if (o.kind === 'mem' && o.size === 16 && i.vectorLength === 0)
+    t.call('requireAligned', number(t, o.seg), t.address(o), number(t, 16))
+  return t.read(o)
+}
+
+/** Writes the result. With an MMX operand the x87 registers become MMX registers: all valid, TOP 0. */
+export const finish = <V, C>(t: Tier<V, C>, i: Insn, to: Operand, value: V): void => {
+  if (i.operands.some(isMm)) t.call('enterMmx')
+  t.write(to, value)
+}
+
+/** Destination, first and second source and immediate, of the two- and the three-operand forms. */
+export const parts = (i: Insn) => {
+  const tail = i.operands.at(-1)
+  const imm = tail?.kind === 'imm' ? Number(tail.value) : 0
+  const count = i.operands.length - (tail?.kind === 'imm' ? 1 : 0)
+  const to = i.operands[0]!
+  return { to, a: count > 2 ? i.operands[1]! : to, b: i.operands[count - 1]!, imm, count }
+}
+
+export const lanewise =
+  (name: PackedName): Semantics =>
+  (t, i) => {
+    begin(t, i)
+    const { to, a, b, imm } = parts(i)
+    const second = source(t, i, b)
+    finish(t, i, to, t.packed(name, to.size, t.read(a), second, imm))
+  }
+
+/** Shifts: by an immediate they take the last operand but one, which is the destination in the legacy form. */
+const shift =
+  (name: PackedName): Semantics =>
+  (t, i) => {
+    const { to, a, b, imm, count } = parts(i)
+    if (i.operands.at(-1)?.kind !== 'imm') return lanewise(name)(t, i)
+    begin(t, i)
+    const from = count === 2 ? b : a
+    finish(t, i, to, t.packed(name, to.size, t.read(from), number(t, imm), imm))
+  }
+
+const SHIFTS: readonly string[] = 'psllw pslld psllq psrlw psrld psrlq psraw psrad pslldq psrldq'.split(' ')
+const names = Object.keys(packed) as PackedName[]
+
+/** The same function does for a legacy mnemonic and for its VEX twin. */
+export const simd: Readonly<Record<string, Semantics>> = Object.fromEntries(
+  names.flatMap(name => {
+    const meaning = SHIFTS.includes(name) ? shift(name) : lanewise(name)
+    return [
+      [name, meaning],
+      [`v${name}`, meaning],
+    ]
+  }),
+)

@@ -39,8 +39,7 @@ export const harnessLines = (run: RunFacts): ((event: Event) => string[]) => {
         const out: string[] = []
         if (status === 'skip') out.push(`#      SKIP      ${reason}`)
         if (status === 'timeout') out.push(`# ${name}: Test terminated by timeout`)
-        if (status !== 'error')
-          out.push(`# ${isOk(status) && status !== 'xfail' ? '           OK' : '         FAIL'}  ${name}`)
+        out.push(`# ${isOk(status) && status !== 'xfail' ? '           OK' : '         FAIL'}  ${name}`)
         out.push(resultLine(number, name, status, reason))
         return out
       }

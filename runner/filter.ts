@@ -35,17 +35,23 @@ export const misses = (clauses: readonly Clause[], tests: readonly Named[]): Mis
     .filter(({ value, names }) => !names.includes(value))
     .map(({ letter, value, names }) => ({ letter, value, near: near(value, names) }))
 
-/** Up to three of `names` that resemble `value`: those it is part of, then those few letters away. */
+/** Up to three of `names` that resemble `value`: those it is part of, or begins like, or few letters away. */
 export const near = (value: string, names: readonly string[]): string[] => {
   const far = Math.max(2, Math.floor(value.length / 3))
   return names
     .filter(name => name !== '')
-    .map(name => ({ name, steps: value !== '' && name.includes(value) ? 0 : distance(value, name) }))
+    .map(name => ({
+      name,
+      steps: value !== '' && (name.includes(value) || beginsLike(value, name)) ? 0 : distance(value, name),
+    }))
     .filter(({ steps }) => steps <= far)
     .sort((a, b) => a.steps - b.steps || (a.name < b.name ? -1 : 1))
     .slice(0, 3)
     .map(({ name }) => name)
 }
+
+const beginsLike = (value: string, name: string): boolean =>
+  value.length > 4 && name.startsWith(value.slice(0, Math.ceil((value.length * 2) / 3)))
 
 /** Levenshtein's edit distance. */
 const distance = (a: string, b: string): number => {

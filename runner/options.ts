@@ -95,7 +95,7 @@ export const read = (argv: readonly string[]): CommandLine | undefined => {
     const equals = word.startsWith('--') ? word.indexOf('=') : -1
     const option = BY_FLAG.get(equals < 0 ? word : word.slice(0, equals))
     if (option === undefined || option.name === 'help') return undefined
-    if (!option.many && once.has(option.name)) return undefined
+    if (option.value !== undefined && !option.many && once.has(option.name)) return undefined
     once.add(option.name)
     if (option.value === undefined) {
       if (equals >= 0) return undefined

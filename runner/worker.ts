@@ -56,10 +56,14 @@ process.on('message', async (order: Order) => {
   if (tests !== undefined) send({ type: 'done' })
 })
 
+/** The file loaded last: a listing is followed by a run. */
+let loaded: { path: string; tests: readonly Collected[] } | undefined
+
 const load = async (order: Order): Promise<readonly Collected[] | undefined> => {
   try {
     const { collect } = await harness
-    const { tests } = await collect(order.path)
+    if (loaded?.path !== order.path) loaded = { path: order.path, tests: (await collect(order.path)).tests }
+    const { tests } = loaded
     const listed = tests.map(describe)
     flush()
     send({ type: 'listed', tests: listed })

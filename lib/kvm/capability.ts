@@ -1,0 +1,66 @@
+/**
+ * What KVM_CHECK_EXTENSION answers. Linux virt/kvm/kvm_main.c, kvm_vm_ioctl_check_extension_generic, and arch/x86/kvm/x86.c.
+ * What is not modelled is answered with 0, so that a test which needs it is skipped.
+ */
+import * as abi from '#abi'
+import type { Host } from './host.ts'
+import type { Vm } from './vm.ts'
+
+/** KVM_CAP_EXIT_HYPERCALL: the hypercalls that userspace may ask to see. */
+export const EXIT_HYPERCALL_MASK = 1n << BigInt(abi.KVM_HC_MAP_GPA_RANGE)
+export const X2APIC_API_MASK = abi.KVM_X2APIC_API_USE_32BIT_IDS | abi.KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK
+export const USER_SPACE_MSR_MASK = BigInt(
+  abi.KVM_MSR_EXIT_REASON_INVAL | abi.KVM_MSR_EXIT_REASON_UNKNOWN | abi.KVM_MSR_EXIT_REASON_FILTER,
+)
+/** vCPU ids reach four times as far as vCPUs. Linux arch/x86/include/asm/kvm_host.h. */
+export const KVM_MAX_VCPU_IDS = abi.KVM_MAX_VCPUS * 4
+
+/** The answer for /dev/kvm, or for a VM. */
+export const checkExtension = (host: Host, vm: Vm | undefined, capability: number): number => {
+  switch (capability) {
+    case abi.KVM_CAP_USER_MEMORY:
+    case abi.KVM_CAP_USER_MEMORY2:
+    case abi.KVM_CAP_DESTROY_MEMORY_REGION_WORKS:
+    case abi.KVM_CAP_EXT_CPUID:
+    case abi.KVM_CAP_MP_STATE:
+    case abi.KVM_CAP_USER_NMI:
+    case abi.KVM_CAP_INTERNAL_ERROR_DATA:
+    case abi.KVM_CAP_ENABLE_CAP_VM:
+    case abi.KVM_CAP_CHECK_EXTENSION_VM:
+    case abi.KVM_CAP_IMMEDIATE_EXIT:
+    case abi.KVM_CAP_SPLIT_IRQCHIP:
+    case abi.KVM_CAP_GET_TSC_KHZ:
+    case abi.KVM_CAP_TSC_CONTROL:
+    case abi.KVM_CAP_VM_TSC_CONTROL:
+    case abi.KVM_CAP_X86_USER_SPACE_MSR:
+    case abi.KVM_CAP_X86_MSR_FILTER:
+    case abi.KVM_CAP_SYSTEM_EVENT_DATA:
+    case abi.KVM_CAP_MEMORY_FAULT_INFO:
+    case abi.KVM_CAP_PRE_FAULT_MEMORY:
+    // The period of the APIC bus clock, in nanoseconds.
+    case abi.KVM_CAP_X86_APIC_BUS_CYCLES_NS:
+      return 1
+    case abi.KVM_CAP_VM_TYPES:
+      return host.hasTdx ? 1 << abi.KVM_X86_TDX_VM : 0
+    case abi.KVM_CAP_GUEST_MEMFD:
+      return host.hasTdx ? 1 : 0
+    case abi.KVM_CAP_MEMORY_ATTRIBUTES:
+      return host.hasTdx ? Number(abi.KVM_MEMORY_ATTRIBUTE_PRIVATE) : 0
+    case abi.KVM_CAP_NR_VCPUS:
+      return host.processors
+    case abi.KVM_CAP_MAX_VCPUS:
+      return vm?.maxVcpus ?? abi.KVM_MAX_VCPUS
+    case abi.KVM_CAP_MAX_VCPU_ID:
+      return KVM_MAX_VCPU_IDS
+    case abi.KVM_CAP_NR_MEMSLOTS:
+      return abi.KVM_USER_MEM_SLOTS
+    case abi.KVM_CAP_READONLY_MEM:
+      return vm === undefined ? 1 : 0
+    case abi.KVM_CAP_EXIT_HYPERCALL:
+      return Number(EXIT_HYPERCALL_MASK)
+    case abi.KVM_CAP_X2APIC_API:
+      return Number(X2APIC_API_MASK)
+    default:
+      return 0
+  }
+}

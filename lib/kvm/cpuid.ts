@@ -1,0 +1,154 @@
+/** CPUID lists: what KVM supports, what userspace sets, and what a TDVMCALL for CPUID answers. */
+
+import { KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2, kvm_cpuid2 } from '#abi'
+import type { Hva } from '#bits'
+import type { AddressSpace } from './addressspace.ts'
+
+/** kvm_cpuid_entry2; all numbers are unsigned 32-bit. */
+export type CpuidEntry = {
+  readonly function: number
+  readonly index: number
+  readonly flags: number
+  readonly eax: number
+  readonly ebx: number
+  readonly ecx: number
+  readonly edx: number
+}
+
+/** EAX, EBX, ECX, EDX of a leaf and sub-leaf. */
+export type NativeCpuid = (leaf: number, subleaf: number) => readonly [number, number, number, number]
+
+/** The entry for a leaf: one whose index counts must have this index. */
+export const findCpuid = (entries: readonly CpuidEntry[], leaf: number, index: number): CpuidEntry | undefined =>
+  entries.find(
+    entry =>
+      entry.function === leaf && ((entry.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) === 0 || entry.index === index),
+  )
+
+/** `nent` entries that follow a list's head. EFAULT. */
+export const readCpuid = (space: AddressSpace, at: Hva, nent: number): CpuidEntry[] => {
+  const view = new DataView(space.read(at, nent * kvm_cpuid_entry2.size).buffer)
+  return Array.from({ length: nent }, (_, i) => {
+    const { padding: _padding, ...entry } = kvm_cpuid_entry2.read(view, i * kvm_cpuid_entry2.size)
+    return entry
+  })
+}
+
+export const writeCpuid = (space: AddressSpace, at: Hva, entries: readonly CpuidEntry[]): void => {
+  const out = new Uint8Array(entries.length * kvm_cpuid_entry2.size)
+  const view = new DataView(out.buffer)
+  for (const [i, entry] of entries.entries()) kvm_cpuid_entry2.write(view, i * kvm_cpuid_entry2.size, entry)
+  space.write(at, out)
+}
+
+/** Address of the entries of the list whose head is at `at`. */
+export const entriesOf = (at: Hva): Hva => (at + BigInt(kvm_cpuid2.size)) as Hva
+
+const NOTHING = [0, 0, 0, 0] as const
+
+/**
+ * CPUID as KVM executes it for a guest, from the list userspace has set.
+ * Linux arch/x86/kvm/cpuid.c, kvm_cpuid: out of range answers as the highest basic leaf does on Intel.
+ */
+export const emulateCpuid = (
+  entries: readonly CpuidEntry[],
+  leaf: number,
+  index: number,
+): readonly [number, number, number, number] => {
+  let entry = findCpuid(entries, leaf, index)
+  if (entry === undefined) {
+    const base = leaf >= 0x8000_0000 ? 0x8000_0000 : leaf >= 0x4000_0000 && leaf < 0x5000_0000 ? 0x4000_0000 : 0
+    const highest = findCpuid(entries, base, 0)
+    const limit = findCpuid(entries, 0, 0)?.eax ?? 0
+    if ((highest === undefined || leaf > highest.eax) && leaf > limit) entry = findCpuid(entries, limit, index)
+  }
+  if (entry !== undefined) return [entry.eax, entry.ebx, entry.ecx, entry.edx]
+  if (leaf === 0xb || leaf === 0x1f) {
+    const level = findCpuid(entries, leaf, 1)
+    if (level !== undefined) return [0, 0, index & 0xff, level.edx]
+  }
+  return NOTHING
+}
+
+/** What KVM takes from the processor's feature words, where it does not take all: [leaf, sub-leaf]: EAX EBX ECX EDX. */
+const DROPPED: ReadonlyMap<string, readonly [number, number, number, number]> = new Map([
+  // DTES64 MONITOR DS-CPL VMX SMX EIST TM2 CNXT-ID SDBG xTPR PDCM DCA OSXSAVE; DS ACPI TM PBE.
+  ['1.0', [0, 0, 0x0804_cdfc, 0xa060_0000]],
+  // SGX, PQM, PQE, PT; OSPKE, TME, KL, ENQCMD, SGX_LC, PKS; HYBRID, PCONFIG, LBR, CORE_CAPABILITIES.
+  ['7.0', [0, 0x0200_9004, 0xe080_2010, 0x400c_8000]],
+])
+
+/** Leaves that KVM answers with zeros, whatever the processor has. */
+const ZEROED = new Set([3, 5, 8, 9, 0xa, 0xe, 0x11, 0x13, 0x14, 0x17, 0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x20])
+
+/** Sub-leaves of a leaf that the list has, in order; undefined where the index does not count. */
+const indexes = (cpuid: NativeCpuid, leaf: number): readonly number[] | undefined => {
+  const from = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
+  switch (leaf) {
+    case 4: {
+      let count = 0
+      while (count < 16 && (cpuid(4, count)[0] & 0x1f) !== 0) count++
+      return from(count + 1)
+    }
+    case 7:
+      return from(cpuid(7, 0)[0] + 1)
+    case 0xb:
+    case 0x1f:
+      return [0]
+    case 0xd:
+      return [0, 1, ...from(63).filter(i => i >= 2 && cpuid(0xd, i)[0] !== 0)]
+    case 0x12:
+    case 0x14:
+    case 0x1d:
+    case 0x1e:
+      return [0]
+    default:
+      return undefined
+  }
+}
+
+/**
+ * KVM_GET_SUPPORTED_CPUID: the processor's leaves without what KVM does not give to guests, and with what it adds.
+ * Linux arch/x86/kvm/cpuid.c, __do_cpuid_func. `guestWidth` is the guest physical address width KVM reports.
+ */
+export const supportedCpuid = (cpuid: NativeCpuid, guestWidth: number): CpuidEntry[] => {
+  const out: CpuidEntry[] = []
+  const add = (leaf: number, index: number, isIndexed: boolean): void => {
+    const dropped = DROPPED.get(`${leaf}.${index}`) ?? NOTHING
+    const native = ZEROED.has(leaf) ? NOTHING : cpuid(leaf, index)
+    let [eax, ebx, ecx, edx] = native.map((value, i) => (value & ~dropped[i]!) >>> 0) as [
+      number,
+      number,
+      number,
+      number,
+    ]
+    // x2APIC, TSC deadline and "hypervisor present" are KVM's own.
+    if (leaf === 1) ecx = (ecx | (1 << 21) | (1 << 24) | 0x8000_0000) >>> 0
+    if (leaf === 6) [eax, ebx, ecx, edx] = [4, 0, 0, 0]
+    if (leaf === 0xb || leaf === 0x1f) [eax, ebx, ecx] = [0, 0, 0]
+    if (leaf === 0x8000_0008) eax = (((eax & 0xffff) | (guestWidth << 16)) & 0xff_ffff) >>> 0
+    out.push({ function: leaf, index, flags: isIndexed ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0, eax, ebx, ecx, edx })
+  }
+  const range = (first: number): void => {
+    const last = cpuid(first, 0)[0] >>> 0
+    for (let leaf = first; leaf <= last; leaf++) {
+      const subleaves = indexes(cpuid, leaf)
+      if (subleaves === undefined) add(leaf, 0, false)
+      else for (const index of subleaves) add(leaf, index, true)
+    }
+  }
+  range(0)
+  range(0x8000_0000)
+  // "KVMKVMKVM"; leaf 1: clock source and the features that need nothing of a TD's host.
+  out.push({
+    function: 0x4000_0000,
+    index: 0,
+    flags: 0,
+    eax: 0x4000_0001,
+    ebx: 0x4b4d_564b,
+    ecx: 0x564b_4d56,
+    edx: 0x4d,
+  })
+  out.push({ function: 0x4000_0001, index: 0, flags: 0, eax: 0x0100_7efb, ebx: 0, ecx: 0, edx: 0 })
+  return out
+}

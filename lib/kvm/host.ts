@@ -1,0 +1,233 @@
+/** One emulated host: the machine's memory, one host process with its addresses and descriptors, the TDX module, and KVM. */
+import { KVM_IOCTL_NAMES, KVM_RUN, KVM_VCPU_MMAP_SIZE } from '#abi'
+import {
+  type Hpa,
+  type Hva,
+  hex,
+  type Layout,
+  NotModelled,
+  PAGE_SIZE,
+  type Size,
+  type struct,
+  type Values,
+} from '#bits'
+import { nativeCpuid, type Platform, SAPPHIRE_RAPIDS } from '#tdx'
+import { PhysicalMemory } from '#x86'
+import { AddressSpace } from './addressspace.ts'
+import { type CpuidEntry, supportedCpuid } from './cpuid.ts'
+import { Errno } from './errno.ts'
+import { Descriptors, type OpenFile } from './file.ts'
+import { type Inspection, inspect } from './inspect.ts'
+import { Tdx } from './module.ts'
+import { run } from './run.ts'
+import { type Handler, SYSTEM, VCPU, VM } from './table.ts'
+import { Vcpu } from './vcpu.ts'
+import { VcpuPages } from './vcpupages.ts'
+import { Vm } from './vm.ts'
+
+type Shape = Parameters<typeof struct>[1]
+
+export type HostOptions = {
+  /** Default: a machine of its own. */
+  readonly memory?: PhysicalMemory
+  /** Of everything random. Default 0. */
+  readonly seed?: bigint
+  /** Logical processors; the most vCPUs of a TD. Default 64. */
+  readonly processors?: number
+  /** False: a host without TDX. Default true. */
+  readonly tdx?: boolean
+  /** The processor under it all. */
+  readonly platform?: Platform
+}
+
+/** /dev/kvm, opened. */
+const openKvm = (): OpenFile => ({ kind: 'kvm', references: 0, release: () => {} })
+
+/**
+ * Addresses are HVAs, structures are bytes at HVAs as in the UAPI. Every failure is an `Errno`;
+ * what real KVM has and this one does not is `NotModelled`.
+ */
+export class Host {
+  readonly memory: PhysicalMemory
+  readonly platform: Platform
+  readonly processors: number
+  readonly hasTdx: boolean
+  /** Is a signal pending for the process? Asked when KVM_RUN begins and at each timer tick of the host. */
+  signalPending: (() => boolean) | undefined
+  /** A vCPU is halted and KVM knows nothing that would wake it. True: look again; false: KVM_RUN ends with EINTR. */
+  onBlock: ((vcpuId: number) => boolean) | undefined
+  readonly space: AddressSpace
+  readonly descriptors = new Descriptors()
+  readonly vms = new Set<Vm>()
+  readonly vcpuPages: VcpuPages
+  readonly #seed: bigint
+  readonly #usedAtStart: number
+  /** Frames that the booted TDX module holds for good. */
+  #resident = 0
+  #tdx: Tdx | undefined
+  #supportedCpuid: readonly CpuidEntry[] | undefined
+
+  constructor({ memory, seed = 0n, processors = 64, tdx = true, platform = SAPPHIRE_RAPIDS }: HostOptions = {}) {
+    this.memory = memory ?? new PhysicalMemory()
+    this.platform = platform
+    this.processors = processors
+    this.hasTdx = tdx
+    this.#seed = seed
+    this.#usedAtStart = this.memory.used
+    this.space = new AddressSpace(this.memory)
+    this.space.onUnmap = (start, end) => {
+      for (const vm of this.vms) vm.unmapHost(start, end)
+    }
+    this.vcpuPages = new VcpuPages(this.memory)
+  }
+
+  /** The TDX module, booted when the first TD needs it. */
+  tdx(): Tdx {
+    if (this.#tdx === undefined) {
+      const before = this.memory.used
+      this.#tdx = new Tdx(this.memory, this.platform, this.processors, this.#seed)
+      this.#resident = this.memory.used - before
+    }
+    return this.#tdx
+  }
+
+  /** What KVM_GET_SUPPORTED_CPUID answers. */
+  supportedCpuid(): readonly CpuidEntry[] {
+    const { platform } = this
+    this.#supportedCpuid ??= supportedCpuid(
+      (leaf, subleaf) => nativeCpuid(platform, leaf, subleaf),
+      platform.ept5 ? platform.physicalAddressBits : 48,
+    )
+    return this.#supportedCpuid
+  }
+
+  /** Frames of the machine that the process and its VMs hold: 0 once everything is closed and unmapped. */
+  get framesInUse(): number {
+    return this.memory.used - this.#usedAtStart - this.#resident - this.vcpuPages.spare
+  }
+
+  /** Anonymous memory, page by page on first touch. ENOMEM. */
+  mmap(bytes: number): Hva {
+    return this.space.mmap(bytes)
+  }
+
+  munmap(at: Hva, bytes: number): void {
+    this.space.munmap(at, bytes)
+  }
+
+  /** A copy of bytes of the process. EFAULT. */
+  read(at: Hva, length: number): Uint8Array {
+    return this.space.read(at, length)
+  }
+
+  write(at: Hva, bytes: Uint8Array): void {
+    this.space.write(at, bytes)
+  }
+
+  /** The unsigned integer of `size` bytes at `at`; page-crossing is fine. */
+  load(at: Hva, size: Size): bigint {
+    return this.space.load(at, size)
+  }
+
+  store(at: Hva, size: Size, value: bigint): void {
+    this.space.store(at, size, value)
+  }
+
+  /** Reads a structure. */
+  get<S extends Shape>(layout: Layout<S>, at: Hva): Values<S> {
+    return this.space.get(layout, at)
+  }
+
+  /** Writes the named fields of a structure. */
+  set<S extends Shape>(layout: Layout<S>, at: Hva, values: Partial<Values<S>>): void {
+    this.space.set(layout, at, values)
+  }
+
+  /** Where a byte of the process is in `memory`, good up to the end of its page and until it is unmapped. EFAULT. */
+  hpa(at: Hva): Hpa {
+    return this.space.hpa(at)
+  }
+
+  /** ENOENT for any other path. */
+  open(path: string): number {
+    if (path !== '/dev/kvm') throw new Errno('ENOENT', `open: ${path}; this host has /dev/kvm`)
+    return this.descriptors.open(openKvm())
+  }
+
+  /** Drops the descriptor; what nothing refers to any more is destroyed. EBADF. */
+  close(fd: number): void
+  /** The machine is switched off: the process ends, the TDX module's memory goes back. Throws where a frame is missing. */
+  close(): void
+  close(fd?: number): void {
+    if (fd === undefined) this.#powerOff()
+    else this.descriptors.close(fd)
+  }
+
+  /** The process ends: descriptors closed in order, all memory unmapped. Throws where a frame did not come back. */
+  exit(): void {
+    this.descriptors.closeAll()
+    this.space.unmapAll()
+    const leaked = this.framesInUse
+    if (leaked !== 0) throw new Error(`${leaked} frames did not come back from the host process and its VMs`)
+  }
+
+  #powerOff(): void {
+    this.exit()
+    this.vcpuPages.close()
+    this.#tdx?.close()
+    this.#tdx = undefined
+    this.#resident = 0
+  }
+
+  /** Maps a vCPU's kvm_run and what follows it. EINVAL, ENODEV. */
+  mmapFd(fd: number, length: number): Hva {
+    const file = this.descriptors.get(fd)
+    if (!(file instanceof Vcpu)) throw new Errno('ENODEV', `mmap: a ${file.kind} descriptor cannot be mapped`)
+    const pages = Math.ceil(length / PAGE_SIZE)
+    if (!(length > 0) || pages > file.pages.length) {
+      throw new Errno('EINVAL', `mmap: ${length} bytes of a vCPU; KVM_GET_VCPU_MMAP_SIZE is ${KVM_VCPU_MMAP_SIZE}`)
+    }
+    return this.space.mapFile(file, file.pages.slice(0, pages))
+  }
+
+  /** The ioctl's result, 0 or more. `arg` is a value or an HVA. Errno; NotModelled. */
+  ioctl(fd: number, request: number, arg: bigint | number = 0): number {
+    const file = this.descriptors.get(fd)
+    if (file instanceof Vcpu) {
+      file.vm.requireAlive()
+      if (request === KVM_RUN) return run(file)
+      return this.#call(VCPU, file, request, arg, 'vCPU')
+    }
+    if (file instanceof Vm) {
+      file.requireAlive()
+      return this.#call(VM, file, request, arg, 'VM')
+    }
+    if (file.kind === 'kvm') return this.#call(SYSTEM, this, request, arg, '/dev/kvm')
+    throw new Errno('ENOTTY', `ioctl ${hex(request)} on a ${file.kind} descriptor`)
+  }
+
+  #call<T>(
+    table: ReadonlyMap<number, Handler<T>>,
+    file: T,
+    request: number,
+    arg: bigint | number,
+    what: string,
+  ): number {
+    const handler = table.get(request)
+    if (handler !== undefined) return handler(file, BigInt.asUintN(64, BigInt(arg)))
+    const name = KVM_IOCTL_NAMES.get(request)
+    if (name === undefined) throw new Errno('ENOTTY', `ioctl ${hex(request)} is none that a ${what} has`)
+    if (SYSTEM.has(request) || VM.has(request) || VCPU.has(request) || request === KVM_RUN) {
+      throw new Errno('ENOTTY', `${name} is not an ioctl of a ${what}`)
+    }
+    throw new NotModelled(`${name} of a TD`)
+  }
+
+  /** The emulator's own debugger: what no host of a real TD could see. Undefined before the vCPU has run. EBADF, EINVAL: no vCPU. */
+  inspect(vcpuFd: number): Inspection | undefined {
+    const file = this.descriptors.get(vcpuFd)
+    if (!(file instanceof Vcpu))
+      throw new Errno('EINVAL', `inspect: descriptor ${vcpuFd} is a ${file.kind}, not a vCPU`)
+    return inspect(file)
+  }
+}

@@ -1,0 +1,56 @@
+/** The emulator's own debugger: looks into a vCPU past TDX. Nothing that KVM does goes through here. */
+import type { Gva } from '#bits'
+import type { Cpu } from '#x86'
+import type { Vcpu } from './vcpu.ts'
+
+/** A vCPU as the emulator sees it. */
+export type Inspection = {
+  readonly rip: bigint
+  readonly rflags: bigint
+  /** RAX RCX RDX RBX RSP RBP RSI RDI R8 … R15. */
+  readonly gpr: readonly bigint[]
+  readonly cr0: bigint
+  readonly cr2: bigint
+  readonly cr3: bigint
+  readonly cr4: bigint
+  readonly efer: bigint
+  readonly cpl: number
+  /** Size of the code the CPU executes now: 16, 32 or 64. */
+  readonly mode: number
+  /** Instructions retired since the vCPU was made. */
+  readonly instructions: number
+  /** RAX of the last VP.ENTER: completion status and exit reason. */
+  readonly lastExit: bigint
+  /** Bytes at a linear address of the guest, or undefined where the guest itself could not read them now. */
+  read(linear: Gva, length: number): Uint8Array | undefined
+}
+
+const readGuest = (cpu: Cpu, linear: Gva, length: number): Uint8Array | undefined => {
+  try {
+    return cpu.readBytes(linear, length)
+  } catch {
+    // A fault or an exit, which nobody delivers.
+    return undefined
+  }
+}
+
+/** Undefined before the vCPU has run: there is no CPU yet. */
+export const inspect = (vcpu: Vcpu): Inspection | undefined => {
+  const cpu = vcpu.seam.module.inspect(vcpu.tdvpr)?.cpu
+  if (cpu === undefined) return undefined
+  return {
+    rip: cpu.rip,
+    rflags: cpu.rflags,
+    gpr: [...cpu.gpr],
+    cr0: cpu.cr0,
+    cr2: cpu.cr2,
+    cr3: cpu.cr3,
+    cr4: cpu.cr4,
+    efer: cpu.efer,
+    cpl: cpu.cpl,
+    mode: cpu.mode,
+    instructions: cpu.instructions,
+    lastExit: vcpu.enterStatus,
+    read: (linear, length) => readGuest(cpu, linear, length),
+  }
+}

@@ -1,0 +1,72 @@
+/** KVM_ENABLE_CAP on a VM. */
+
+import {
+  KVM_CAP_EXIT_HYPERCALL,
+  KVM_CAP_MAX_VCPUS,
+  KVM_CAP_NAMES,
+  KVM_CAP_SPLIT_IRQCHIP,
+  KVM_CAP_X2APIC_API,
+  KVM_CAP_X86_APIC_BUS_CYCLES_NS,
+  KVM_CAP_X86_USER_SPACE_MSR,
+  KVM_MAX_IRQ_ROUTES,
+  kvm_enable_cap,
+} from '#abi'
+import { hva, NotModelled } from '#bits'
+import { EXIT_HYPERCALL_MASK, USER_SPACE_MSR_MASK, X2APIC_API_MASK } from '../capability.ts'
+import { Errno } from '../errno.ts'
+import type { Vm } from '../vm.ts'
+
+/** Bits of an argument, all of which must be in `mask`. */
+const only = (name: string, value: bigint, mask: bigint): bigint => {
+  if ((value & ~mask) !== 0n) {
+    throw new Errno(
+      'EINVAL',
+      `KVM_ENABLE_CAP: ${name}: 0x${value.toString(16)} has bits outside 0x${mask.toString(16)}`,
+    )
+  }
+  return value
+}
+
+/** EINVAL: unknown capability, flags, or an argument out of range; EEXIST: an irqchip is there, or vCPUs are. */
+export const enableCap = (vm: Vm, arg: bigint): number => {
+  const { cap, flags, args } = vm.host.space.get(kvm_enable_cap, hva(arg))
+  const [first = 0n] = args
+  const name = KVM_CAP_NAMES.get(cap) ?? `capability ${cap}`
+  if (flags !== 0) throw new Errno('EINVAL', `KVM_ENABLE_CAP: ${name}: flags ${flags}; want 0`)
+  switch (cap) {
+    case KVM_CAP_SPLIT_IRQCHIP:
+      if (first > BigInt(KVM_MAX_IRQ_ROUTES)) {
+        throw new Errno('EINVAL', `KVM_ENABLE_CAP: ${name}: ${first} pins; at most ${KVM_MAX_IRQ_ROUTES}`)
+      }
+      if (vm.hasSplitIrqchip) throw new Errno('EEXIST', `KVM_ENABLE_CAP: ${name}: the VM has its irqchip`)
+      if (vm.vcpus.size > 0) throw new Errno('EEXIST', `KVM_ENABLE_CAP: ${name}: the VM has vCPUs already`)
+      vm.hasSplitIrqchip = true
+      return 0
+    case KVM_CAP_MAX_VCPUS:
+      // Errors unconfirmed: the same ones as for the other limits.
+      if (first === 0n || first > BigInt(vm.maxVcpus) || vm.td.state !== 'uninitialized') {
+        throw new Errno('EINVAL', `KVM_ENABLE_CAP: ${name}: ${first}; want 1 to ${vm.maxVcpus}, before INIT_VM`)
+      }
+      vm.maxVcpus = Number(first)
+      return 0
+    case KVM_CAP_X2APIC_API:
+      only(name, first, X2APIC_API_MASK)
+      return 0
+    case KVM_CAP_EXIT_HYPERCALL:
+      vm.exitHypercalls = only(name, first, EXIT_HYPERCALL_MASK)
+      return 0
+    case KVM_CAP_X86_USER_SPACE_MSR:
+      vm.userSpaceMsr = Number(only(name, first, USER_SPACE_MSR_MASK))
+      return 0
+    case KVM_CAP_X86_APIC_BUS_CYCLES_NS:
+      if (!vm.hasSplitIrqchip) throw new Errno('ENXIO', `KVM_ENABLE_CAP: ${name}: the VM has no irqchip`)
+      if (first === 0n || vm.vcpus.size > 0) {
+        throw new Errno('EINVAL', `KVM_ENABLE_CAP: ${name}: ${first} ns; want more than 0, before any vCPU`)
+      }
+      // The timer that would run on it is not there: see the local APIC timer.
+      return 0
+    default:
+      if (KVM_CAP_NAMES.has(cap)) throw new NotModelled(`KVM_ENABLE_CAP of ${name}`)
+      throw new Errno('EINVAL', `KVM_ENABLE_CAP: ${name} cannot be enabled on a VM`)
+  }
+}

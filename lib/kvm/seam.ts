@@ -1,0 +1,53 @@
+/** SEAMCALLs as KVM makes them: one logical processor, one set of registers that every call reuses. */
+import { hex } from '#bits'
+import type { LogicalProcessor, SeamcallRegs, TdxModule } from '#tdx'
+
+/** Class, number and flags of a completion status without the operand in bits 31:0. */
+export const statusOf = (rax: bigint): bigint => rax & 0xffff_ffff_0000_0000n
+
+/** The SEAMCALL instruction of one logical processor. */
+export class Seam {
+  /** What the last call left in the registers; the next call overwrites it. */
+  readonly regs: SeamcallRegs = {
+    rax: 0n,
+    rcx: 0n,
+    rdx: 0n,
+    rbx: 0n,
+    rsi: 0n,
+    rdi: 0n,
+    rbp: 0n,
+    r8: 0n,
+    r9: 0n,
+    r10: 0n,
+    r11: 0n,
+    r12: 0n,
+    r13: 0n,
+    r14: 0n,
+    r15: 0n,
+  }
+  readonly module: TdxModule
+  readonly lp: LogicalProcessor
+
+  constructor(module: TdxModule, lp: LogicalProcessor) {
+    this.module = module
+    this.lp = lp
+  }
+
+  /** A SEAMCALL with up to four operands. Returns the completion status; outputs are in `regs`. */
+  call(leaf: number, rcx = 0n, rdx = 0n, r8 = 0n, r9 = 0n): bigint {
+    const { regs } = this
+    regs.rax = BigInt(leaf)
+    regs.rcx = rcx
+    regs.rdx = rdx
+    regs.r8 = r8
+    regs.r9 = r9
+    this.module.seamcall(this.lp, regs)
+    return regs.rax
+  }
+
+  /** A SEAMCALL that KVM's own bookkeeping says cannot fail: anything but success is a bug of ours. */
+  must(name: string, leaf: number, rcx = 0n, rdx = 0n, r8 = 0n, r9 = 0n): void {
+    const status = this.call(leaf, rcx, rdx, r8, r9)
+    if (status !== 0n) throw new Error(`SEAMCALL ${name}: ${hex(status)} where only success is possible`)
+  }
+}

@@ -1,0 +1,115 @@
+/** From request number to what the ioctl does: one table for each kind of file. What is named here and not modelled says so. */
+import * as abi from '#abi'
+import { checkExtension } from './capability.ts'
+import { Errno } from './errno.ts'
+import type { Host } from './host.ts'
+import { createGuestMemfd } from './ioctl/kvm_create_guest_memfd.ts'
+import { createVcpu } from './ioctl/kvm_create_vcpu.ts'
+import { createVm } from './ioctl/kvm_create_vm.ts'
+import { enableCap } from './ioctl/kvm_enable_cap.ts'
+import { getSupportedCpuid } from './ioctl/kvm_get_supported_cpuid.ts'
+import { encryptVcpu, encryptVm } from './ioctl/kvm_memory_encrypt_op.ts'
+import { getMpState, setMpState } from './ioctl/kvm_mp_state.ts'
+import { getMsrs, setMsrs } from './ioctl/kvm_msrs.ts'
+import { preFaultMemory } from './ioctl/kvm_pre_fault_memory.ts'
+import { getCpuid2, setCpuid2 } from './ioctl/kvm_set_cpuid2.ts'
+import { setMemoryAttributes } from './ioctl/kvm_set_memory_attributes.ts'
+import { getVcpuTscKhz, getVmTscKhz, setVcpuTscKhz, setVmTscKhz } from './ioctl/kvm_set_tsc_khz.ts'
+import { setUserMemoryRegion, setUserMemoryRegion2 } from './ioctl/kvm_set_user_memory_region.ts'
+import { setMsrFilter } from './ioctl/kvm_x86_set_msr_filter.ts'
+import { refuseProtected } from './ioctl/protected.ts'
+import type { Vcpu } from './vcpu.ts'
+import type { Vm } from './vm.ts'
+
+/** Takes the ioctl's argument, returns what it returns (0 or more) or throws Errno. */
+export type Handler<T> = (file: T, arg: bigint) => number
+
+const noArgument = (name: string, arg: bigint): void => {
+  if (arg !== 0n) throw new Errno('EINVAL', `${name}: argument ${arg}; it takes none`)
+}
+
+/** ioctls of /dev/kvm. */
+export const SYSTEM: ReadonlyMap<number, Handler<Host>> = new Map<number, Handler<Host>>([
+  [
+    abi.KVM_GET_API_VERSION,
+    (_host, arg) => {
+      noArgument('KVM_GET_API_VERSION', arg)
+      return abi.KVM_API_VERSION
+    },
+  ],
+  [
+    abi.KVM_GET_VCPU_MMAP_SIZE,
+    (_host, arg) => {
+      noArgument('KVM_GET_VCPU_MMAP_SIZE', arg)
+      return abi.KVM_VCPU_MMAP_SIZE
+    },
+  ],
+  [abi.KVM_CHECK_EXTENSION, (host, arg) => checkExtension(host, undefined, Number(arg))],
+  [abi.KVM_CREATE_VM, createVm],
+  [abi.KVM_GET_SUPPORTED_CPUID, getSupportedCpuid],
+])
+
+/** ioctls of a VM. */
+export const VM: ReadonlyMap<number, Handler<Vm>> = new Map<number, Handler<Vm>>([
+  [abi.KVM_CHECK_EXTENSION, (vm, arg) => checkExtension(vm.host, vm, Number(arg))],
+  [abi.KVM_ENABLE_CAP, enableCap],
+  [
+    abi.KVM_CREATE_IRQCHIP,
+    () => {
+      throw new Errno('ENOTTY', 'KVM_CREATE_IRQCHIP: a TD has no in-kernel I/O APIC; enable KVM_CAP_SPLIT_IRQCHIP')
+    },
+  ],
+  [abi.KVM_CREATE_VCPU, createVcpu],
+  [abi.KVM_SET_USER_MEMORY_REGION, setUserMemoryRegion],
+  [abi.KVM_SET_USER_MEMORY_REGION2, setUserMemoryRegion2],
+  [abi.KVM_CREATE_GUEST_MEMFD, createGuestMemfd],
+  [abi.KVM_SET_MEMORY_ATTRIBUTES, setMemoryAttributes],
+  [abi.KVM_SET_TSC_KHZ, setVmTscKhz],
+  [abi.KVM_GET_TSC_KHZ, getVmTscKhz],
+  [abi.KVM_X86_SET_MSR_FILTER, setMsrFilter],
+  [abi.KVM_MEMORY_ENCRYPT_OP, encryptVm],
+  // Real-mode support of old processors: accepted and without effect on a TD.
+  [abi.KVM_SET_TSS_ADDR, () => 0],
+  [abi.KVM_SET_IDENTITY_MAP_ADDR, () => 0],
+])
+
+/** ioctls of a vCPU. KVM_RUN is not here: the host calls it without a look-up. */
+export const VCPU: ReadonlyMap<number, Handler<Vcpu>> = new Map<number, Handler<Vcpu>>([
+  [abi.KVM_SET_CPUID2, setCpuid2],
+  [abi.KVM_GET_CPUID2, getCpuid2],
+  [abi.KVM_GET_MP_STATE, getMpState],
+  [abi.KVM_SET_MP_STATE, setMpState],
+  [abi.KVM_GET_MSRS, getMsrs],
+  [abi.KVM_SET_MSRS, setMsrs],
+  [abi.KVM_GET_TSC_KHZ, getVcpuTscKhz],
+  [abi.KVM_SET_TSC_KHZ, setVcpuTscKhz],
+  [abi.KVM_MEMORY_ENCRYPT_OP, encryptVcpu],
+  [abi.KVM_PRE_FAULT_MEMORY, preFaultMemory],
+  [
+    abi.KVM_NMI,
+    vcpu => {
+      vcpu.isNmiPending = true
+      return 0
+    },
+  ],
+  [abi.KVM_GET_REGS, refuseProtected('KVM_GET_REGS', 'registers')],
+  [abi.KVM_SET_REGS, refuseProtected('KVM_SET_REGS', 'registers')],
+  [abi.KVM_GET_SREGS, refuseProtected('KVM_GET_SREGS', 'system registers')],
+  [abi.KVM_SET_SREGS, refuseProtected('KVM_SET_SREGS', 'system registers')],
+  [abi.KVM_GET_SREGS2, refuseProtected('KVM_GET_SREGS2', 'system registers')],
+  [abi.KVM_SET_SREGS2, refuseProtected('KVM_SET_SREGS2', 'system registers')],
+  [abi.KVM_GET_DEBUGREGS, refuseProtected('KVM_GET_DEBUGREGS', 'debug registers')],
+  [abi.KVM_SET_DEBUGREGS, refuseProtected('KVM_SET_DEBUGREGS', 'debug registers')],
+  [abi.KVM_SET_GUEST_DEBUG, refuseProtected('KVM_SET_GUEST_DEBUG', 'debug registers')],
+  [abi.KVM_GET_FPU, refuseProtected('KVM_GET_FPU', 'FPU registers')],
+  [abi.KVM_SET_FPU, refuseProtected('KVM_SET_FPU', 'FPU registers')],
+  [abi.KVM_GET_XSAVE, refuseProtected('KVM_GET_XSAVE', 'extended registers')],
+  [abi.KVM_GET_XSAVE2, refuseProtected('KVM_GET_XSAVE2', 'extended registers')],
+  [abi.KVM_SET_XSAVE, refuseProtected('KVM_SET_XSAVE', 'extended registers')],
+  [abi.KVM_GET_XCRS, refuseProtected('KVM_GET_XCRS', 'extended control registers')],
+  [abi.KVM_SET_XCRS, refuseProtected('KVM_SET_XCRS', 'extended control registers')],
+  [abi.KVM_GET_LAPIC, refuseProtected('KVM_GET_LAPIC', 'local APIC registers')],
+  [abi.KVM_SET_LAPIC, refuseProtected('KVM_SET_LAPIC', 'local APIC registers')],
+  // Unconfirmed: only an NMI can be injected into a TD.
+  [abi.KVM_SET_VCPU_EVENTS, refuseProtected('KVM_SET_VCPU_EVENTS', 'pending events')],
+])

@@ -1,0 +1,66 @@
+/** KVM_TDX_CAPABILITIES: what TDX module and KVM let a TD have. Linux arch/x86/kvm/vmx/tdx.c, tdx_get_capabilities. */
+
+import {
+  kvm_tdx_capabilities,
+  TDVMCALLINFO_SETUP_EVENT_NOTIFY_INTERRUPT,
+  TDX_ATTR_SEPT_VE_DISABLE,
+  XFAM_CET,
+  XFAM_XCR0_MASK,
+} from '#abi'
+import { hva } from '#bits'
+import type { CpuidEntry } from '../cpuid.ts'
+import { writeCpuid } from '../cpuid.ts'
+import { Errno } from '../errno.ts'
+import type { Tdx } from '../module.ts'
+import type { Vm } from '../vm.ts'
+import type { Command } from './command.ts'
+
+/** The index of a configurable leaf that has no sub-leaves. */
+const NO_SUBLEAF = 0xffff_ffff
+/** CPUID 7.0: HLE and RTM in EBX, WAITPKG in ECX. KVM lets no TD have them. */
+export const TSX = (1 << 4) | (1 << 11)
+export const WAITPKG = 1 << 5
+
+/** ATTRIBUTES that KVM lets a TD have. */
+export const supportedAttributes = ({ info }: Tdx): bigint => TDX_ATTR_SEPT_VE_DISABLE & info.attributesFixed0
+
+/** XFAM that KVM lets a TD have: its own XCR0 and IA32_XSS bits, as far as processor and module have them. */
+export const supportedXfam = ({ info, platform }: Tdx): bigint =>
+  (platform.xcr0 | platform.xss) & (XFAM_XCR0_MASK | XFAM_CET) & info.xfamFixed0
+
+/** The CPUID bits that INIT_VM may set, as KVM shows them. */
+export const configurableCpuid = ({ info }: Tdx): CpuidEntry[] =>
+  info.cpuidConfig.map(entry => {
+    const isIndexed = entry.index !== NO_SUBLEAF
+    const isFeatures = entry.function === 7 && entry.index === 0
+    return {
+      ...entry,
+      index: isIndexed ? entry.index : 0,
+      // Guest physical address bits are KVM's way to choose GPAW; the module does not configure them.
+      eax: entry.function === 0x8000_0008 ? (entry.eax | 0xff_0000) >>> 0 : entry.eax,
+      ebx: isFeatures ? (entry.ebx & ~TSX) >>> 0 : entry.ebx,
+      ecx: isFeatures ? (entry.ecx & ~WAITPKG) >>> 0 : entry.ecx,
+    }
+  })
+
+/** EINVAL: flags; E2BIG: room for fewer CPUID entries than there are, and nothing is written back. */
+export const capabilities = (vm: Vm, { flags, data }: Command): void => {
+  if (flags !== 0) throw new Errno('EINVAL', `KVM_TDX_CAPABILITIES: flags ${flags}; want 0`)
+  const { space } = vm.host
+  const { tdx } = vm.td
+  const entries = configurableCpuid(tdx)
+  const nent = Number(space.load(hva(data + BigInt(kvm_tdx_capabilities.offset.nent)), 4))
+  if (nent < entries.length) {
+    throw new Errno('E2BIG', `KVM_TDX_CAPABILITIES: room for ${nent} CPUID entries; there are ${entries.length}`)
+  }
+  space.write(
+    hva(data),
+    kvm_tdx_capabilities.encode({
+      supported_attrs: supportedAttributes(tdx),
+      supported_xfam: supportedXfam(tdx),
+      user_tdvmcallinfo_1_r11: TDVMCALLINFO_SETUP_EVENT_NOTIFY_INTERRUPT,
+      nent: entries.length,
+    }),
+  )
+  writeCpuid(space, hva(data + BigInt(kvm_tdx_capabilities.size)), entries)
+}

@@ -1,0 +1,206 @@
+/** A vCPU: its kvm_run, its TDVPR and what KVM keeps for a guest whose registers it cannot see. */
+
+import {
+  KVM_MP_STATE_RUNNABLE,
+  KVM_MP_STATE_UNINITIALIZED,
+  KVM_RUN_EXIT,
+  KVM_VCPU_MMAP_SIZE,
+  kvm_run,
+  type MetadataField,
+  TDH_VP_ADDCX,
+  TDH_VP_CREATE,
+  TDH_VP_FLUSH,
+  TDH_VP_INIT,
+  TDH_VP_WR,
+  TDX_VCPU_NOT_ASSOCIATED,
+  VMCS_FIELDS,
+  VP_FIELDS,
+} from '#abi'
+import { type Hpa, hpa, PAGE_SIZE } from '#bits'
+import type { SeamcallRegs } from '#tdx'
+import { type CpuidEntry, findCpuid } from './cpuid.ts'
+import { drop, type OpenFile } from './file.ts'
+import { Msrs } from './msr.ts'
+import { Seam, statusOf } from './seam.ts'
+import type { Vm } from './vm.ts'
+
+const APIC_DEFAULT_PHYS_BASE = 0xfee0_0000n
+const APICBASE_BSP = 1n << 8n
+const APICBASE_ENABLE = 1n << 11n
+const APICBASE_X2APIC = 1n << 10n
+
+/** RAX bits 23:16 of a SEAMCALL: the leaf's version. */
+const VERSION_1 = 1 << 16
+
+/** A TDVPS field that VP.WR writes. */
+const fieldNamed = (fields: readonly MetadataField[], name: string): MetadataField => {
+  const field = fields.find(candidate => candidate.name === name)
+  if (field === undefined) throw new Error(`VP.WR has no field ${name}`)
+  return field
+}
+const SHARED_EPT_POINTER = fieldNamed(VMCS_FIELDS, 'SHARED_EPT_POINTER')
+const PEND_NMI = fieldNamed(VP_FIELDS, 'PEND_NMI')
+
+/** Completes the exit that KVM_RUN returned with. True: enter the guest; false: back to userspace with another exit. */
+export type Completion = (vcpu: Vcpu) => boolean
+
+/** Keeps its VM alive. The kvm_run page, the port I/O page and the coalesced ring page are the vCPU's own frames. */
+export class Vcpu implements OpenFile {
+  readonly kind = 'vcpu'
+  references = 0
+  readonly vm: Vm
+  readonly id: number
+  /** Frames of the mapping: kvm_run, port I/O data, coalesced ring. */
+  readonly pages: readonly Hpa[]
+  /** HPA of kvm_run. */
+  readonly run: Hpa
+  /** HPA of the exit-dependent part of kvm_run. */
+  readonly exit: Hpa
+  /** HPA of the port I/O data. */
+  readonly pio: Hpa
+  readonly view: DataView
+  /** KVM_TDX_INIT_VCPU has been done. */
+  isInitialized = false
+  mpState: number
+  apicBase: bigint
+  cpuid: readonly CpuidEntry[] = []
+  readonly msrs: Msrs
+  isNmiPending = false
+  complete: Completion | undefined
+  /** Registers of VP.ENTER, in and out: vp_enter_args. */
+  readonly args: SeamcallRegs
+  /** RAX of the last VP.ENTER: status and exit reason. */
+  enterStatus = 0n
+  /** Has the shared EPT been given to the TDX module? */
+  hasEptp = false
+  /** MapGPA in progress: next and end GPA, with the shared bit as the guest gave it. */
+  mapGpaNext = 0n
+  mapGpaEnd = 0n
+  /** In a HLT whose guest said that interrupts are blocked. */
+  isInterruptBlocked = false
+  /** The shared bit of a GPA, as a mask; settled by INIT_VM, which comes before any vCPU. */
+  readonly sharedBit: bigint
+  tdvpr: Hpa = hpa(0)
+  readonly seam: Seam
+  readonly #tdcx: Hpa[] = []
+
+  constructor(vm: Vm, id: number) {
+    const { memory } = vm.host
+    this.vm = vm
+    this.id = id
+    vm.references++
+    // In a row, so that data_offset leads from kvm_run to the port I/O data in the machine's memory too.
+    this.run = vm.host.vcpuPages.take()
+    this.pages = Array.from({ length: KVM_VCPU_MMAP_SIZE / PAGE_SIZE }, (_, i) => hpa(this.run + i * PAGE_SIZE))
+    this.exit = hpa(this.run + KVM_RUN_EXIT)
+    this.pio = this.pages[1]!
+    this.view = memory.view
+    // The BSP is runnable at once; the others wait for INIT_VCPU.
+    this.mpState = id === 0 ? KVM_MP_STATE_RUNNABLE : KVM_MP_STATE_UNINITIALIZED
+    this.apicBase = APIC_DEFAULT_PHYS_BASE | APICBASE_ENABLE | (id === 0 ? APICBASE_BSP : 0n)
+    this.sharedBit = 1n << BigInt(vm.td.sharedBit)
+    this.msrs = new Msrs(this)
+    const own = vm.td.tdx.seam(id)
+    // A set of registers of its own: what the guest passed has to survive until the next VP.ENTER.
+    this.seam = new Seam(own.module, own.lp)
+    this.args = this.seam.regs
+  }
+
+  /** SEAMCALLs for this vCPU that are not VP.ENTER, on the logical processor it runs on. */
+  get control(): Seam {
+    return this.vm.td.tdx.seam(this.id)
+  }
+
+  /** Does the CPUID that userspace has set have the x2APIC bit? */
+  get hasX2apic(): boolean {
+    return ((findCpuid(this.cpuid, 1, 0)?.ecx ?? 0) & (1 << 21)) !== 0
+  }
+
+  /** VP.CREATE, ADDCX, INIT. EIO, and the VM is dead, where the module refuses. */
+  init(rcx: bigint): void {
+    const { td, host } = this.vm
+    const tdvpr = host.memory.allocate()
+    const created = this.control.call(TDH_VP_CREATE, BigInt(tdvpr), BigInt(td.tdr))
+    if (created !== 0n) {
+      host.memory.free(tdvpr)
+      throw this.vm.bug('SEAMCALL TDH.VP.CREATE failed', created)
+    }
+    this.tdvpr = tdvpr
+    for (let i = 1; i < td.tdx.info.tdvpsPages; i++) {
+      const page = host.memory.allocate()
+      const added = this.control.call(TDH_VP_ADDCX, BigInt(page), BigInt(tdvpr))
+      if (added !== 0n) {
+        host.memory.free(page)
+        throw this.vm.bug('SEAMCALL TDH.VP.ADDCX failed', added)
+      }
+      this.#tdcx.push(page)
+    }
+    const status = this.control.call(TDH_VP_INIT | VERSION_1, BigInt(tdvpr), rcx, BigInt(this.id))
+    if (status !== 0n) throw this.vm.bug('SEAMCALL TDH.VP.INIT failed', status)
+    this.apicBase |= APICBASE_X2APIC
+    this.mpState = KVM_MP_STATE_RUNNABLE
+    this.isInitialized = true
+  }
+
+  /** Has the guest ever been entered? */
+  get hasRun(): boolean {
+    return this.hasEptp
+  }
+
+  /** Is there something that wakes a halted vCPU? */
+  get hasEvents(): boolean {
+    return this.isNmiPending
+  }
+
+  /** Before VP.ENTER: what KVM has to tell the TDX module. */
+  prepareEntry(): void {
+    if (!this.hasEptp) {
+      this.#write(SHARED_EPT_POINTER, BigInt(this.vm.sharedEpt.root))
+      this.hasEptp = true
+    }
+    if (this.isNmiPending) {
+      this.#write(PEND_NMI, 1n)
+      this.isNmiPending = false
+    }
+  }
+
+  /** VP.WR of all of a field that the host may write. */
+  #write(field: MetadataField, value: bigint): void {
+    const status = this.control.call(TDH_VP_WR, BigInt(this.tdvpr), field.id, value, field.hostWr)
+    if (status !== 0n) throw this.vm.bug(`SEAMCALL TDH.VP.WR of ${field.name} failed`, status)
+  }
+
+  /** Takes the vCPU off its logical processor, so that the TD's key can go. */
+  flush(): void {
+    if (this.tdvpr === 0) return
+    const status = statusOf(this.control.call(TDH_VP_FLUSH, BigInt(this.tdvpr)))
+    if (status !== 0n && status !== TDX_VCPU_NOT_ASSOCIATED) this.vm.bug('SEAMCALL TDH.VP.FLUSH failed', status)
+  }
+
+  /** The module's pages go back. The TD's key has gone before. */
+  destroy(): void {
+    for (const page of this.#tdcx) this.vm.td.reclaimPage(page)
+    this.#tdcx.length = 0
+    if (this.tdvpr !== 0) this.vm.td.reclaimPage(this.tdvpr)
+    this.tdvpr = hpa(0)
+    this.vm.host.vcpuPages.give(this.run)
+  }
+
+  /** The descriptor and the mappings have gone; the vCPU itself goes with its VM. */
+  release(): void {
+    drop(this.vm)
+  }
+
+  /** Bytes 0 to 31 of kvm_run as they are on every return from KVM_RUN. */
+  saveRun(): void {
+    const { view, run } = this
+    view.setUint8(run + kvm_run.offset.ready_for_interrupt_injection, 0)
+    view.setUint8(run + kvm_run.offset.if_flag, 0)
+    view.setBigUint64(run + kvm_run.offset.cr8, 0n, true)
+    view.setBigUint64(run + kvm_run.offset.apic_base, this.apicBase, true)
+  }
+
+  set exitReason(reason: number) {
+    this.view.setUint32(this.run + kvm_run.offset.exit_reason, reason, true)
+  }
+}

@@ -1,0 +1,107 @@
+/** A virtual machine: memory slots, attributes, vCPUs, and the TD they make up. KVM_X86_TDX_VM only, for now. */
+import { type Hva, hva, PAGE_SIZE } from '#bits'
+import { SharedEpt } from './ept.ts'
+import { Errno } from './errno.ts'
+import type { OpenFile } from './file.ts'
+import type { Host } from './host.ts'
+import { Memslots } from './memslot.ts'
+import type { Tdx } from './module.ts'
+import { MsrFilter } from './msrfilter.ts'
+import { Ranges } from './ranges.ts'
+import { Td } from './td.ts'
+import type { Vcpu } from './vcpu.ts'
+
+/**
+ * Lives as long as a file refers to it: its own descriptor, a vCPU's or a guest_memfd's.
+ * Not modelled: KVM_X86_DEFAULT_VM and the other VM types.
+ */
+export class Vm implements OpenFile {
+  readonly kind = 'vm'
+  references = 0
+  readonly host: Host
+  readonly td: Td
+  readonly slots = new Memslots()
+  /** Guest frame numbers with KVM_MEMORY_ATTRIBUTE_PRIVATE. */
+  readonly private = new Ranges()
+  /** By vCPU id, in order of creation. */
+  readonly vcpus = new Map<number, Vcpu>()
+  maxVcpus: number
+  hasSplitIrqchip = false
+  /** KVM_CAP_EXIT_HYPERCALL: bit n = hypercall n exits to userspace. */
+  exitHypercalls = 0n
+  /** KVM_CAP_X86_USER_SPACE_MSR: KVM_MSR_EXIT_REASON_* that exit to userspace. */
+  userSpaceMsr = 0
+  readonly msrFilter = new MsrFilter()
+  tscKhz: number
+  /** Why the VM is dead (a "bugged" VM: every ioctl gives EIO), or undefined. */
+  dead: string | undefined
+  #sharedEpt: SharedEpt | undefined
+
+  constructor(host: Host, tdx: Tdx, maxVcpus: number) {
+    this.host = host
+    this.maxVcpus = maxVcpus
+    this.tscKhz = tdx.info.tscKhz
+    this.td = new Td(tdx, (status, what) => this.bug(`SEAMCALL ${what} failed`, status))
+    host.vms.add(this)
+  }
+
+  /** Marks the VM dead, as KVM_BUG_ON does. */
+  bug(why: string, hwError?: bigint): Errno {
+    this.dead ??= why
+    return new Errno('EIO', `${why}: the VM is dead`, hwError)
+  }
+
+  /** Throws EIO where the VM is dead. */
+  requireAlive(): void {
+    if (this.dead !== undefined) throw new Errno('EIO', `the VM is dead: ${this.dead}`)
+  }
+
+  /** Bit of a guest frame number that the shared bit of its GPA is. */
+  get sharedPage(): number {
+    return 2 ** (this.td.sharedBit - 12)
+  }
+
+  /** The EPT of shared memory, made when first needed. */
+  get sharedEpt(): SharedEpt {
+    this.#sharedEpt ??= new SharedEpt(this.host.memory, this.td.gpaWidth === 52 ? 5 : 4, this.td.sharedBit)
+    return this.#sharedEpt
+  }
+
+  /** Shared mappings of the guest pages go; the next access faults them in again. */
+  zapShared(gfn: number, pages: number): void {
+    if (this.#sharedEpt?.zap(gfn, pages)) this.td.tdx.invept()
+  }
+
+  /** Private pages go from the TD; their content is lost. */
+  zapPrivate(gfn: number, pages: number): void {
+    if (this.td.hkid >= 0 && this.td.state !== 'uninitialized')
+      this.td.sept.zap(gfn, pages, this.td.state === 'runnable')
+  }
+
+  /** Host pages [start, end) are about to go from the host's address space. */
+  unmapHost(start: number, end: number): void {
+    if (this.#sharedEpt === undefined) return
+    for (const slot of this.slots) {
+      const from = Math.max(start, slot.hostPage)
+      const to = Math.min(end, slot.hostPage + slot.pages)
+      if (from < to) this.zapShared(slot.gfn + from - slot.hostPage, to - from)
+    }
+  }
+
+  /** Host address of a guest page of a slot. */
+  hostAddress(hostPage: number): Hva {
+    return hva(BigInt(hostPage) * BigInt(PAGE_SIZE))
+  }
+
+  /** The last reference has gone: kvm_destroy_vm. */
+  release(): void {
+    const { td } = this
+    for (const vcpu of this.vcpus.values()) vcpu.flush()
+    td.releaseKey()
+    for (const vcpu of this.vcpus.values()) vcpu.destroy()
+    td.reclaim()
+    for (const slot of this.slots) slot.memfd?.slots.delete(slot)
+    this.#sharedEpt?.free()
+    this.host.vms.delete(this)
+  }
+}

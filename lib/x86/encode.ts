@@ -227,7 +227,7 @@ const put1 = (row: Row, given: readonly Operand[], options: EncodeOptions): bool
   const is64 = mode === 64
   length = 0
   let [reg, rm, plus, vvvv, is4] = [row.digit < 0 ? 0 : row.digit, -1, 0, 0, -1]
-  let at: Mem | undefined
+  let [at, implied]: (Mem | undefined)[] = [undefined, undefined]
   let vsib = false
   let [needsRex, noRex] = [false, false]
   let next = 0
@@ -236,7 +236,9 @@ const put1 = (row: Row, given: readonly Operand[], options: EncodeOptions): bool
     if (omits && mayOmit(row, form)) continue
     const operand = given[next++] as Operand
     if (operand.kind === 'mem') {
-      if (form.place === 'implied' ? at === undefined || at.seg === ES : form.place === 'rm') at = operand
+      if (form.place === 'rm') at = operand
+      // Of the two sides of a string instruction, the rSI side is the one that a prefix can move.
+      else if (form.place === 'implied' && (implied === undefined || implied.seg === ES)) implied = operand
       if (form.vsib !== 0) vsib = true
       continue
     }
@@ -254,14 +256,13 @@ const put1 = (row: Row, given: readonly Operand[], options: EncodeOptions): bool
   }
   const moffs = row.forms.find(form => form.place === 'moffs')
   const direct = moffs === undefined ? undefined : (given.find(operand => operand.kind === 'mem') as Mem)
-  const address = at ?? direct
+  const address = at ?? implied ?? direct
   if (row.plus && row.byte === 0x90 && plus === 0) return false
 
   if (options.lock) put(0xf0)
   if (options.rep) put(options.rep === 'rep' ? 0xf3 : 0xf2)
   if (address !== undefined) {
-    const usual =
-      address.base === 7 && row.rep ? ES : defaultSegment(row.rep || direct ? -1 : address.base, address.addressSize)
+    const usual = at !== undefined ? defaultSegment(at.base, at.addressSize) : row.rep && address.base === 7 ? ES : DS
     if (address.seg !== usual) {
       if (row.rep && address.base === 7) return false
       if (!is64 || address.seg >= FS) put(SEGMENT_PREFIX[address.seg])

@@ -225,7 +225,7 @@ const row = (
   number: number,
 ): Row => {
   const operands = operandText === '' ? [] : operandText.split(', ')
-  const tokens = opcode.split(/ \+ | /)
+  const tokens = opcode.split(/ \+ | /).filter(token => token !== '')
   let prefix: Prefix = ''
   let [map, byte, digit, fixed] = [0, -1, -1, -1]
   let [plus, slashR, signed, stackIndex] = [false, false, false, false]
@@ -363,7 +363,7 @@ const SIZES: Record<string, readonly (readonly [token: string, bits: number, not
     ['o64', 64, 'f64'],
   ],
   oY: [
-    ['o32', 32, ''],
+    ['', 32, ''],
     ['REX.W +', 64, ''],
   ],
 }

@@ -1,0 +1,88 @@
+/** A guest's failed assertion and its printed text, made from the numbers it sent and the sites the host keeps. */
+import { EXCEPTIONS, PF, VECTOR_PF } from '#abi'
+import { hex } from '#bits'
+import { type GuestImage, readAs, type Site as GuestSite, sourceOf, symbolAt, type TypeName } from '#guest'
+import type { Failure as FailureData } from '#reports'
+import type { Ucall } from './exits.ts'
+import { formatText } from './printf.ts'
+import { siteOf } from './where.ts'
+
+/** A value as its type reads: signed in decimal, unsigned in hex. */
+const valueText = (value: bigint, type: TypeName = 'u64'): string => {
+  const read = readAs(value, type)
+  return type.startsWith('i') ? String(read) : hex(read)
+}
+
+/** UCALL_ABORT as the failure it is. What the guest and the host were doing is added by the vCPU. */
+export const abortFailure = (image: GuestImage, { args, text }: Ucall): Omit<FailureData, 'steps'> => {
+  const base = { kind: 'assertion', side: 'guest' } as const
+  // KVM's macros send pointers into the guest for their strings; the formatted text is all a host can read of a TD.
+  if (image.convention === 'upstream') {
+    const said = text === '' ? 'GUEST_ASSERT failed' : text.trimEnd()
+    return { ...base, message: `${said} (line ${args[2] ?? 0n})` }
+  }
+  const site = image.sites[Number(args[0] ?? -1n)]
+  if (site === undefined) return { ...base, message: `the guest aborted at site ${args[0]}, which the image has not` }
+  const where = { ...base, site: placed(site) }
+  switch (site.kind) {
+    case 'assert':
+    case 'expect': {
+      const source = sourceOf(site)
+      const [seenType, wantType] = site.types ?? []
+      return {
+        ...where,
+        message: site.message ?? '',
+        comparison: {
+          op: site.relation ?? 'eq',
+          seen: { source: source?.seen ?? '', value: valueText(args[1] ?? 0n, seenType) },
+          want: { source: source?.want ?? '', value: valueText(args[2] ?? 0n, wantType ?? seenType) },
+        },
+      }
+    }
+    case 'fail':
+      return { ...where, message: site.message ?? 'the guest failed' }
+    case 'end':
+      return { ...where, message: 'the guest ran off its end: it said neither done nor sync' }
+    case 'sync':
+    case 'printf':
+    case 'done':
+      return { ...where, message: `the guest aborted at a site that is a ${site.kind}` }
+  }
+}
+
+const placed = (site: GuestSite) => {
+  const { file, line, column } = site
+  return siteOf({ path: file, line, column })
+}
+
+/** What a guest printed: UCALL_PRINTF's buffer, or its site's format with the values it sent. */
+export const printfText = (image: GuestImage, { args, values, text }: Ucall): string => {
+  if (image.convention === 'upstream') return text
+  const site = image.sites[Number(args[0] ?? -1n)]
+  if (site?.format === undefined) return text
+  return formatText(
+    site.format,
+    values.map((value, i) => readAs(value, site.types?.[i] ?? 'u64')),
+  )
+}
+
+/** UCALL_UNHANDLED: vector, error code, RIP, CR2, RSP, RFLAGS, as the guest's runtime sends them. */
+export const unhandledText = (image: GuestImage, { args }: Ucall): string => {
+  const [vector = 0n, code = 0n, rip = 0n, cr2 = 0n] = args
+  const known = EXCEPTIONS[Number(vector)]
+  const what = known === undefined ? `exception ${vector}` : `${known.mnemonic} (${known.name})`
+  const symbol = symbolAt(image.symbols, rip)
+  const where = `RIP ${hex(rip)}${symbol === undefined ? '' : ` ${symbol.name}+${hex(symbol.offset)}`}`
+  if (image.convention === 'upstream') return `the guest does not handle exception ${vector}: ${what}`
+  const parts = [where]
+  if (known?.errorCode === true) parts.push(`error code ${hex(code)}`)
+  if (Number(vector) === VECTOR_PF) parts.push(`${accessText(Number(code))} ${hex(cr2)}`)
+  return `the guest does not handle ${what} at ${parts.join(', ')}`
+}
+
+/** A page fault's error code in words: `write to`, with what was wrong. */
+const accessText = (code: number): string => {
+  const access = code & PF.FETCH ? 'fetch from' : code & PF.WRITE ? 'write to' : 'read from'
+  const why = code & PF.RSVD ? 'reserved bit' : code & PF.P ? 'no right' : 'not mapped'
+  return `${why}: ${access}`
+}

@@ -1,0 +1,54 @@
+/** `t`: what a test does things with. */
+import { buildGuest } from '#guest'
+import { type Words, words } from './assert.ts'
+import { Skip } from './failure.ts'
+import { Td, type TdOptions } from './td.ts'
+import type { Trial } from './trial.ts'
+
+type Guest = Parameters<typeof buildGuest>[0]
+
+export type Context = {
+  /** kselftest's name of the test: `fixture.variant.test`. */
+  readonly name: string
+  /** The test's own seed: the same in every run with the same seed of the run. */
+  readonly seed: bigint
+  /** Stops the test where it does not hold. */
+  readonly assert: Words
+  /** Notes what does not hold and goes on; the test fails at its end. */
+  readonly expect: Words
+  /** A TD with `guest` in it, finalized and ready to run. It goes with the test. */
+  td(options: TdOptions & { readonly guest: Guest; readonly vcpus?: number }): Td
+  /** Ends the test: it cannot be run here, for the reason given. */
+  skip(why: string): never
+  /** Skips the test where `condition` is false. */
+  require(condition: boolean, why: string): void
+  /** From here on the test is known to fail. */
+  xfail(why: string): void
+  log(text: string): void
+}
+
+export const contextOf = (trial: Trial): Context => {
+  const { job, options } = trial
+  let tds = 0
+  return {
+    name: job.name,
+    seed: options.seed,
+    assert: words(failure => trial.fail(failure)),
+    expect: words(failure => trial.note(failure)),
+    td(tdOptions) {
+      return new Td(trial, `TD ${tds++}`, tdOptions)
+    },
+    skip(why) {
+      throw new Skip(why)
+    },
+    require(condition, why) {
+      if (!condition) throw new Skip(why)
+    },
+    xfail(why) {
+      trial.xfail = why
+    },
+    log(text) {
+      trial.say('log', text)
+    },
+  }
+}

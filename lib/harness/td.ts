@@ -1,0 +1,171 @@
+/** A TD as a test sees it: its vCPUs, and the memory that it shares with the host. */
+import { TD_BOOT_CODE_SLOT, TD_BOOT_PARAMETERS_GPA, TD_BOOT_PARAMETERS_SLOT } from '#abi'
+import { gpa, hex, type Hva, hva, type Layout as Struct, PAGE_SIZE, type Size, type Values } from '#bits'
+import {
+  addressOf,
+  bootCode,
+  bootMappings,
+  bootParametersOf,
+  encodeBootParameters,
+  type GuestImage,
+  type Layout,
+  layOut,
+  type PagingLevels,
+  wholePages,
+} from '#guest'
+import type { Machine } from './machine.ts'
+import { Steps } from './steps.ts'
+import type { Trial } from './trial.ts'
+import { initPool, type Pool } from './ucall.ts'
+import { Vcpu } from './vcpu.ts'
+import { type Slot, type TdParams, Vm } from './vm.ts'
+
+export type TdOptions = TdParams & {
+  /** Bytes of slot 0, the TD's ordinary memory. What the guest needs, if absent. */
+  readonly memory?: number
+  /** Levels of the guest's own page tables. */
+  readonly levels?: PagingLevels
+  /** Leaves the TD as it is before KVM_TDX_FINALIZE_VM; `finalize` is the test's. */
+  readonly finalize?: boolean
+}
+
+type Shape = Parameters<typeof import('#bits').struct>[1]
+
+/** A place in a guest's memory: the name of a symbol, or a guest virtual address. */
+export type Where = string | bigint
+
+export class Td {
+  /** `TD 0`, the first of the test. */
+  readonly name: string
+  readonly image: GuestImage
+  readonly vcpus: readonly Vcpu[]
+  /** The descriptors and slots behind it, for a test that makes its own ioctls. */
+  readonly vm: Vm
+  readonly layout: Layout
+  readonly pool: Pool
+  readonly steps = new Steps()
+  readonly #machine: Machine
+
+  constructor(trial: Trial, name: string, image: GuestImage, options: TdOptions) {
+    const { machine } = trial
+    const { levels = 4 } = options
+    this.name = name
+    this.image = image
+    this.#machine = machine
+    const vm = new Vm(machine, options)
+    this.vm = vm
+    this.layout = layOut(image, { levels, sharedBit: vm.sharedBit, extra: bootMappings(image.entries.length) })
+    const size = wholePages(Math.max(options.memory ?? 0, Number(this.layout.end)))
+    if (options.memory !== undefined && options.memory < Number(this.layout.end))
+      throw new RangeError(`t.td: memory is ${hex(options.memory)} bytes, the guest needs ${hex(this.layout.end)}`)
+    this.#load(vm.addSlot(0, gpa(0n), size))
+    this.pool = initPool(machine, image, this.hva(image.ucall.pool))
+    this.#loadBoot(levels)
+    // The vCPU's number is its index in the boot parameters.
+    this.vcpus = image.entries.map((_, index) => new Vcpu(this, trial, index, vm.addVcpu()))
+    machine.counts.push(() => this.vcpus.reduce((sum, vcpu) => sum + vcpu.instructions, 0))
+    vm.addPrivateMemory()
+    if (options.finalize !== false) vm.finalize()
+  }
+
+  /** The first vCPU, the only one of most tests. */
+  get vcpu(): Vcpu {
+    return this.vcpus[0]!
+  }
+
+  finalize(): void {
+    this.vm.finalize()
+  }
+
+  /** The image and its page tables, into slot 0. What is shared is not among the TD's private pages. */
+  #load(slot: Slot): void {
+    const { host } = this.#machine
+    const put = (at: bigint, bytes: Uint8Array) => {
+      if (bytes.length > 0) host.write(hva(slot.at + at), bytes)
+    }
+    const isPrivate: [bigint, number][] = []
+    for (const segment of this.layout.segments) {
+      put(segment.gpa, segment.bytes)
+      if (!segment.shared) isPrivate.push([segment.gpa, segment.size])
+    }
+    for (const page of this.layout.tables.pages) {
+      put(page.gpa, page.bytes)
+      isPrivate.push([page.gpa, PAGE_SIZE])
+    }
+    isPrivate.sort(([a], [b]) => Number(a - b))
+    for (const [at, size] of isPrivate) {
+      const last = slot.runs.at(-1)
+      if (last !== undefined && last.offset + last.size === Number(at)) last.size += size
+      else slot.runs.push({ offset: Number(at), size })
+    }
+  }
+
+  #loadBoot(levels: PagingLevels): void {
+    const { host } = this.#machine
+    const { image, vm } = this
+    const code = bootCode()
+    const cr3 = this.layout.tables.root
+    const parameters = encodeBootParameters(bootParametersOf(image, { cr3, levels, xsave: true }))
+    const fill = (id: number, at: bigint, bytes: Uint8Array) => {
+      const slot = vm.addSlot(id, gpa(at), bytes.length)
+      host.write(slot.at, bytes)
+      slot.runs.push({ offset: 0, size: bytes.length })
+    }
+    fill(TD_BOOT_CODE_SLOT, code.gpa, code.bytes)
+    fill(TD_BOOT_PARAMETERS_SLOT, TD_BOOT_PARAMETERS_GPA, parameters)
+  }
+
+  /**
+   * Host address behind a place in the guest's memory. Private memory has one too: what host memory holds there, which
+   * is not what the guest sees. RangeError where the image has nothing there.
+   */
+  hva(where: Where): Hva {
+    const at = typeof where === 'string' ? addressOf(this.image.symbols, where) : where
+    const segment = this.layout.segments.find(s => at >= s.gva && at < s.gva + BigInt(s.size))
+    if (segment === undefined) throw new RangeError(`${this.name}: nothing of the guest lies at ${hex(at)}`)
+    return hva(this.#slot0.at + segment.gpa + (at - segment.gva))
+  }
+
+  /** Host address of shared memory. RangeError where the place is private. */
+  #shared(where: Where): Hva {
+    const at = typeof where === 'string' ? addressOf(this.image.symbols, where) : where
+    const segment = this.layout.segments.find(s => at >= s.gva && at < s.gva + BigInt(s.size))
+    if (segment !== undefined && !segment.shared)
+      throw new RangeError(`${this.name}: ${text(where)} is private memory, which the host cannot see: make it shared`)
+    return this.hva(where)
+  }
+
+  get #slot0(): Slot {
+    return this.vm.slots[0]!
+  }
+
+  /** The unsigned integer that the guest and the host share at `where`. */
+  load(where: Where, size: Size = 8): bigint {
+    return this.#machine.host.load(this.#shared(where), size)
+  }
+
+  store(where: Where, value: bigint, size: Size = 8): void {
+    this.#machine.host.store(this.#shared(where), size, value)
+  }
+
+  /** A copy of shared bytes. */
+  read(where: Where, length: number): Uint8Array {
+    return this.#machine.host.read(this.#shared(where), length)
+  }
+
+  write(where: Where, bytes: Uint8Array): void {
+    this.#machine.host.write(this.#shared(where), bytes)
+  }
+
+  /** A shared structure. */
+  get<S extends Shape>(layout: Struct<S>, where: Where): Values<S> {
+    return this.#machine.host.get(layout, this.#shared(where))
+  }
+
+  /** Sets the named fields of a shared structure. */
+  set<S extends Shape>(layout: Struct<S>, where: Where, values: Partial<Values<S>>): void {
+    this.#machine.host.set(layout, this.#shared(where), values)
+  }
+}
+
+const text = (where: Where): string => (typeof where === 'string' ? where : hex(where))

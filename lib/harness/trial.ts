@@ -1,0 +1,138 @@
+/** One test being run: setup, body, teardown, and what becomes of everything that any of them throws. */
+import { NotModelled } from '#bits'
+import { Errno } from '#kvm'
+import type { Failure as FailureData, Status } from '#reports'
+import type { Outcome, RunOptions } from './collect.ts'
+import { type Context, contextOf } from './context.ts'
+import { Failure, Skip } from './failure.ts'
+import { giveMachine, type Machine, takeMachine } from './machine.ts'
+import type { Declared, Group } from './test.ts'
+import { siteOf, thrower } from './where.ts'
+
+type Job = {
+  readonly file: string
+  readonly name: string
+  readonly group: Group
+  readonly test: Declared
+  readonly variant: unknown
+  readonly xfail: string | undefined
+}
+
+/** What a running test has come to so far. A failure once noted stays, whether or not the test catches what was thrown. */
+export class Trial {
+  readonly job: Job
+  readonly options: RunOptions
+  /** Why the test is expected to fail, if it is. */
+  xfail: string | undefined
+  skipped: string | undefined
+  #machine: Machine | undefined
+  /** The worst so far. */
+  #status: Status = 'pass'
+  #reason: string | undefined
+
+  constructor(job: Job, options: RunOptions) {
+    this.job = job
+    this.options = options
+    this.xfail = job.xfail
+  }
+
+  /** The machine that the test's TDs run on, made when the first one asks. */
+  get machine(): Machine {
+    this.#machine ??= takeMachine(this.options.seed, this.options.deadline)
+    return this.#machine
+  }
+
+  say(stream: 'guest' | 'log', text: string): void {
+    const { file, name: test } = this.job
+    this.options.emit({ type: 'output', file, test, stream, text })
+  }
+
+  /** Notes a failure; the test goes on. */
+  note(failure: FailureData): void {
+    const { file, name: test } = this.job
+    this.options.emit({ type: 'failure', file, test, failure })
+    if (failure.kind === 'not-modelled' || failure.kind === 'crash') this.#worsen('error', failure.message)
+    else if (failure.kind === 'timeout') this.#worsen('timeout', seconds(this.options.timeout))
+    else this.#worsen('fail')
+  }
+
+  /** Notes a failure and stops the test. */
+  fail(failure: FailureData): never {
+    this.note(failure)
+    throw new Failure(failure)
+  }
+
+  /** What the test threw. */
+  caught(thrown: unknown): void {
+    // A Failure has been noted when it was made.
+    if (thrown instanceof Failure) return
+    if (thrown instanceof Skip) this.skipped ??= thrown.message
+    else this.note(describe(thrown))
+  }
+
+  /** Takes down what the test made. Returns how it ended. */
+  end(): Outcome {
+    let instructions = 0
+    if (this.#machine !== undefined) {
+      try {
+        instructions = this.#machine.instructions()
+        giveMachine(this.#machine)
+      } catch (thrown) {
+        this.caught(thrown)
+      }
+    }
+    const outcome = (status: Status, reason?: string): Outcome =>
+      reason === undefined ? { status, instructions } : { status, reason, instructions }
+    if (this.#status === 'pass' && this.skipped !== undefined) return outcome('skip', this.skipped)
+    if (this.xfail !== undefined && this.#status === 'fail') return outcome('xfail', this.xfail)
+    if (this.xfail !== undefined && this.#status === 'pass') return outcome('xpass', this.xfail)
+    return outcome(this.#status, this.#reason)
+  }
+
+  #worsen(status: Status, reason?: string): void {
+    if (RANK.indexOf(status) <= RANK.indexOf(this.#status)) return
+    this.#status = status
+    this.#reason = reason
+  }
+}
+
+const RANK: readonly Status[] = ['pass', 'fail', 'timeout', 'error']
+
+const seconds = (ms: number): string => `${ms / 1000} second${ms === 1000 ? '' : 's'}`
+
+/** An error that is no Failure, as one. An `Errno` nobody caught is the test's; anything unknown is a fault of ours. */
+const describe = (thrown: unknown): FailureData => {
+  const error = thrown instanceof Error ? thrown : new Error(String(thrown))
+  const place = thrower(error)
+  const where = place === undefined ? {} : { site: siteOf(place) }
+  const base = { side: 'host', steps: [], ...where } as const
+  if (error instanceof NotModelled) return { ...base, kind: 'not-modelled', message: `not modelled: ${error.message}` }
+  if (error instanceof Errno || error.name === 'OutOfMemory') return { ...base, kind: 'assertion', message: error.message }
+  return { ...base, kind: 'crash', message: `${error.name}: ${error.message}`, stack: stackOf(error) }
+}
+
+const stackOf = (error: Error): string =>
+  (error.stack ?? '')
+    .split('\n')
+    .filter(line => /^\s+at /.test(line) && !line.includes('node:internal'))
+    .map(line => line.trim().replaceAll(`${process.cwd()}/`, '').replaceAll('file://', ''))
+    .join('\n')
+
+/** Runs one test: setup, body, teardown. Never throws for what a test does. */
+export const runTest = async (job: Job, options: RunOptions): Promise<Outcome> => {
+  const trial = new Trial(job, options)
+  const t: Context = contextOf(trial)
+  const { group, test, variant } = job
+  try {
+    const self = await group.setup?.(t, variant)
+    try {
+      await test.body(t, self, variant)
+    } catch (thrown) {
+      trial.caught(thrown)
+    }
+    await group.teardown?.(t, self, variant)
+  } catch (thrown) {
+    trial.caught(thrown)
+  }
+  return trial.end()
+}

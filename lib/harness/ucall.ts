@@ -1,0 +1,105 @@
+/** ucalls as the host reads them: `struct ucall` in shared memory, found by the payload the guest sent. */
+import {
+  KVM_EXIT_MMIO,
+  KVM_EXIT_SYSTEM_EVENT,
+  KVM_RUN_EXIT,
+  KVM_SYSTEM_EVENT_TDX_FATAL,
+  kvm_run,
+  kvm_run_mmio,
+  kvm_run_system_event,
+  UCALL_FATAL_MAGIC,
+  UCALL_MAX_ARGS,
+  UCALL_MMIO_GPA,
+  UCALL_NAMES,
+  UCALL_PAYLOAD_NO_MEMORY,
+  UCALL_PAYLOAD_NONE,
+  ucall,
+  ucallPool,
+} from '#abi'
+import { type Hva, hex, hva } from '#bits'
+import type { GuestImage } from '#guest'
+import type { RunPage, Ucall } from './exits.ts'
+import type { Machine } from './machine.ts'
+
+/** The pool in host memory. */
+export type Pool = {
+  readonly transport: GuestImage['ucall']['transport']
+  readonly convention: GuestImage['convention']
+  /** The first structure. */
+  readonly first: Hva
+  readonly capacity: number
+}
+
+/** Writes each structure's own host address into it, as ucall_init does. `pool` is the header's host address. */
+export const initPool = (machine: Machine, image: GuestImage, pool: Hva): Pool => {
+  const { capacity, transport } = image.ucall
+  const first = hva(pool + BigInt(ucallPool(capacity).ucalls))
+  for (let i = 0; i < capacity; i++) {
+    const at = first + BigInt(i * ucall.size)
+    machine.host.store(hva(at + BigInt(ucall.offset.hva)), 8, at)
+  }
+  return { transport, convention: image.convention, first, capacity }
+}
+
+const { phys_addr, data, len, is_write } = kvm_run_mmio.offset
+const { type, data: eventData } = kvm_run_system_event.offset
+
+/** The payload of the ucall that the exit is, or undefined where it is none. */
+export const payloadOf = ({ view, at }: RunPage, transport: Pool['transport']): bigint | undefined => {
+  const reason = kvm_run.get(view, at, 'exit_reason')
+  const union = at + KVM_RUN_EXIT
+  switch (transport) {
+    case 'mmio': {
+      const isUcall =
+        reason === KVM_EXIT_MMIO &&
+        view.getBigUint64(union + phys_addr, true) === UCALL_MMIO_GPA &&
+        view.getUint32(union + len, true) === 8 &&
+        view.getUint8(union + is_write) === 1
+      return isUcall ? view.getBigUint64(union + data, true) : undefined
+    }
+    case 'fatal': {
+      const isUcall =
+        reason === KVM_EXIT_SYSTEM_EVENT &&
+        view.getUint32(union + type, true) === KVM_SYSTEM_EVENT_TDX_FATAL &&
+        view.getBigUint64(union + eventData + 12 * 8, true) === UCALL_FATAL_MAGIC
+      return isUcall ? view.getBigUint64(union + eventData + 13 * 8, true) : undefined
+    }
+    // Not modelled: the port I/O transports (RDI through RCX's mask, a buffer index, an ordinary VM's IN).
+    case 'port-rdi':
+    case 'port-index':
+    case 'pio':
+      return undefined
+  }
+}
+
+const NO_ARGS: readonly bigint[] = Array.from({ length: UCALL_MAX_ARGS }, () => 0n)
+
+/** The ucall behind a payload, or what is wrong with the payload. */
+export const readUcall = (machine: Machine, pool: Pool, payload: bigint): Ucall | string => {
+  if (payload === UCALL_PAYLOAD_NONE) return { name: 'UCALL_NONE', args: NO_ARGS, values: [], text: '' }
+  if (payload === UCALL_PAYLOAD_NO_MEMORY)
+    return `the guest found no free ucall structure: all ${pool.capacity} of the pool are in use (payload -1)`
+  const offset = payload - pool.first
+  if (offset < 0n || offset >= BigInt(pool.capacity * ucall.size) || offset % BigInt(ucall.size) !== 0n) {
+    const last = pool.first + BigInt((pool.capacity - 1) * ucall.size)
+    const which = pool.capacity === 1 ? `at ${hex(last)}` : `from ${hex(pool.first)} to ${hex(last)}`
+    return `wild ucall: the payload ${hex(payload)} is no structure of the pool (${pool.capacity}, ${which})`
+  }
+  const { view, at } = machine.block(hva(payload), ucall.size)
+  const command = view.getBigUint64(at, true)
+  const name = UCALL_NAMES[Number(command)]
+  if (name === undefined) return `the ucall at ${hex(payload)} has the unknown command ${command}`
+  const args: bigint[] = []
+  for (let i = 0; i < UCALL_MAX_ARGS; i++) args.push(view.getBigUint64(at + ucall.offset.args + 8 * i, true))
+  // A site's number, or GUEST_SYNC's "hello" pointer, stands before what the guest sent.
+  return { name, args, values: args.slice(1), text: textAt(view, at + ucall.offset.buffer, ucall.fields.buffer.size) }
+}
+
+const decoder = new TextDecoder()
+
+const textAt = (view: DataView, at: number, size: number): string => {
+  if (view.getUint8(at) === 0) return ''
+  const bytes = new Uint8Array(view.buffer, view.byteOffset + at, size)
+  const end = bytes.indexOf(0)
+  return decoder.decode(bytes.slice(0, end < 0 ? size : end))
+}

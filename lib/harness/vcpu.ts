@@ -1,0 +1,163 @@
+/** A vCPU as a test sees it: runs until something happens, and fails the test where something else does. */
+import { KVM_RUN, kvm_run } from '#abi'
+import { hva, PAGE_SIZE } from '#bits'
+import { Errno } from '#kvm'
+import type { Failure as FailureData } from '#reports'
+import { abortFailure, printfText, unhandledText } from './abort.ts'
+import { type Exit, exitText, type Outcomes, type Reason, type RunPage, readExit, type Ucall } from './exits.ts'
+import { guestState } from './inspect.ts'
+import type { Td } from './td.ts'
+import type { Trial } from './trial.ts'
+import { payloadOf, readUcall } from './ucall.ts'
+import type { VcpuFile } from './vm.ts'
+import { caller, siteOf } from './where.ts'
+
+const IMMEDIATE_EXIT = kvm_run.offset.immediate_exit
+
+export class Vcpu {
+  /** KVM's number of the vCPU, the guest's index too. */
+  readonly index: number
+  /** The vCPU's descriptor, for ioctls. */
+  readonly fd: number
+  readonly td: Td
+  readonly #trial: Trial
+  readonly #page: RunPage
+  /** Has the guest said UCALL_DONE? */
+  #isDone = false
+
+  constructor(td: Td, trial: Trial, index: number, { fd, run }: VcpuFile) {
+    this.index = index
+    this.fd = fd
+    this.td = td
+    this.#trial = trial
+    const { host } = trial.machine
+    const pages = [0, 1].map(page => host.hpa(hva(run + BigInt(page * PAGE_SIZE))))
+    const [at = 0, pio = 0] = pages
+    this.#page = { view: host.memory.view, at, pio }
+  }
+
+  /** Guest instructions that this vCPU has run. */
+  get instructions(): number {
+    return this.#trial.machine.host.inspect(this.fd).instructions
+  }
+
+  /**
+   * Runs the guest to the next exit or ucall and returns it. Where that is not `reason`, or the guest's own assertion
+   * failed, the test fails. What the guest prints goes to the output on the way.
+   */
+  until<R extends Reason>(reason: R): Promise<Outcomes[R]> {
+    try {
+      return Promise.resolve(this.#until(reason))
+    } catch (thrown) {
+      // Noted now: a test that forgets to await does not pass.
+      this.#trial.caught(thrown)
+      const failed: Promise<Outcomes[R]> = Promise.reject(thrown)
+      failed.catch(() => {})
+      return failed
+    }
+  }
+
+  #until<R extends Reason>(reason: R): Outcomes[R] {
+    if (this.#isDone) this.#fail('unexpected-exit', `vCPU ${this.index} has said UCALL_DONE: it has nothing more to run`, reason)
+    for (;;) {
+      const outcome = this.#run(reason)
+      if (is(outcome, reason)) {
+        this.td.steps.push(this.index, outcome)
+        if (outcome.name === 'UCALL_DONE') this.#isDone = true
+        return outcome
+      }
+      if (outcome.name === 'UCALL_PRINTF') {
+        this.#trial.say('guest', printfText(this.td.image, outcome))
+      } else if (outcome.name === 'UCALL_ABORT') {
+        const failure = this.#picture(abortFailure(this.td.image, outcome), reason)
+        if (!this.#goesOn(outcome)) this.#trial.fail(failure)
+        this.#trial.note(failure)
+        continue
+      } else {
+        this.#fail('unexpected-exit', unexpected(outcome, this.td), reason)
+      }
+      this.td.steps.push(this.index, outcome)
+    }
+  }
+
+  /** Was it an `expect`, after which the guest goes on? */
+  #goesOn({ args }: Ucall): boolean {
+    const { image } = this.td
+    return image.convention === 'sites' && image.sites[Number(args[0])]?.kind === 'expect'
+  }
+
+  /** One KVM_RUN: the exit, or the ucall in it with its I/O completed. */
+  #run(waiting: Reason): Exit | Ucall {
+    const { machine } = this.#trial
+    try {
+      machine.host.ioctl(this.fd, KVM_RUN, 0)
+    } catch (error) {
+      if (!(error instanceof Errno)) throw error
+      // KVM_RUN fails with EFAULT where the exit is a memory fault: kvm_run says which.
+      const exit = error.code === 'EFAULT' ? readExit(this.#page) : undefined
+      if (exit?.name === 'KVM_EXIT_MEMORY_FAULT') return exit
+      if (error.code === 'EINTR' && this.#trial.options.deadline()) this.#timeout(waiting)
+      this.#fail('unexpected-exit', error.message, waiting)
+    }
+    const payload = payloadOf(this.#page, this.td.pool.transport)
+    if (payload === undefined) return readExit(this.#page)
+    const found = readUcall(machine, this.td.pool, payload)
+    this.#complete(waiting)
+    if (typeof found === 'string') this.#fail('unexpected-exit', found, waiting)
+    return found
+  }
+
+  /** Lets the I/O of an exit take effect without running the guest: vcpu_run_complete_io of the KVM selftests. */
+  #complete(waiting: Reason): void {
+    const { view, at } = this.#page
+    view.setUint8(at + IMMEDIATE_EXIT, 1)
+    try {
+      this.#trial.machine.host.ioctl(this.fd, KVM_RUN, 0)
+    } catch (error) {
+      if (error instanceof Errno && error.code === 'EINTR') return
+      throw error
+    } finally {
+      view.setUint8(at + IMMEDIATE_EXIT, 0)
+    }
+    this.#fail('unexpected-exit', 'KVM_RUN with immediate_exit did not fail with EINTR', waiting)
+  }
+
+  #timeout(waiting: Reason): never {
+    const { timeout } = this.#trial.options
+    const limit = `${timeout / 1000} second${timeout === 1000 ? '' : 's'}`
+    return this.#fail('timeout', `the guest did not reach ${waiting} within ${limit}`, waiting)
+  }
+
+  #fail(kind: FailureData['kind'], message: string, waiting: Reason): never {
+    return this.#trial.fail(this.#picture({ kind, side: 'guest', message }, waiting))
+  }
+
+  /** The whole of a failure: where the guest and the host stand, and what led there. */
+  #picture(what: Omit<FailureData, 'steps'>, waiting: Reason): FailureData {
+    const place = caller()
+    return {
+      ...what,
+      guest: guestState(this.#trial.machine, this.td, this.index, this.fd),
+      steps: this.td.steps.list(),
+      host: { waiting, ...(place === undefined ? {} : { site: siteOf(place) }) },
+    }
+  }
+}
+
+const is = <R extends Reason>(outcome: Exit | Ucall, reason: R): outcome is Outcomes[R] & (Exit | Ucall) =>
+  outcome.name === reason
+
+/** The message for an exit that nobody waited for. */
+const unexpected = (outcome: Exit | Ucall, td: Td): string => {
+  switch (outcome.name) {
+    case 'KVM_EXIT_SHUTDOWN':
+      return 'the guest shut down: a triple fault (KVM_EXIT_SHUTDOWN)'
+    case 'UCALL_UNHANDLED':
+      return unhandledText(td.image, outcome)
+    case 'UCALL_DONE':
+      return 'the guest was done too early (UCALL_DONE)'
+    default:
+      return `unexpected ${exitText(outcome)} of ${td.name}`
+  }
+}
+

@@ -1,0 +1,111 @@
+/**
+ * Decoded instructions, kept by the content of the page they were decoded from: two frames with the same bytes share
+ * them, so a second guest with the same code starts with it decoded. A write to a frame makes it forget its page.
+ */
+import { type Hpa, PAGE_SHIFT, PAGE_SIZE } from '#bits'
+import { decode, type Refused } from './decode.ts'
+import type { Insn, Mode } from './insn.ts'
+import type { PhysicalMemory } from './memory.ts'
+
+/** Pages kept for content that no frame has any more. */
+const MOST_PAGES = 4096
+/** A frame written this often while it held code is a page of data with some code in it: nothing of it is kept. */
+const OFTEN = 256
+
+/** What was decoded from one page of bytes. Instructions that go on in the next page are not in here. */
+export class CodePage {
+  readonly bytes: Uint8Array
+  readonly #index: Record<Mode, Uint16Array | undefined> = { 16: undefined, 32: undefined, 64: undefined }
+  readonly #insns: (Insn | undefined)[] = [undefined]
+
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes
+  }
+
+  /** The instruction at `offset`, or why there is none. `truncated`: it goes on in the next page. */
+  at(offset: number, mode: Mode): Insn | Refused {
+    const index = this.#index[mode]
+    return (index !== undefined ? this.#insns[index[offset]!] : undefined) ?? this.#decode(offset, mode)
+  }
+
+  #decode(offset: number, mode: Mode): Insn | Refused {
+    const found = decode(this.bytes, offset, mode)
+    if (typeof found === 'string') return found
+    this.#index[mode] ??= new Uint16Array(PAGE_SIZE)
+    // Each of the 3 x 4096 places is decoded at most once, so the numbers fit.
+    this.#index[mode][offset] = this.#insns.push(found) - 1
+    return found
+  }
+}
+
+const hashOf = (words: Uint32Array, at: number): number => {
+  let hash = 0x811c_9dc5
+  for (let n = at; n < at + PAGE_SIZE / 4; n++) hash = Math.imul(hash ^ words[n]!, 0x0100_0193)
+  return hash
+}
+
+const isSame = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0
+
+/** The decoded pages of one machine, for all of its CPUs. */
+export class CodeCache {
+  /** Changes whenever a frame has forgotten its page. */
+  version = 0
+  readonly #memory: PhysicalMemory
+  readonly #words: Uint32Array
+  readonly #byFrame = new Map<number, CodePage>()
+  readonly #byHash = new Map<number, CodePage[]>()
+  readonly #written = new Map<number, number>()
+  #pages = 0
+
+  constructor(memory: PhysicalMemory) {
+    this.#memory = memory
+    this.#words = new Uint32Array(memory.memory.buffer)
+    const before = memory.onCodeWrite
+    memory.onCodeWrite = frame => {
+      this.#forget(frame)
+      before(frame)
+    }
+  }
+
+  #forget(frame: Hpa): void {
+    this.version++
+    const number = frame >>> PAGE_SHIFT
+    if (!this.#byFrame.delete(number)) return
+    this.#written.set(number, (this.#written.get(number) ?? 0) + 1)
+  }
+
+  /** The decoded page of what is in `frame` now. */
+  page(frame: Hpa): CodePage {
+    const number = frame >>> PAGE_SHIFT
+    const known = this.#byFrame.get(number)
+    if (known !== undefined) return known
+    const bytes = this.#memory.u8.subarray(frame, frame + PAGE_SIZE)
+    this.#memory.holdsCode[number] = 1
+    const page = (this.#written.get(number) ?? 0) < OFTEN ? this.#shared(frame, bytes) : new CodePage(bytes)
+    this.#byFrame.set(number, page)
+    return page
+  }
+
+  #shared(frame: Hpa, bytes: Uint8Array): CodePage {
+    const hash = hashOf(this.#words, frame / 4)
+    const same = this.#byHash.get(hash)
+    const found = same?.find(page => isSame(page.bytes, bytes))
+    if (found !== undefined) return found
+    if (this.#pages++ === MOST_PAGES) {
+      this.#byHash.clear()
+      this.#pages = 1
+    }
+    const page = new CodePage(bytes.slice())
+    const list = this.#byHash.get(hash)
+    if (list === undefined) this.#byHash.set(hash, [page])
+    else list.push(page)
+    return page
+  }
+}
+
+const caches = new WeakMap<PhysicalMemory, CodeCache>()
+export const codeOf = (memory: PhysicalMemory): CodeCache => {
+  const known = caches.get(memory) ?? new CodeCache(memory)
+  caches.set(memory, known)
+  return known
+}

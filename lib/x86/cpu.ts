@@ -1,0 +1,726 @@
+/** One CPU: its registers, its memory accesses, and the doors to everything that instructions do to it. */
+import {
+  CR0_AM,
+  CR0_PE,
+  CR4_SMAP,
+  DR6_INIT,
+  DR7_INIT,
+  EFER_LMA,
+  RFLAGS_AC,
+  RFLAGS_FIXED,
+  RIGHTS,
+  VECTOR_AC,
+  VECTOR_GP,
+  VECTOR_SS,
+} from '#abi'
+import { type Gpa, gpa, gva, type Hpa, type Size } from '#bits'
+import * as control from './control.ts'
+import { type Cpuid, type Features, featuresOf, nativeCpuid } from './cpuid.ts'
+import { Fault, Leave, vmExit } from './fault.ts'
+import type { Insn, Mode, Seg } from './insn.ts'
+import { CS, FS, SS } from './insn.ts'
+import * as interrupt from './interrupt.ts'
+import type { PhysicalMemory } from './memory.ts'
+import * as mmu from './mmu.ts'
+import { Msrs } from './msr.ts'
+import * as run from './run.ts'
+import * as segments from './segments.ts'
+import { SegmentRegister, STATE, X87 } from './state.ts'
+import * as system from './system.ts'
+import { KEY_SMAP, KEY_SUPERVISOR, KEY_USER, TLB_DELTA_WORD, TLB_ENTRIES, TLB_ENTRY_WORDS, Tlb } from './tlb.ts'
+import * as transfer from './transfer.ts'
+import { EXIT_REASON_EPT_VIOLATION, type SecondStage, type VmExit, type VmxControls } from './vmx.ts'
+
+/** What answers port accesses of a CPU without I/O exiting. */
+export type Ports = {
+  in(port: number, size: Size): bigint
+  out(port: number, size: Size, value: bigint): void
+}
+
+/**
+ * Where a new CPU stands. `reset`: as after power-up, in real mode. `flat32` and `flat64`: ring 0 with flat segments and
+ * paging off, the latter a state no real CPU is ever in, which spares tests of single instructions their page tables.
+ */
+export type Start = 'reset' | 'flat32' | 'flat64'
+
+export type CpuOptions = {
+  readonly memory: PhysicalMemory
+  /** Default: guest physical is host physical. */
+  readonly stage?: SecondStage
+  /** Default: no virtualization, everything runs natively. */
+  readonly controls?: VmxControls
+  /** Default: `nativeCpuid`. */
+  readonly cpuid?: Cpuid
+  /** Of RDRAND and RDSEED. */
+  readonly seed?: bigint
+  readonly start?: Start
+  readonly ports?: Ports
+  /** Asked about every exception before it is delivered; `stop` ends the run instead. Default: deliver. */
+  readonly onFault?: (fault: Fault) => 'deliver' | 'stop'
+}
+
+/** GDTR and IDTR. */
+export type TableRegister = { base: bigint; limit: number }
+
+const whole = new BigUint64Array(1)
+const half = new Uint32Array(whole.buffer)
+
+/** Guest physical is host physical, and what the machine does not have is an EPT violation. */
+const identity = (memory: PhysicalMemory): SecondStage => ({
+  width: 46,
+  generation: 0,
+  frame: (at: Gpa) => (at < BigInt(memory.u8.length) ? (Number(at) as Hpa) : -1),
+})
+
+export class Cpu {
+  readonly memory: PhysicalMemory
+  readonly stage: SecondStage
+  readonly controls: VmxControls | undefined
+  readonly ports: Ports | undefined
+  onFault: ((fault: Fault) => 'deliver' | 'stop') | undefined
+
+  /** HPA of the state frame; see `STATE` for what is where. */
+  readonly frame: Hpa
+  readonly gpr: BigUint64Array
+  /** YMM0 … YMM15, 32 bytes each. */
+  readonly vec: Uint8Array
+  readonly x87: X87
+  readonly tlb: Tlb
+  readonly #u8: Uint8Array
+  readonly words: Uint32Array
+  readonly #u64: BigUint64Array
+  readonly #tlbWords: Uint32Array
+
+  /** ES CS SS DS FS GS. Whoever changes one from outside a run need do no more: `run` looks at them afresh. */
+  readonly segments: readonly SegmentRegister[]
+  readonly ldtr: SegmentRegister
+  readonly tr: SegmentRegister
+  readonly gdtr: TableRegister = { base: 0n, limit: 0xffff }
+  readonly idtr: TableRegister = { base: 0n, limit: 0xffff }
+
+  #cr0 = 0x6000_0010n
+  cr2 = 0n
+  #cr3 = 0n
+  #cr4 = 0n
+  cr8 = 0n
+  #efer = 0n
+  xcr0 = 1n
+  /** DR0 … DR7; DR4 and DR5 are not used. */
+  readonly dr: bigint[] = [0n, 0n, 0n, 0n, 0n, 0n, DR6_INIT, DR7_INIT]
+  #pdptes: readonly bigint[] | undefined
+  readonly msrs = new Msrs()
+  /** State of the generator behind RDRAND and RDSEED. */
+  random: bigint
+
+  // What follows from the registers above: see `refresh`.
+  mode: Mode = 16
+  stackSize: 2 | 4 | 8 = 2
+  #cpl: 0 | 1 | 2 | 3 = 0
+  /** Low bits of TLB tags for what the running code accesses. */
+  key = KEY_SUPERVISOR
+  #alignmentChecked = false
+  #canonicalShift = 15
+
+  /** Instructions retired; a REP string instruction counts once. */
+  instructions = 0
+  /** Added to the counted ticks to give the TSC. */
+  tscOffset = 0n
+  /** The instruction that executes. */
+  insn: Insn | undefined
+  /** The value of `instructions` until which interrupts (STI) or also debug traps and NMIs (MOV SS) are held off. */
+  shadow: interrupt.Shadow = 'none'
+  nmiBlocked = false
+  /** The running instruction ends in a single-step trap. */
+  isStepping = false
+  /** Where instructions are fetched from. */
+  readonly fetch: run.Fetch
+  /** Events handed to `inject` and not yet delivered, in order. */
+  readonly pending: interrupt.Event[] = []
+  #cpuid: Cpuid
+  #features: Features | undefined
+  #stageGeneration: number
+
+  constructor(options: CpuOptions) {
+    const { memory } = options
+    this.memory = memory
+    this.stage = options.stage ?? identity(memory)
+    this.controls = options.controls
+    this.ports = options.ports
+    this.onFault = options.onFault
+    this.#cpuid = options.cpuid ?? nativeCpuid
+    this.random = options.seed ?? 1n
+    this.#stageGeneration = this.stage.generation
+    const frame = memory.allocate()
+    this.frame = frame
+    const { buffer } = memory.memory
+    this.#u8 = new Uint8Array(buffer, frame, 4096)
+    this.words = new Uint32Array(buffer, frame, 1024)
+    this.#u64 = new BigUint64Array(buffer, frame, 512)
+    this.gpr = this.#u64.subarray(0, 16)
+    this.vec = this.#u8.subarray(STATE.VEC, STATE.VEC + 512)
+    this.x87 = new X87(memory, frame)
+    this.tlb = new Tlb(memory)
+    this.#tlbWords = this.tlb.words
+    this.fetch = new run.Fetch(this)
+    this.words[STATE.TLB / 4] = this.tlb.frame
+    this.words[STATE.TLB_MASK / 4] = TLB_ENTRIES - 1
+    const register = (n: number) => new SegmentRegister(this.#u64, STATE.BASES / 8 + n)
+    this.segments = [0, 1, 2, 3, 4, 5].map(register)
+    this.ldtr = register(6)
+    this.tr = register(7)
+    system.start(this, options.start ?? 'reset')
+    this.refresh()
+  }
+
+  /** Gives the state and TLB frames back. The CPU must not be used any more. */
+  close(): void {
+    this.memory.free(this.frame)
+    this.memory.free(this.tlb.frame)
+  }
+
+  // Registers
+
+  get rip(): bigint {
+    return this.#u64[STATE.RIP / 8]!
+  }
+  set rip(value: bigint) {
+    this.#u64[STATE.RIP / 8] = value
+  }
+  /** RIP of the following instruction; writing it branches. */
+  get next(): bigint {
+    return this.#u64[STATE.NEXT / 8]!
+  }
+  set next(value: bigint) {
+    this.#u64[STATE.NEXT / 8] = value
+  }
+  get cf(): boolean {
+    return this.#u8[STATE.CF] !== 0
+  }
+  set cf(to: boolean) {
+    this.#u8[STATE.CF] = to ? 1 : 0
+  }
+  get pf(): boolean {
+    return this.#u8[STATE.PF] !== 0
+  }
+  set pf(to: boolean) {
+    this.#u8[STATE.PF] = to ? 1 : 0
+  }
+  get af(): boolean {
+    return this.#u8[STATE.AF] !== 0
+  }
+  set af(to: boolean) {
+    this.#u8[STATE.AF] = to ? 1 : 0
+  }
+  get zf(): boolean {
+    return this.#u8[STATE.ZF] !== 0
+  }
+  set zf(to: boolean) {
+    this.#u8[STATE.ZF] = to ? 1 : 0
+  }
+  get sf(): boolean {
+    return this.#u8[STATE.SF] !== 0
+  }
+  set sf(to: boolean) {
+    this.#u8[STATE.SF] = to ? 1 : 0
+  }
+  get of(): boolean {
+    return this.#u8[STATE.OF] !== 0
+  }
+  set of(to: boolean) {
+    this.#u8[STATE.OF] = to ? 1 : 0
+  }
+  get df(): boolean {
+    return this.#u8[STATE.DF] !== 0
+  }
+  set df(to: boolean) {
+    this.#u8[STATE.DF] = to ? 1 : 0
+  }
+
+  /** RFLAGS without the seven flags above, as a number: TF, IF, IOPL, NT, RF, VM, AC, VIF, VIP, ID. */
+  get systemFlags(): number {
+    return this.words[STATE.SYSTEM_FLAGS / 4]!
+  }
+  set systemFlags(value: number) {
+    this.words[STATE.SYSTEM_FLAGS / 4] = value
+    this.#refreshAccess()
+  }
+
+  get rflags(): bigint {
+    const u8 = this.#u8
+    return BigInt(
+      this.systemFlags |
+        2 |
+        u8[STATE.CF]! |
+        (u8[STATE.PF]! << 2) |
+        (u8[STATE.AF]! << 4) |
+        (u8[STATE.ZF]! << 6) |
+        (u8[STATE.SF]! << 7) |
+        (u8[STATE.DF]! << 10) |
+        (u8[STATE.OF]! << 11),
+    )
+  }
+  set rflags(value: bigint) {
+    const bits = Number(value & 0x3f_ffffn)
+    const u8 = this.#u8
+    u8[STATE.CF] = bits & 1
+    u8[STATE.PF] = (bits >> 2) & 1
+    u8[STATE.AF] = (bits >> 4) & 1
+    u8[STATE.ZF] = (bits >> 6) & 1
+    u8[STATE.SF] = (bits >> 7) & 1
+    u8[STATE.DF] = (bits >> 10) & 1
+    u8[STATE.OF] = (bits >> 11) & 1
+    this.systemFlags = bits & SYSTEM_FLAGS
+  }
+
+  get mxcsr(): number {
+    return this.words[STATE.MXCSR / 4]!
+  }
+  set mxcsr(value: number) {
+    this.words[STATE.MXCSR / 4] = value
+  }
+  get pkru(): number {
+    return this.words[STATE.PKRU / 4]!
+  }
+  set pkru(value: number) {
+    this.words[STATE.PKRU / 4] = value
+    this.tlb.flush()
+  }
+
+  // These setters are raw, as a VMM writes a VMCS: no rule is checked. Instructions go through writeCr and wrmsr.
+
+  get cr0(): bigint {
+    return this.#cr0
+  }
+  set cr0(value: bigint) {
+    this.#cr0 = value
+    this.#pagingChanged()
+  }
+  get cr3(): bigint {
+    return this.#cr3
+  }
+  set cr3(value: bigint) {
+    this.#cr3 = value
+    this.#pagingChanged()
+  }
+  get cr4(): bigint {
+    return this.#cr4
+  }
+  set cr4(value: bigint) {
+    this.#cr4 = value
+    this.#pagingChanged()
+  }
+  get efer(): bigint {
+    return this.#efer
+  }
+  set efer(value: bigint) {
+    this.#efer = value
+    this.#pagingChanged()
+  }
+
+  /** The four PAE page-directory-pointer-table entries, loaded when CR3 was. */
+  get pdptes(): readonly bigint[] {
+    this.#pdptes ??= control.readPdptes(this, this.#cr3)
+    return this.#pdptes
+  }
+  set pdptes(values: readonly bigint[] | undefined) {
+    this.#pdptes = values
+  }
+
+  /** The answer to CPUID; a new one changes which features there are. */
+  get cpuid(): Cpuid {
+    return this.#cpuid
+  }
+  set cpuid(answer: Cpuid) {
+    this.#cpuid = answer
+    this.#features = undefined
+  }
+  get features(): Features {
+    this.#features ??= featuresOf(this.#cpuid)
+    return this.#features
+  }
+
+  /** Kept in the DPL of SS, as VMX has it. */
+  get cpl(): 0 | 1 | 2 | 3 {
+    return this.#cpl
+  }
+  set cpl(level: 0 | 1 | 2 | 3) {
+    const ss = this.segments[SS]!
+    ss.rights = (ss.rights & ~RIGHTS.DPL) | (level << 5)
+    this.refresh()
+  }
+
+  get width(): 48 | 57 {
+    return this.#canonicalShift === 15 ? 48 : 57
+  }
+
+  #pagingChanged(): void {
+    this.#pdptes = undefined
+    this.tlb.flush()
+    this.refresh()
+  }
+
+  /** Works out anew what follows from segments and control registers. */
+  refresh(): void {
+    const cs = this.segments[CS]!.rights
+    const ss = this.segments[SS]!.rights
+    this.mode = (this.#efer & EFER_LMA) !== 0n && (cs & RIGHTS.L) !== 0 ? 64 : (cs & RIGHTS.DB) !== 0 ? 32 : 16
+    this.stackSize = this.mode === 64 ? 8 : (ss & RIGHTS.DB) !== 0 ? 4 : 2
+    this.#cpl = (this.#cr0 & CR0_PE) === 0n ? 0 : (((ss & RIGHTS.DPL) >> 5) as 0 | 1 | 2 | 3)
+    this.#canonicalShift = (this.#cr4 & 0x1000n) === 0n ? 15 : 24
+    this.#refreshAccess()
+  }
+
+  #refreshAccess(): void {
+    const ac = (this.words[STATE.SYSTEM_FLAGS / 4]! & Number(RFLAGS_AC)) !== 0
+    if (this.#cpl === 3) this.key = KEY_USER
+    else this.key = (this.#cr4 & CR4_SMAP) !== 0n && !ac ? KEY_SMAP : KEY_SUPERVISOR
+    this.words[STATE.TLB_KEY / 4] = this.key
+    this.#alignmentChecked = ac && this.#cpl === 3 && (this.#cr0 & CR0_AM) !== 0n
+  }
+
+  /** Drops the TLB if the second stage has taken back what it gave out. */
+  followStage(): void {
+    const { generation } = this.stage
+    if (generation === this.#stageGeneration) return
+    this.#stageGeneration = generation
+    this.tlb.flush()
+  }
+
+  // Ends of an instruction
+
+  raise(vector: number, errorCode?: number): never {
+    throw new Fault(vector, errorCode)
+  }
+
+  /** Leaves the guest; RIP stays at the instruction. */
+  leave(reason: number, qualification: bigint, instructionInfo = 0): never {
+    throw new Leave(vmExit(reason, { qualification, instructionLength: this.insn?.length ?? 0, instructionInfo }))
+  }
+
+  leaveEpt(qualification: bigint, linear: bigint, at: bigint): never {
+    throw new Leave(
+      vmExit(EXIT_REASON_EPT_VIOLATION, {
+        qualification,
+        instructionLength: this.insn?.length ?? 0,
+        gla: gva(linear),
+        gpa: gpa(at),
+      }),
+    )
+  }
+
+  // Memory
+
+  isCanonical(linear: bigint): boolean {
+    whole[0] = linear
+    const top = (half[1]! | 0) >> this.#canonicalShift
+    return top === 0 || top === -1
+  }
+
+  /**
+   * The linear address of `size` bytes at `offset` of a segment. Throws #GP(0), for SS #SS(0), where the segment does
+   * not allow the access or the address is not canonical; #AC(0) where alignment is checked.
+   */
+  linear(seg: Seg, offset: bigint, size: number, access: 'read' | 'write'): bigint {
+    let at: bigint
+    if (this.mode === 64) {
+      at = seg >= FS ? BigInt.asUintN(64, this.#u64[STATE.BASES / 8 + seg]! + offset) : offset
+      whole[0] = at
+      let top = (half[1]! | 0) >> this.#canonicalShift
+      if (top !== 0 && top !== -1) this.raise(seg === SS ? VECTOR_SS : VECTOR_GP, 0)
+      if (size > 1 && half[0]! >= 0xffff_f000) {
+        whole[0] = at + BigInt(size - 1)
+        top = (half[1]! | 0) >> this.#canonicalShift
+        if (top !== 0 && top !== -1) this.raise(seg === SS ? VECTOR_SS : VECTOR_GP, 0)
+      }
+    } else at = segments.legacyLinear(this, seg, offset, size, access)
+    if (this.#alignmentChecked && isMisaligned(at, size)) this.raise(VECTOR_AC, 0)
+    return at
+  }
+
+  read(linear: bigint, size: Size): bigint {
+    whole[0] = linear
+    const low = half[0]!
+    const words = this.#tlbWords
+    const at = ((low >>> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY_WORDS
+    if (words[at] === ((low & ~0xfff) | this.key) >>> 0 && words[at + 1] === half[1] && (low & 0xfff) + size <= 4096) {
+      const host = (low + words[at + TLB_DELTA_WORD]!) >>> 0
+      const { view } = this.memory
+      if (size === 8) return view.getBigUint64(host, true)
+      if (size === 4) return BigInt(view.getUint32(host, true))
+      return BigInt(size === 1 ? view.getUint8(host) : view.getUint16(host, true))
+    }
+    return mmu.readLinear(this, linear, size, this.key)
+  }
+
+  /** Both pages of a write that crosses into another are settled before either is written. */
+  write(linear: bigint, size: Size, value: bigint): void {
+    whole[0] = linear
+    const low = half[0]!
+    const words = this.#tlbWords
+    const at = ((low >>> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY_WORDS
+    if (
+      words[at + 2] === ((low & ~0xfff) | this.key) >>> 0 &&
+      words[at + 3] === half[1] &&
+      (low & 0xfff) + size <= 4096
+    ) {
+      const host = (low + words[at + TLB_DELTA_WORD]!) >>> 0
+      const { view } = this.memory
+      if (size === 8) view.setBigUint64(host, value, true)
+      else if (size === 4) view.setUint32(host, Number(value), true)
+      else if (size === 2) view.setUint16(host, Number(value), true)
+      else view.setUint8(host, Number(value))
+      if (this.memory.holdsCode[host >>> 12] !== 0) this.memory.wrote(host)
+    } else mmu.writeLinear(this, linear, size, value, this.key)
+  }
+
+  readBytes(linear: bigint, length: number): Uint8Array {
+    return mmu.readBytes(this, linear, length, this.key)
+  }
+
+  writeBytes(linear: bigint, bytes: Uint8Array): void {
+    mmu.writeBytes(this, linear, bytes, this.key)
+  }
+
+  /** Makes sure that a later write of these bytes cannot fault. */
+  settleWrite(linear: bigint, size: number): void {
+    mmu.settle(this, linear, size, 'write', this.key)
+  }
+
+  /** Descriptor tables and the TSS are accessed as a supervisor does, whatever the CPL. */
+  get #implicitKey(): number {
+    return (this.#cr4 & CR4_SMAP) === 0n ? KEY_SUPERVISOR : KEY_SMAP
+  }
+  readSystem(linear: bigint, size: Size): bigint {
+    return mmu.readLinear(this, linear, size, this.#implicitKey)
+  }
+  writeSystem(linear: bigint, size: Size, value: bigint): void {
+    mmu.writeLinear(this, linear, size, value, this.#implicitKey)
+  }
+
+  // Running
+
+  /** Runs until an exit; after `budget` instructions that is EXIT_REASON_PREEMPTION_TIMER. */
+  run(budget: number): VmExit {
+    return run.run(this, budget)
+  }
+  /** One instruction (and the events before it). */
+  step(): VmExit | undefined {
+    return run.step(this)
+  }
+  /** Hands in an event, delivered before the next instruction that may be interrupted by it. */
+  inject(event: interrupt.Event): void {
+    this.pending.push(event)
+  }
+  /** Moves RIP past an instruction whose exit was handled, as if it had completed. */
+  advance(length: number): void {
+    run.advance(this, length)
+  }
+
+  // What instructions do to the system. Each makes its own privilege checks.
+
+  loadSegment(seg: Seg, selector: number): void {
+    segments.loadSegment(this, seg, selector)
+  }
+  setSegmentBase(seg: Seg, base: bigint): void {
+    if (!this.isCanonical(base)) this.raise(VECTOR_GP, 0)
+    this.segments[seg]!.base = base
+  }
+  lldt(selector: number): void {
+    segments.lldt(this, selector)
+  }
+  ltr(selector: number): void {
+    segments.ltr(this, selector)
+  }
+  /** VERR and VERW: may the selector's segment be read, written? 1 or 0. */
+  verr(selector: number): bigint {
+    return segments.verify(this, selector, 'read') ? 1n : 0n
+  }
+  verw(selector: number): bigint {
+    return segments.verify(this, selector, 'write') ? 1n : 0n
+  }
+  /** LAR and LSL: the rights or byte limit of the selector's segment, `undefined` where ZF is to be cleared. */
+  lar(selector: number): bigint | undefined {
+    return segments.lar(this, selector)
+  }
+  lsl(selector: number): bigint | undefined {
+    return segments.lsl(this, selector)
+  }
+  lgdt(base: bigint, limit: number): void {
+    system.loadTable(this, this.gdtr, base, limit)
+  }
+  lidt(base: bigint, limit: number): void {
+    system.loadTable(this, this.idtr, base, limit)
+  }
+
+  /** #GP(0) unless execution may go on at this offset of CS. */
+  checkTarget(offset: bigint): void {
+    if (this.mode === 64 ? !this.isCanonical(offset) : offset > BigInt(this.segments[CS]!.limit)) {
+      this.raise(VECTOR_GP, 0)
+    }
+  }
+  farJump(selector: number, offset: bigint, operandSize: 2 | 4 | 8): void {
+    transfer.farJump(this, selector, offset, operandSize)
+  }
+  farCall(selector: number, offset: bigint, operandSize: 2 | 4 | 8): void {
+    transfer.farCall(this, selector, offset, operandSize)
+  }
+  farReturn(operandSize: 2 | 4 | 8, release: number): void {
+    transfer.farReturn(this, operandSize, release)
+  }
+  iret(operandSize: 2 | 4 | 8): void {
+    transfer.iret(this, operandSize)
+  }
+  softwareInterrupt(vector: number, kind: interrupt.SoftwareKind): void {
+    interrupt.softwareInterrupt(this, vector, kind)
+  }
+  syscall(): void {
+    system.syscall(this)
+  }
+  sysret(operandSize: 2 | 4 | 8): void {
+    system.sysret(this, operandSize)
+  }
+  sysenter(): void {
+    system.sysenter(this)
+  }
+  sysexit(operandSize: 2 | 4 | 8): void {
+    system.sysexit(this, operandSize)
+  }
+  swapgs(): void {
+    system.swapgs(this)
+  }
+
+  readCr(n: number): bigint {
+    return control.readCr(this, n)
+  }
+  writeCr(n: number, value: bigint): void {
+    control.writeCr(this, n, value)
+  }
+  lmsw(value: bigint): void {
+    control.lmsw(this, value)
+  }
+  /** CR0 as SMSW shows it. */
+  machineStatus(): bigint {
+    return control.visibleCr0(this)
+  }
+  clts(): void {
+    control.clts(this)
+  }
+  readDr(n: number): bigint {
+    return control.readDr(this, n)
+  }
+  writeDr(n: number, value: bigint): void {
+    control.writeDr(this, n, value)
+  }
+  rdmsr(index: number): bigint {
+    return this.msrs.rdmsr(this, index)
+  }
+  wrmsr(index: number, value: bigint): void {
+    this.msrs.wrmsr(this, index, value)
+  }
+  doCpuid(leaf: number, subleaf: number): readonly [number, number, number, number] {
+    return system.cpuid(this, leaf, subleaf)
+  }
+  /** The TSC as it stands now, with no checks: counted ticks plus the offset. */
+  get tsc(): bigint {
+    return BigInt.asUintN(64, BigInt(this.instructions * run.TICKS_PER_INSTRUCTION) + this.tscOffset)
+  }
+  rdtsc(): bigint {
+    return system.rdtsc(this)
+  }
+  /** IA32_TSC_AUX, as RDTSCP and RDPID give it. */
+  rdpid(): bigint {
+    return this.msrs.tscAux
+  }
+  rdpmc(index: number): bigint {
+    return system.rdpmc(this, index)
+  }
+  rdrand(): bigint {
+    return system.random(this)
+  }
+  rdseed(): bigint {
+    return system.random(this)
+  }
+  /** #GP(0) unless IOPL or the TSS's bitmap allows the ports. */
+  allowPort(port: number, size: Size): void {
+    system.allowPort(this, port, size)
+  }
+  in(port: number, size: Size): bigint {
+    return system.in_(this, port, size)
+  }
+  out(port: number, size: Size, value: bigint): void {
+    system.out(this, port, size, value)
+  }
+  cli(): void {
+    system.cli(this)
+  }
+  sti(): void {
+    system.sti(this)
+  }
+  clac(): void {
+    system.setAc(this, false)
+  }
+  stac(): void {
+    system.setAc(this, true)
+  }
+  hlt(): void {
+    system.hlt(this)
+  }
+  invlpg(linear: bigint): void {
+    system.invlpg(this, linear)
+  }
+  invpcid(type: bigint, pcid: bigint, linear: bigint): void {
+    system.invpcid(this, type, pcid, linear)
+  }
+  xgetbv(index: number): bigint {
+    return system.xgetbv(this, index)
+  }
+  xsetbv(index: number, value: bigint): void {
+    system.xsetbv(this, index, value)
+  }
+  rdpkru(): bigint {
+    return system.rdpkru(this)
+  }
+  wrpkru(value: bigint): void {
+    system.wrpkru(this, value)
+  }
+  monitor(address: bigint, extensions = 0n, _hints = 0n): void {
+    system.monitor(this, address, extensions)
+  }
+  mwait(_hints = 0n, extensions = 0n): void {
+    system.mwait(this, extensions)
+  }
+  invd(): void {
+    system.invd(this)
+  }
+  wbinvd(): void {
+    system.wbinvd(this)
+  }
+  tdcall(): void {
+    system.tdcall(this)
+  }
+  seamcall(): void {
+    system.seamcall(this)
+  }
+  vmcall(): void {
+    system.vmcall(this)
+  }
+  /** #UD or #NM unless x87, SSE or AVX instructions may run now. */
+  requireX87(): void {
+    system.requireX87(this)
+  }
+  requireSse(): void {
+    system.requireSse(this)
+  }
+  requireAvx(): void {
+    system.requireAvx(this)
+  }
+}
+
+/** Bits of RFLAGS that are in `systemFlags`. */
+const SYSTEM_FLAGS = 0x3f_7300 & ~Number(RFLAGS_FIXED)
+
+/** Accesses of 10 bytes want 8, far pointers the alignment of their offset. SDM Vol. 3A, "Alignment Check Exception". */
+const isMisaligned = (at: bigint, size: number): boolean => {
+  const align = size === 10 ? 8 : size === 6 ? 4 : (size & (size - 1)) === 0 ? size : 1
+  return (Number(at & 0xfffn) & (align - 1)) !== 0
+}

@@ -1,0 +1,214 @@
+/**
+ * CPUID: where each feature's bit is, and the processor a bare machine has. What it claims is one list, `IMPLEMENTED`,
+ * so that nothing is claimed whose instructions are not there. SDM Vol. 2A, "CPUID—CPU Identification".
+ */
+
+export type CpuidResult = readonly [eax: number, ebx: number, ecx: number, edx: number]
+export type Cpuid = (leaf: number, subleaf: number) => CpuidResult
+
+const [EAX, EBX, ECX, EDX] = [0, 1, 2, 3] as const
+type Place = readonly [leaf: number, subleaf: number, register: 0 | 1 | 2 | 3, bit: number]
+
+/** Feature (in the manual's spelling) → its bit. */
+export const FEATURES = {
+  SSE3: [1, 0, ECX, 0],
+  PCLMULQDQ: [1, 0, ECX, 1],
+  MONITOR: [1, 0, ECX, 3],
+  SSSE3: [1, 0, ECX, 9],
+  FMA: [1, 0, ECX, 12],
+  CMPXCHG16B: [1, 0, ECX, 13],
+  PCID: [1, 0, ECX, 17],
+  'SSE4.1': [1, 0, ECX, 19],
+  'SSE4.2': [1, 0, ECX, 20],
+  MOVBE: [1, 0, ECX, 22],
+  POPCNT: [1, 0, ECX, 23],
+  AES: [1, 0, ECX, 25],
+  XSAVE: [1, 0, ECX, 26],
+  AVX: [1, 0, ECX, 28],
+  F16C: [1, 0, ECX, 29],
+  RDRAND: [1, 0, ECX, 30],
+  HYPERVISOR: [1, 0, ECX, 31],
+  FPU: [1, 0, EDX, 0],
+  DE: [1, 0, EDX, 2],
+  PSE: [1, 0, EDX, 3],
+  TSC: [1, 0, EDX, 4],
+  MSR: [1, 0, EDX, 5],
+  PAE: [1, 0, EDX, 6],
+  MCE: [1, 0, EDX, 7],
+  CX8: [1, 0, EDX, 8],
+  APIC: [1, 0, EDX, 9],
+  SEP: [1, 0, EDX, 11],
+  PGE: [1, 0, EDX, 13],
+  CMOV: [1, 0, EDX, 15],
+  PAT: [1, 0, EDX, 16],
+  'PSE-36': [1, 0, EDX, 17],
+  CLFSH: [1, 0, EDX, 19],
+  MMX: [1, 0, EDX, 23],
+  FXSR: [1, 0, EDX, 24],
+  SSE: [1, 0, EDX, 25],
+  SSE2: [1, 0, EDX, 26],
+  FSGSBASE: [7, 0, EBX, 0],
+  BMI1: [7, 0, EBX, 3],
+  AVX2: [7, 0, EBX, 5],
+  SMEP: [7, 0, EBX, 7],
+  BMI2: [7, 0, EBX, 8],
+  ERMS: [7, 0, EBX, 9],
+  INVPCID: [7, 0, EBX, 10],
+  RDSEED: [7, 0, EBX, 18],
+  ADX: [7, 0, EBX, 19],
+  SMAP: [7, 0, EBX, 20],
+  CLFLUSHOPT: [7, 0, EBX, 23],
+  CLWB: [7, 0, EBX, 24],
+  SHA: [7, 0, EBX, 29],
+  UMIP: [7, 0, ECX, 2],
+  PKU: [7, 0, ECX, 3],
+  CET_SS: [7, 0, ECX, 7],
+  VAES: [7, 0, ECX, 9],
+  VPCLMULQDQ: [7, 0, ECX, 10],
+  LA57: [7, 0, ECX, 16],
+  RDPID: [7, 0, ECX, 22],
+  SERIALIZE: [7, 0, EDX, 14],
+  CET_IBT: [7, 0, EDX, 20],
+  XSAVEOPT: [13, 1, EAX, 0],
+  XSAVEC: [13, 1, EAX, 1],
+  XGETBV1: [13, 1, EAX, 2],
+  XSAVES: [13, 1, EAX, 3],
+  LAHF: [0x8000_0001, 0, ECX, 0],
+  LZCNT: [0x8000_0001, 0, ECX, 5],
+  PREFETCHW: [0x8000_0001, 0, ECX, 8],
+  SYSCALL: [0x8000_0001, 0, EDX, 11],
+  NX: [0x8000_0001, 0, EDX, 20],
+  PDPE1GB: [0x8000_0001, 0, EDX, 26],
+  RDTSCP: [0x8000_0001, 0, EDX, 27],
+  LM: [0x8000_0001, 0, EDX, 29],
+  WBNOINVD: [0x8000_0008, 0, EBX, 9],
+} as const satisfies Record<string, Place>
+export type Feature = keyof typeof FEATURES
+
+const isFeature = (name: string): name is Feature => Object.hasOwn(FEATURES, name)
+
+/** What a CPUID answer says, as the CPU asks it again and again. */
+export type Features = {
+  /** Does the CPU have the feature? A name that CPUID has no bit for is taken as there. */
+  has(name: string): boolean
+  readonly pdpe1gb: boolean
+}
+
+export const featuresOf = (cpuid: Cpuid): Features => {
+  const known = new Map<string, boolean>()
+  const has = (name: string): boolean => {
+    const before = known.get(name)
+    if (before !== undefined) return before
+    let found = true
+    if (isFeature(name)) {
+      const [leaf, subleaf, register, bit] = FEATURES[name]
+      found = ((cpuid(leaf, subleaf)[register] >>> bit) & 1) === 1
+    }
+    known.set(name, found)
+    return found
+  }
+  return { has, pdpe1gb: has('PDPE1GB') }
+}
+
+/** Features that are there: their instructions execute, their control bits work. */
+export const IMPLEMENTED: Feature[] = [
+  ...(['FPU', 'DE', 'PSE', 'TSC', 'MSR', 'PAE', 'MCE', 'CX8', 'SEP', 'PGE', 'CMOV', 'PAT', 'PSE-36', 'CLFSH'] as const),
+  ...(['MONITOR', 'CMPXCHG16B', 'MOVBE', 'POPCNT', 'XSAVE', 'RDRAND'] as const),
+  ...(['FSGSBASE', 'SMEP', 'ERMS', 'INVPCID', 'RDSEED', 'SMAP', 'CLFLUSHOPT', 'CLWB'] as const),
+  ...(['UMIP', 'PKU', 'LA57', 'RDPID', 'SERIALIZE'] as const),
+  ...(['LAHF', 'LZCNT', 'PREFETCHW', 'SYSCALL', 'NX', 'PDPE1GB', 'RDTSCP', 'LM', 'WBNOINVD'] as const),
+  ...(['BMI1', 'BMI2', 'ADX'] as const),
+]
+
+/** Family 6, model 0x8f, stepping 8: a Sapphire Rapids. */
+const SIGNATURE = 0x0008_06f8
+const CLFLUSH_LINE = 8
+const BRAND = 'Seamless virtual processor'
+
+const register = (text: string, at: number): number => {
+  let value = 0
+  for (let n = 3; n >= 0; n--) value = (value << 8) | (at + n < text.length ? text.charCodeAt(at + n) : 0)
+  return value >>> 0
+}
+
+/** The bits of `features` that stand in one register of a leaf. */
+const bitsOf = (features: readonly Feature[], leaf: number, subleaf: number, which: number): number => {
+  let value = 0
+  for (const name of features) {
+    const [l, s, r, bit] = FEATURES[name]
+    if (l === leaf && s === subleaf && r === which) value |= 1 << bit
+  }
+  return value >>> 0
+}
+
+/** The CPUID of a GenuineIntel processor that has exactly `features`. Widths are in bits. */
+export const describeCpu = (
+  features: readonly Feature[],
+  { physicalWidth = 46, linearWidth = 57 }: { physicalWidth?: number; linearWidth?: number } = {},
+): Cpuid => {
+  const flags = (leaf: number, subleaf = 0): CpuidResult => [
+    bitsOf(features, leaf, subleaf, EAX),
+    bitsOf(features, leaf, subleaf, EBX),
+    bitsOf(features, leaf, subleaf, ECX),
+    bitsOf(features, leaf, subleaf, EDX),
+  ]
+  const xsave = features.includes('XSAVE')
+  const avx = features.includes('AVX')
+  const pku = features.includes('PKU')
+  const xcr0 = 1 | (features.includes('SSE') ? 2 : 0) | (avx ? 4 : 0) | (pku ? 0x200 : 0)
+  const xsaveSize = pku ? 0xa88 : avx ? 0x340 : 0x240
+  const leaf = (eax: number, subleaf: number): CpuidResult => {
+    switch (eax) {
+      case 0:
+        return [0x16, register('Genu', 0), register('ntel', 0), register('ineI', 0)]
+      case 1: {
+        const [, , ecx, edx] = flags(1)
+        return [SIGNATURE, (1 << 16) | (CLFLUSH_LINE << 8), ecx, edx]
+      }
+      case 2:
+        return [0x00fe_ff01, 0xf0, 0, 0]
+      case 5:
+        return features.includes('MONITOR') ? [64, 64, 3, 0] : [0, 0, 0, 0]
+      case 7:
+        return subleaf === 0 ? flags(7) : [0, 0, 0, 0]
+      case 0xd:
+        if (!xsave) return [0, 0, 0, 0]
+        if (subleaf === 0) return [xcr0, xsaveSize, xsaveSize, 0]
+        if (subleaf === 1) return [flags(0xd, 1)[0], xsaveSize, 0, 0]
+        if (subleaf === 2 && avx) return [0x100, 0x240, 0, 0]
+        if (subleaf === 9 && pku) return [8, 0xa80, 0, 0]
+        return [0, 0, 0, 0]
+      case 0x15:
+        return [0, 0, 0, 0]
+      case 0x8000_0000:
+        return [0x8000_0008, 0, 0, 0]
+      case 0x8000_0001: {
+        const [, , ecx, edx] = flags(0x8000_0001)
+        return [0, 0, ecx, edx]
+      }
+      case 0x8000_0002:
+      case 0x8000_0003:
+      case 0x8000_0004: {
+        const at = (eax - 0x8000_0002) * 16
+        return [register(BRAND, at), register(BRAND, at + 4), register(BRAND, at + 8), register(BRAND, at + 12)]
+      }
+      case 0x8000_0006:
+        return [0, 0, 0x0100_7040, 0]
+      case 0x8000_0007:
+        // Invariant TSC.
+        return [0, 0, 0, 1 << 8]
+      case 0x8000_0008:
+        return [physicalWidth | (linearWidth << 8), flags(0x8000_0008)[1], 0, 0]
+      default:
+        return [0, 0, 0, 0]
+    }
+  }
+  return (eax, subleaf) => {
+    const known = eax <= 0x16 || (eax >= 0x8000_0000 && eax <= 0x8000_0008)
+    // Beyond the maximum leaf the CPU answers as for the highest basic one.
+    return known ? leaf(eax, subleaf) : leaf(0x16, subleaf)
+  }
+}
+
+/** What a CPU answers unless told otherwise. */
+export const nativeCpuid: Cpuid = describeCpu(IMPLEMENTED)

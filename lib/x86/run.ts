@@ -1,0 +1,185 @@
+/** The run loop: fetch, decode, execute, and what happens between instructions. */
+import { DR6_BS, RFLAGS_RF, RFLAGS_TF, VECTOR_DB, VECTOR_GP, VECTOR_UD } from '#abi'
+import { type Hpa, hpa } from '#bits'
+import { type CodeCache, type CodePage, codeOf } from './code.ts'
+import type { Cpu } from './cpu.ts'
+import { decode, type Refused } from './decode.ts'
+import { Fault, Leave, vmExit } from './fault.ts'
+import { CS, type Insn } from './insn.ts'
+import { execute } from './interpret.ts'
+import { deliverFault, deliverPending } from './interrupt.ts'
+import { lookup } from './mmu.ts'
+import { STATE } from './state.ts'
+import { TLB_DELTA_WORD, TLB_ENTRIES, TLB_ENTRY_WORDS } from './tlb.ts'
+import { EXIT_REASON_PREEMPTION_TIMER, type VmExit } from './vmx.ts'
+
+/** Time in a guest is counted: every retired instruction is one tick of the TSC. */
+export const TICKS_PER_INSTRUCTION = 1
+
+const LONGEST = 15
+const RIP = STATE.RIP / 4
+const NEXT = STATE.NEXT / 4
+const CS_BASE = STATE.BASES / 4 + CS * 2
+const TF = Number(RFLAGS_TF)
+const RF = Number(RFLAGS_RF)
+
+/** The page that a CPU fetches from, good while the code cache has not changed. */
+export class Fetch {
+  readonly cache: CodeCache
+  version = -1
+  frame: Hpa = hpa(-1)
+  page: CodePage | undefined
+
+  constructor(cpu: Cpu) {
+    this.cache = codeOf(cpu.memory)
+  }
+
+  at(frame: Hpa): CodePage {
+    const { cache } = this
+    if (frame === this.frame && cache.version === this.version) return this.page!
+    this.page = cache.page(frame)
+    this.frame = frame
+    this.version = cache.version
+    return this.page
+  }
+}
+
+/** Linear address of RIP. */
+const linearRip = (cpu: Cpu): bigint => (cpu.mode === 64 ? cpu.rip : (cpu.rip + cpu.segments[CS]!.base) & 0xffff_ffffn)
+
+/** Host address of the instruction at RIP. A place that may not be executed from faults here. */
+const fetchAt = (cpu: Cpu): Hpa => {
+  const { words } = cpu
+  let low = words[RIP]!
+  let high = words[RIP + 1]!
+  if (cpu.mode !== 64) {
+    low = (low + words[CS_BASE]!) >>> 0
+    high = 0
+  }
+  const tlb = cpu.tlb.words
+  const at = ((low >>> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY_WORDS
+  if (tlb[at + 4] === ((low & ~0xfff) | cpu.key) >>> 0 && tlb[at + 5] === high) {
+    return hpa((low + tlb[at + TLB_DELTA_WORD]!) >>> 0)
+  }
+  if (cpu.mode === 64 && !cpu.isCanonical(cpu.rip)) cpu.raise(VECTOR_GP, 0)
+  return lookup(cpu, linearRip(cpu), 'fetch', cpu.key)
+}
+
+/** An instruction that begins in one page and ends in the next: the second page is only asked for when it is needed. */
+const decodeAcross = (cpu: Cpu, host: Hpa): Insn | Refused => {
+  const inFirst = 4096 - (host & 0xfff)
+  const linear = linearRip(cpu) + BigInt(inFirst)
+  const next = lookup(cpu, BigInt.asUintN(cpu.mode === 64 ? 64 : 32, linear), 'fetch', cpu.key)
+  const bytes = new Uint8Array(LONGEST)
+  bytes.set(cpu.memory.u8.subarray(host, host + inFirst))
+  bytes.set(cpu.memory.u8.subarray(next, next + LONGEST - inFirst), inFirst)
+  return decode(bytes, 0, cpu.mode)
+}
+
+const refused = (cpu: Cpu, why: Refused): never => (why === 'invalid' ? cpu.raise(VECTOR_UD) : cpu.raise(VECTOR_GP, 0))
+
+/** The instruction at RIP, decoded. */
+const fetch = (cpu: Cpu): Insn => {
+  const limit = cpu.segments[CS]!.limit
+  const limited = cpu.mode !== 64 && limit !== 0xffff_ffff
+  if (limited && cpu.words[RIP]! > limit) cpu.raise(VECTOR_GP, 0)
+  const host = fetchAt(cpu)
+  let found = cpu.fetch.at(hpa(host - (host & 0xfff))).at(host & 0xfff, cpu.mode)
+  if (typeof found === 'string') {
+    if (found === 'truncated') found = decodeAcross(cpu, host)
+    if (typeof found === 'string') return refused(cpu, found)
+  }
+  if (limited && cpu.words[RIP]! + found.length - 1 > limit) cpu.raise(VECTOR_GP, 0)
+  return found
+}
+
+/** Did the instruction just executed load SS, so that debug traps wait? */
+const holdsTraps = (cpu: Cpu): boolean => cpu.shadow === 'mov-ss'
+
+/** One instruction, start to end. */
+const one = (cpu: Cpu): void => {
+  const insn = fetch(cpu)
+  const { words } = cpu
+  cpu.insn = insn
+  const low = words[RIP]! + insn.length
+  words[NEXT] = low
+  words[NEXT + 1] = low > 0xffff_ffff && cpu.mode === 64 ? words[RIP + 1]! + 1 : words[RIP + 1]!
+  const flags = words[STATE.SYSTEM_FLAGS / 4]!
+  cpu.isStepping = (flags & TF) !== 0
+  cpu.shadow = 'none'
+  const { feature } = insn.row
+  if (feature !== '' && !cpu.features.has(feature)) cpu.raise(VECTOR_UD)
+  execute(cpu, insn)
+  // RF lasts for one instruction, other than the one that loads it.
+  if ((flags & RF) !== 0) words[STATE.SYSTEM_FLAGS / 4] = words[STATE.SYSTEM_FLAGS / 4]! & ~RF
+  // A REP instruction that stays where it is counts when it ends.
+  const stays = words[NEXT] === words[RIP] && words[NEXT + 1] === words[RIP + 1] && insn.rep !== ''
+  words[RIP] = words[NEXT]!
+  words[RIP + 1] = words[NEXT + 1]!
+  cpu.insn = undefined
+  if (!stays) cpu.instructions++
+  if (cpu.isStepping && !holdsTraps(cpu)) {
+    cpu.isStepping = false
+    throw new Fault(VECTOR_DB, undefined, undefined, DR6_BS, true)
+  }
+}
+
+/** Answers what ended an instruction early: delivers a fault, returns the exit of a leave. */
+const answer = (cpu: Cpu, thrown: unknown): VmExit | undefined => {
+  cpu.insn = undefined
+  cpu.isStepping = false
+  if (thrown instanceof Leave) return thrown.exit
+  if (!(thrown instanceof Fault)) throw thrown
+  try {
+    deliverFault(cpu, thrown)
+  } catch (leave) {
+    if (leave instanceof Leave) return leave.exit
+    throw leave
+  }
+  return undefined
+}
+
+/** Runs at most `budget` instructions and deliveries. */
+export const run = (cpu: Cpu, budget: number): VmExit => {
+  cpu.followStage()
+  cpu.refresh()
+  let left = budget
+  for (;;) {
+    try {
+      for (;;) {
+        if (cpu.pending.length !== 0) deliverPending(cpu)
+        if (left-- <= 0) return vmExit(EXIT_REASON_PREEMPTION_TIMER)
+        one(cpu)
+      }
+    } catch (thrown) {
+      const exit = answer(cpu, thrown)
+      if (exit !== undefined) return exit
+    }
+  }
+}
+
+/** One instruction, and the events before it; an exception is delivered, which is a step of its own. */
+export const step = (cpu: Cpu): VmExit | undefined => {
+  cpu.followStage()
+  cpu.refresh()
+  try {
+    if (cpu.pending.length !== 0) deliverPending(cpu)
+    one(cpu)
+  } catch (thrown) {
+    return answer(cpu, thrown)
+  }
+  return undefined
+}
+
+/** See `Cpu.advance`. A single-step trap that is due then comes before the next instruction. */
+export const advance = (cpu: Cpu, length: number): void => {
+  cpu.rip = BigInt.asUintN(cpu.mode === 64 ? 64 : 32, cpu.rip + BigInt(length))
+  cpu.instructions++
+  cpu.shadow = 'none'
+  const flags = cpu.systemFlags
+  cpu.systemFlags = flags & ~RF
+  if ((flags & TF) !== 0) {
+    cpu.dr[6] = cpu.dr[6]! | DR6_BS
+    cpu.pending.unshift({ vector: VECTOR_DB, kind: 'exception' })
+  }
+}

@@ -1,0 +1,138 @@
+/**
+ * The registers of one CPU, in one frame of machine memory, so that compiled code reaches them by address.
+ * Everything that only system instructions touch (control registers, selectors, limits) is a plain field of `Cpu`.
+ */
+import { RIGHTS } from '#abi'
+import type { Hpa } from '#bits'
+import type { PhysicalMemory } from './memory.ts'
+
+/** Byte offsets in the state frame. */
+export const STATE = {
+  /** RAX RCX RDX RBX RSP RBP RSI RDI R8 … R15. */
+  GPR: 0x000,
+  RIP: 0x080,
+  /** RIP of the following instruction; a branch writes its target here. */
+  NEXT: 0x088,
+  /** One byte each, 0 or 1. */
+  CF: 0x090,
+  PF: 0x091,
+  AF: 0x092,
+  ZF: 0x093,
+  SF: 0x094,
+  OF: 0x095,
+  DF: 0x096,
+  /** The other bits of RFLAGS, 32 bits; the seven above and the fixed bit are clear here. */
+  SYSTEM_FLAGS: 0x098,
+  /** ES CS SS DS FS GS LDTR TR, 8 bytes each. */
+  BASES: 0x0a0,
+  /** HPA of the TLB (32 bits) and index mask of its entries (32 bits). */
+  TLB: 0x0e0,
+  TLB_MASK: 0x0e4,
+  /** What the tags of the TLB carry in their low bits for accesses of the code that runs; see tlb.ts. */
+  TLB_KEY: 0x0e8,
+  MXCSR: 0x0ec,
+  FCW: 0x0f0,
+  FSW: 0x0f2,
+  /** Abridged as in FXSAVE: bit i set where physical register Ri is not empty. */
+  FTW: 0x0f4,
+  /** Last x87 opcode, 11 bits. */
+  FOP: 0x0f6,
+  PKRU: 0x0f8,
+  /** Last x87 instruction and operand: offset 8 bytes, selector 2 bytes (at +8). */
+  FIP: 0x100,
+  FDP: 0x110,
+  /** R0 … R7, 10 bytes each. */
+  X87: 0x140,
+  /** YMM0 … YMM15, 32 bytes each. */
+  VEC: 0x200,
+} as const
+
+/** Selector, base, byte limit and VMX access rights of one segment register. The base lives in the state frame. */
+export class SegmentRegister {
+  selector = 0
+  limit = 0xffff
+  rights: number = RIGHTS.UNUSABLE
+  readonly #base: BigUint64Array
+  readonly #at: number
+
+  constructor(base: BigUint64Array, at: number) {
+    this.#base = base
+    this.#at = at
+  }
+
+  get base(): bigint {
+    return this.#base[this.#at]!
+  }
+
+  set base(value: bigint) {
+    this.#base[this.#at] = value
+  }
+
+  set(selector: number, base: bigint, limit: number, rights: number): void {
+    this.selector = selector
+    this.base = base
+    this.limit = limit
+    this.rights = rights
+  }
+}
+
+/** The x87 state. SDM Vol. 1, "x87 FPU Execution Environment". */
+export class X87 {
+  /** Physical registers R0 … R7, 10 bytes each. */
+  readonly regs: Uint8Array
+  readonly #view: DataView
+
+  constructor(memory: PhysicalMemory, frame: Hpa) {
+    this.regs = memory.u8.subarray(frame + STATE.X87, frame + STATE.X87 + 80)
+    this.#view = new DataView(memory.u8.buffer, frame, 0x140)
+  }
+
+  get fcw(): number {
+    return this.#view.getUint16(STATE.FCW, true)
+  }
+  set fcw(value: number) {
+    this.#view.setUint16(STATE.FCW, value, true)
+  }
+  get fsw(): number {
+    return this.#view.getUint16(STATE.FSW, true)
+  }
+  set fsw(value: number) {
+    this.#view.setUint16(STATE.FSW, value, true)
+  }
+  get ftw(): number {
+    return this.#view.getUint8(STATE.FTW)
+  }
+  set ftw(value: number) {
+    this.#view.setUint8(STATE.FTW, value)
+  }
+  get fop(): number {
+    return this.#view.getUint16(STATE.FOP, true)
+  }
+  set fop(value: number) {
+    this.#view.setUint16(STATE.FOP, value, true)
+  }
+  get fip(): bigint {
+    return this.#view.getBigUint64(STATE.FIP, true)
+  }
+  set fip(value: bigint) {
+    this.#view.setBigUint64(STATE.FIP, value, true)
+  }
+  get fcs(): number {
+    return this.#view.getUint16(STATE.FIP + 8, true)
+  }
+  set fcs(value: number) {
+    this.#view.setUint16(STATE.FIP + 8, value, true)
+  }
+  get fdp(): bigint {
+    return this.#view.getBigUint64(STATE.FDP, true)
+  }
+  set fdp(value: bigint) {
+    this.#view.setBigUint64(STATE.FDP, value, true)
+  }
+  get fds(): number {
+    return this.#view.getUint16(STATE.FDP + 8, true)
+  }
+  set fds(value: number) {
+    this.#view.setUint16(STATE.FDP + 8, value, true)
+  }
+}

@@ -1,0 +1,404 @@
+/** Instructions that are the system's business: system calls, ports, time, caches, and those that leave for a VMM. */
+import {
+  CR0_EM,
+  CR0_ET,
+  CR0_PE,
+  CR0_TS,
+  CR4_OSFXSR,
+  CR4_OSXSAVE,
+  CR4_PCE,
+  CR4_PCIDE,
+  CR4_PKE,
+  CR4_TSD,
+  DESCRIPTOR_TSS,
+  DESCRIPTOR_TSS_BUSY,
+  EFER_LMA,
+  EFER_SCE,
+  IA32_FMASK,
+  IA32_GS_BASE,
+  IA32_KERNEL_GS_BASE,
+  IA32_LSTAR,
+  IA32_STAR,
+  IA32_SYSENTER_CS,
+  IA32_SYSENTER_EIP,
+  IA32_SYSENTER_ESP,
+  RFLAGS_AC,
+  RFLAGS_IF,
+  RFLAGS_IOPL,
+  RFLAGS_RF,
+  RFLAGS_VM,
+  VECTOR_GP,
+  VECTOR_NM,
+  VECTOR_UD,
+  XCR0_AVX,
+  XCR0_SSE,
+  XCR0_X87,
+} from '#abi'
+import { NotModelled, type Size } from '#bits'
+import type { Cpu, Start, TableRegister } from './cpu.ts'
+import type { CpuidResult } from './cpuid.ts'
+import { CS, GS, SS } from './insn.ts'
+import { isLong, isProtected, typeOf } from './segments.ts'
+import {
+  EXIT_REASON_CPUID,
+  EXIT_REASON_HLT,
+  EXIT_REASON_INVD,
+  EXIT_REASON_IO_INSTRUCTION,
+  EXIT_REASON_MONITOR,
+  EXIT_REASON_MWAIT,
+  EXIT_REASON_RDPMC,
+  EXIT_REASON_SEAMCALL,
+  EXIT_REASON_TDCALL,
+  EXIT_REASON_VMCALL,
+  EXIT_REASON_WBINVD,
+  EXIT_REASON_XSETBV,
+} from './vmx.ts'
+
+const FLAT_CODE = 0xc09b
+const FLAT_DATA = 0xc093
+const CODE64 = 0xa09b
+
+/** Registers as `Start` says. SDM Vol. 3A, "Processor State After Reset". */
+export const start = (cpu: Cpu, how: Start): void => {
+  cpu.rflags = 0n
+  cpu.mxcsr = 0x1f80
+  cpu.x87.fcw = how === 'reset' ? 0x40 : 0x37f
+  cpu.ldtr.set(0, 0n, 0xffff, 0x82)
+  cpu.tr.set(0, 0n, 0xffff, 0x8b)
+  if (how === 'reset') {
+    cpu.x87.ftw = 0xff
+    for (const segment of cpu.segments) segment.set(0, 0n, 0xffff, 0x93)
+    cpu.segments[CS]!.set(0xf000, 0xffff_0000n, 0xffff, 0x9b)
+    cpu.rip = 0xfff0n
+    cpu.gpr[2] = BigInt(cpu.cpuid(1, 0)[0] >>> 0)
+    return
+  }
+  for (const segment of cpu.segments) segment.set(0x10, 0n, 0xffff_ffff, FLAT_DATA)
+  cpu.segments[CS]!.set(8, 0n, 0xffff_ffff, how === 'flat64' ? CODE64 : FLAT_CODE)
+  cpu.cr0 = CR0_PE | CR0_ET
+  if (how === 'flat64') {
+    cpu.efer = EFER_SCE | EFER_LMA
+    cpu.cr4 = CR4_OSFXSR
+  }
+}
+
+const requireKernel = (cpu: Cpu): void => {
+  if (cpu.cpl !== 0) cpu.raise(VECTOR_GP, 0)
+}
+
+/** SDM Vol. 2A, "LGDT/LIDT". */
+export const loadTable = (cpu: Cpu, table: TableRegister, base: bigint, limit: number): void => {
+  requireKernel(cpu)
+  if (cpu.mode === 64 && !cpu.isCanonical(base)) cpu.raise(VECTOR_GP, 0)
+  table.base = base
+  table.limit = limit & 0xffff
+}
+
+// System calls
+
+/** CS and SS with fixed, flat content, as SYSCALL and SYSENTER and their returns load them. */
+const flat = (cpu: Cpu, selector: number, level: 0 | 3, is64: boolean): void => {
+  const dpl = level << 5
+  cpu.segments[CS]!.set((selector & 0xfffc) | level, 0n, 0xffff_ffff, (is64 ? CODE64 : FLAT_CODE) | dpl)
+  cpu.segments[SS]!.set(((selector + 8) & 0xfffc) | level, 0n, 0xffff_ffff, FLAT_DATA | dpl)
+  cpu.refresh()
+}
+
+/** SDM Vol. 2B, "SYSCALL". */
+export const syscall = (cpu: Cpu): void => {
+  if (cpu.mode !== 64 || (cpu.efer & EFER_SCE) === 0n) cpu.raise(VECTOR_UD)
+  const { msrs } = cpu
+  cpu.gpr[1] = cpu.next
+  cpu.gpr[11] = cpu.rflags & ~RFLAGS_RF
+  const to = msrs.get(IA32_LSTAR)
+  flat(cpu, Number((msrs.get(IA32_STAR) >> 32n) & 0xfffcn), 0, true)
+  cpu.rflags &= ~(msrs.get(IA32_FMASK) | RFLAGS_RF | RFLAGS_VM)
+  cpu.next = to
+}
+
+/** SDM Vol. 2B, "SYSRET". */
+export const sysret = (cpu: Cpu, size: 2 | 4 | 8): void => {
+  if (cpu.mode !== 64 || (cpu.efer & EFER_SCE) === 0n) cpu.raise(VECTOR_UD)
+  requireKernel(cpu)
+  const to = cpu.gpr[1]!
+  if (size === 8 && !cpu.isCanonical(to)) cpu.raise(VECTOR_GP, 0)
+  cpu.rflags = cpu.gpr[11]! & 0x3c_7fd7n
+  const base = Number((cpu.msrs.get(IA32_STAR) >> 48n) & 0xffffn)
+  // SS is at +8 from STAR's selector in both cases, CS at +16 or +0.
+  flat(cpu, size === 8 ? base + 16 : base, 3, size === 8)
+  cpu.segments[SS]!.selector = ((base + 8) & 0xffff) | 3
+  cpu.next = size === 8 ? to : to & 0xffff_ffffn
+}
+
+/** SDM Vol. 2B, "SYSENTER". */
+export const sysenter = (cpu: Cpu): void => {
+  if (!isProtected(cpu)) cpu.raise(VECTOR_GP, 0)
+  const { msrs } = cpu
+  const selector = Number(msrs.get(IA32_SYSENTER_CS) & 0xfffcn)
+  if (selector === 0) cpu.raise(VECTOR_GP, 0)
+  const long = isLong(cpu)
+  cpu.rflags &= ~(RFLAGS_VM | RFLAGS_IF | RFLAGS_RF)
+  flat(cpu, selector, 0, long)
+  const narrow = (value: bigint) => (long ? value : value & 0xffff_ffffn)
+  cpu.gpr[4] = narrow(msrs.get(IA32_SYSENTER_ESP))
+  cpu.next = narrow(msrs.get(IA32_SYSENTER_EIP))
+}
+
+/** SDM Vol. 2B, "SYSEXIT". */
+export const sysexit = (cpu: Cpu, size: 2 | 4 | 8): void => {
+  const selector = Number(cpu.msrs.get(IA32_SYSENTER_CS) & 0xfffcn)
+  if (selector === 0 || !isProtected(cpu) || cpu.cpl !== 0) cpu.raise(VECTOR_GP, 0)
+  const [to, stack] = [cpu.gpr[2]!, cpu.gpr[1]!]
+  const wide = size === 8
+  if (wide && !(cpu.isCanonical(to) && cpu.isCanonical(stack))) cpu.raise(VECTOR_GP, 0)
+  flat(cpu, selector + (wide ? 32 : 16), 3, wide)
+  cpu.gpr[4] = wide ? stack : stack & 0xffff_ffffn
+  cpu.next = wide ? to : to & 0xffff_ffffn
+}
+
+/** SDM Vol. 2B, "SWAPGS". */
+export const swapgs = (cpu: Cpu): void => {
+  if (cpu.mode !== 64) cpu.raise(VECTOR_UD)
+  requireKernel(cpu)
+  const gs = cpu.segments[GS]!
+  const base = cpu.msrs.get(IA32_KERNEL_GS_BASE)
+  cpu.msrs.write(cpu, IA32_KERNEL_GS_BASE, gs.base)
+  cpu.msrs.write(cpu, IA32_GS_BASE, base)
+}
+
+// Time and identification
+
+/** SDM Vol. 2A, "CPUID". It always leaves a virtual machine. OSXSAVE, OSPKE and the XSAVE size follow the registers. */
+export const cpuid = (cpu: Cpu, leaf: number, subleaf: number): CpuidResult => {
+  if (cpu.controls !== undefined) cpu.leave(EXIT_REASON_CPUID, 0n)
+  const [eax, ebx, ecx, edx] = cpu.cpuid(leaf, subleaf)
+  if (leaf === 1) return [eax, ebx, setBit(ecx, 27, (cpu.cr4 & CR4_OSXSAVE) !== 0n), edx]
+  if (leaf === 7 && subleaf === 0) return [eax, ebx, setBit(ecx, 4, (cpu.cr4 & CR4_PKE) !== 0n), edx]
+  if (leaf === 0xd && subleaf <= 1 && ebx !== 0) return [eax, xsaveSize(cpu), ecx, edx]
+  // SYSCALL is only there in 64-bit mode.
+  if (leaf === 0x8000_0001 && cpu.mode !== 64) return [eax, ebx, ecx, setBit(edx, 11, false)]
+  return [eax, ebx, ecx, edx]
+}
+const setBit = (value: number, bit: number, to: boolean): number =>
+  (to ? value | (1 << bit) : value & ~(1 << bit)) >>> 0
+
+/** Bytes of the standard-format area for what XCR0 enables: the end of its last component. */
+const xsaveSize = (cpu: Cpu): number => {
+  let size = 576
+  for (let n = 2; n < 32; n++) {
+    if (((cpu.xcr0 >> BigInt(n)) & 1n) === 0n) continue
+    const [length, offset] = cpu.cpuid(0xd, n)
+    size = Math.max(size, offset + length)
+  }
+  return size
+}
+
+/** SDM Vol. 2B, "RDTSC". */
+export const rdtsc = (cpu: Cpu): bigint => {
+  if (cpu.cpl !== 0 && (cpu.cr4 & CR4_TSD) !== 0n) cpu.raise(VECTOR_GP, 0)
+  return cpu.tsc
+}
+
+/** SDM Vol. 2B, "RDPMC". Not modelled: performance counters (RDPMC of any counter is #GP). */
+export const rdpmc = (cpu: Cpu, _index: number): bigint => {
+  if (cpu.cpl !== 0 && isProtected(cpu) && (cpu.cr4 & CR4_PCE) === 0n) cpu.raise(VECTOR_GP, 0)
+  if (cpu.controls?.rdpmc) cpu.leave(EXIT_REASON_RDPMC, 0n)
+  return cpu.raise(VECTOR_GP, 0)
+}
+
+/** The next 64 bits of the run's own random numbers: SplitMix64, so that the same seed gives the same guest. */
+export const random = (cpu: Cpu): bigint => {
+  const word = (value: bigint) => BigInt.asUintN(64, value)
+  cpu.random = word(cpu.random + 0x9e37_79b9_7f4a_7c15n)
+  let z = cpu.random
+  z = word((z ^ (z >> 30n)) * 0xbf58_476d_1ce4_e5b9n)
+  z = word((z ^ (z >> 27n)) * 0x94d0_49bb_1331_11ebn)
+  return z ^ (z >> 31n)
+}
+
+// Ports
+
+/** IOPL, else the I/O permission bitmap of the TSS. SDM Vol. 1, "I/O Permission Bit Map". */
+export const allowPort = (cpu: Cpu, port: number, size: Size): void => {
+  if (!isProtected(cpu)) return
+  if (cpu.cpl <= Number((BigInt(cpu.systemFlags) & RFLAGS_IOPL) >> 12n)) return
+  const { tr } = cpu
+  const type = typeOf(tr.rights)
+  const refuse = () => cpu.raise(VECTOR_GP, 0)
+  if ((type !== DESCRIPTOR_TSS && type !== DESCRIPTOR_TSS_BUSY) || tr.limit < 103) refuse()
+  const at = Number(cpu.readSystem(tr.base + 102n, 2)) + (port >> 3)
+  // Two bytes are read whatever the size, so both must lie in the TSS.
+  if (at + 1 > tr.limit) refuse()
+  const map = Number(cpu.readSystem(tr.base + BigInt(at), 2)) >> (port & 7)
+  if ((map & ((1 << size) - 1)) !== 0) refuse()
+}
+
+/** SDM Vol. 3C, "Exit Qualification for I/O Instructions". */
+const leaveIo = (cpu: Cpu, port: number, size: Size, isIn: boolean): never => {
+  const { insn } = cpu
+  const name = insn?.row.semantics ?? ''
+  const isString = name === 'ins' || name === 'outs'
+  const isRepeated = isString && insn?.rep !== ''
+  const isImmediate = insn?.operands.some(operand => operand.kind === 'imm') ?? false
+  const flags = (isIn ? 8 : 0) | (isString ? 16 : 0) | (isRepeated ? 32 : 0) | (isImmediate ? 64 : 0)
+  return cpu.leave(EXIT_REASON_IO_INSTRUCTION, (BigInt(port) << 16n) | BigInt((size - 1) | flags))
+}
+
+/** SDM Vol. 2A, "IN". With no one at the port of a bare machine, that is an exit too. */
+export const in_ = (cpu: Cpu, port: number, size: Size): bigint => {
+  allowPort(cpu, port, size)
+  if (cpu.controls?.io || cpu.ports === undefined) return leaveIo(cpu, port, size, true)
+  return cpu.ports.in(port, size)
+}
+
+/** SDM Vol. 2B, "OUT". */
+export const out = (cpu: Cpu, port: number, size: Size, value: bigint): void => {
+  allowPort(cpu, port, size)
+  if (cpu.controls?.io || cpu.ports === undefined) leaveIo(cpu, port, size, false)
+  else cpu.ports.out(port, size, value)
+}
+
+// Flags
+
+const mayChangeIf = (cpu: Cpu): void => {
+  // Not modelled: virtual interrupts (CR4.PVI, CR4.VME), which let CLI and STI at CPL 3 change VIF.
+  if (isProtected(cpu) && cpu.cpl > Number((BigInt(cpu.systemFlags) & RFLAGS_IOPL) >> 12n)) cpu.raise(VECTOR_GP, 0)
+}
+/** SDM Vol. 2A, "CLI". */
+export const cli = (cpu: Cpu): void => {
+  mayChangeIf(cpu)
+  cpu.systemFlags &= ~Number(RFLAGS_IF)
+}
+/** SDM Vol. 2B, "STI": interrupts stay held off until the following instruction has ended. */
+export const sti = (cpu: Cpu): void => {
+  mayChangeIf(cpu)
+  if ((cpu.systemFlags & Number(RFLAGS_IF)) === 0) cpu.shadow = 'sti'
+  cpu.systemFlags |= Number(RFLAGS_IF)
+}
+/** CLAC and STAC. SDM Vol. 2A and 2B, under their names. */
+export const setAc = (cpu: Cpu, to: boolean): void => {
+  if (cpu.cpl !== 0 || !cpu.features.has('SMAP')) cpu.raise(VECTOR_UD)
+  const ac = Number(RFLAGS_AC)
+  cpu.systemFlags = to ? cpu.systemFlags | ac : cpu.systemFlags & ~ac
+}
+
+// Waiting and caches
+
+/** HLT leaves, virtualized or not: whoever runs the CPU decides how long it waits, and moves RIP on. */
+export const hlt = (cpu: Cpu): void => {
+  requireKernel(cpu)
+  if (cpu.controls === undefined || cpu.controls.hlt) cpu.leave(EXIT_REASON_HLT, 0n)
+  throw new NotModelled('HLT that does not leave a virtual machine')
+}
+
+/** SDM Vol. 2B, "MONITOR". Natively the monitored address is not kept, since MWAIT may end at any time. */
+export const monitor = (cpu: Cpu, address: bigint, extensions: bigint): void => {
+  if (!cpu.features.has('MONITOR') || cpu.cpl !== 0) cpu.raise(VECTOR_UD)
+  if (cpu.controls?.monitorMwait) cpu.leave(EXIT_REASON_MONITOR, 0n)
+  if (extensions !== 0n) cpu.raise(VECTOR_GP, 0)
+  const seg = cpu.insn?.operands[0]?.kind === 'mem' ? cpu.insn.operands[0].seg : 3
+  cpu.read(cpu.linear(seg, address, 1, 'read'), 1)
+}
+/** SDM Vol. 2B, "MWAIT". Without a VMM it leaves like HLT. */
+export const mwait = (cpu: Cpu, extensions: bigint): void => {
+  if (!cpu.features.has('MONITOR') || cpu.cpl !== 0) cpu.raise(VECTOR_UD)
+  if (cpu.controls?.monitorMwait) cpu.leave(EXIT_REASON_MWAIT, 0n)
+  if (extensions >> 1n !== 0n) cpu.raise(VECTOR_GP, 0)
+  cpu.leave(EXIT_REASON_MWAIT, 0n)
+}
+
+export const invd = (cpu: Cpu): void => {
+  requireKernel(cpu)
+  if (cpu.controls !== undefined) cpu.leave(EXIT_REASON_INVD, 0n)
+}
+/** There are no caches to write back. */
+export const wbinvd = (cpu: Cpu): void => {
+  requireKernel(cpu)
+  if (cpu.controls?.wbinvd) cpu.leave(EXIT_REASON_WBINVD, 0n)
+}
+
+/** SDM Vol. 2A, "INVLPG". */
+export const invlpg = (cpu: Cpu, linear: bigint): void => {
+  requireKernel(cpu)
+  cpu.tlb.flushPage(Number(linear & 0xffff_ffffn))
+}
+/** SDM Vol. 2A, "INVPCID". Everything is dropped, which it allows. */
+export const invpcid = (cpu: Cpu, type: bigint, pcid: bigint, linear: bigint): void => {
+  requireKernel(cpu)
+  if (type > 3n || pcid >> 12n !== 0n) cpu.raise(VECTOR_GP, 0)
+  if ((cpu.cr4 & CR4_PCIDE) === 0n && type < 2n && pcid !== 0n) cpu.raise(VECTOR_GP, 0)
+  if (type === 0n && !cpu.isCanonical(linear)) cpu.raise(VECTOR_GP, 0)
+  cpu.tlb.flush()
+}
+
+// Extended state
+
+/** SDM Vol. 2D, "XGETBV". */
+export const xgetbv = (cpu: Cpu, index: number): bigint => {
+  if ((cpu.cr4 & CR4_OSXSAVE) === 0n) cpu.raise(VECTOR_UD)
+  if (index === 0) return cpu.xcr0
+  // XINUSE: no init optimization is tracked, so all that is enabled is in use.
+  if (index === 1 && cpu.features.has('XGETBV1')) return cpu.xcr0
+  return cpu.raise(VECTOR_GP, 0)
+}
+
+/** SDM Vol. 2D, "XSETBV". It always leaves a virtual machine. */
+export const xsetbv = (cpu: Cpu, index: number, value: bigint): void => {
+  if ((cpu.cr4 & CR4_OSXSAVE) === 0n) cpu.raise(VECTOR_UD)
+  // Privilege and a bad XCR are checked first only where nothing leaves. SDM Vol. 3C, "Relative Priority of Faults and VM Exits".
+  requireKernel(cpu)
+  if (cpu.controls !== undefined) cpu.leave(EXIT_REASON_XSETBV, 0n)
+  const [low, , , high] = cpu.cpuid(0xd, 0)
+  const supported = BigInt(low >>> 0) | (BigInt(high >>> 0) << 32n)
+  const avxWithoutSse = (value & (XCR0_AVX | XCR0_SSE)) === XCR0_AVX
+  if (index !== 0 || (value & XCR0_X87) === 0n || (value & ~supported) !== 0n || avxWithoutSse) {
+    cpu.raise(VECTOR_GP, 0)
+  }
+  cpu.xcr0 = value
+}
+
+/** SDM Vol. 2B, "RDPKRU" and Vol. 2D, "WRPKRU": ECX, and for WRPKRU EDX, must be 0. */
+export const rdpkru = (cpu: Cpu): bigint => {
+  if ((cpu.cr4 & CR4_PKE) === 0n) cpu.raise(VECTOR_UD)
+  if ((cpu.gpr[1]! & 0xffff_ffffn) !== 0n) cpu.raise(VECTOR_GP, 0)
+  return BigInt(cpu.pkru)
+}
+export const wrpkru = (cpu: Cpu, value: bigint): void => {
+  if ((cpu.cr4 & CR4_PKE) === 0n) cpu.raise(VECTOR_UD)
+  if ((cpu.gpr[1]! & 0xffff_ffffn) !== 0n || (cpu.gpr[2]! & 0xffff_ffffn) !== 0n) cpu.raise(VECTOR_GP, 0)
+  cpu.pkru = Number(value & 0xffff_ffffn)
+}
+
+/** May x87 instructions run? SDM Vol. 3A, "Control Registers", CR0.EM and CR0.TS. */
+export const requireX87 = (cpu: Cpu): void => {
+  if ((cpu.cr0 & (CR0_EM | CR0_TS)) !== 0n) cpu.raise(VECTOR_NM)
+}
+export const requireSse = (cpu: Cpu): void => {
+  if ((cpu.cr0 & CR0_EM) !== 0n || (cpu.cr4 & CR4_OSFXSR) === 0n) cpu.raise(VECTOR_UD)
+  if ((cpu.cr0 & CR0_TS) !== 0n) cpu.raise(VECTOR_NM)
+}
+export const requireAvx = (cpu: Cpu): void => {
+  const both = XCR0_SSE | XCR0_AVX
+  if ((cpu.cr4 & CR4_OSXSAVE) === 0n || (cpu.xcr0 & both) !== both || !isProtected(cpu)) cpu.raise(VECTOR_UD)
+  if ((cpu.cr0 & CR0_TS) !== 0n) cpu.raise(VECTOR_NM)
+}
+
+// Calls to whoever is outside
+
+/** TDCALL, in a TD: CPL 0 only. Elsewhere it is no instruction. Intel TDX CPU Architectural Extensions, "TDCALL". */
+export const tdcall = (cpu: Cpu): void => {
+  if (cpu.controls === undefined) cpu.raise(VECTOR_UD)
+  if (cpu.cpl !== 0) cpu.raise(VECTOR_GP, 0)
+  cpu.leave(EXIT_REASON_TDCALL, 0n)
+}
+/** SEAMCALL leaves any virtual machine; a bare CPU has no SEAM module to call. */
+export const seamcall = (cpu: Cpu): void => {
+  if (cpu.controls === undefined || cpu.mode !== 64) cpu.raise(VECTOR_UD)
+  if (cpu.cpl !== 0) cpu.raise(VECTOR_GP, 0)
+  cpu.leave(EXIT_REASON_SEAMCALL, 0n)
+}
+/** SDM Vol. 3C, "VMCALL". */
+export const vmcall = (cpu: Cpu): void => {
+  if (cpu.controls === undefined) cpu.raise(VECTOR_UD)
+  cpu.leave(EXIT_REASON_VMCALL, 0n)
+}

@@ -1,0 +1,67 @@
+/**
+ * The software TLB: one frame of machine memory with direct-mapped entries, made to be read by compiled code.
+ *
+ * An entry is 32 bytes: three 64-bit tags (read, write, fetch), then 32 bits that added to the low half of the linear
+ * address (modulo 2^32) give the host physical address, then 32 bits that are not used. A tag holds the page's linear
+ * address, and in its low bits the key of the accesses it is good for. A write tag is only there once the page is
+ * dirty, so a hit needs no further check.
+ */
+import { type Hpa, PAGE_SIZE } from '#bits'
+import type { PhysicalMemory } from './memory.ts'
+import type { Access } from './vmx.ts'
+
+/** Supervisor accesses that may touch user pages: no SMAP, or RFLAGS.AC set. */
+export const KEY_SUPERVISOR = 0
+/** Accesses of CPL 3. */
+export const KEY_USER = 1
+/** Supervisor accesses under SMAP: explicit ones with RFLAGS.AC clear, and all implicit ones. */
+export const KEY_SMAP = 2
+
+/** 32-bit words of an entry, and of the tags in it. */
+export const TLB_ENTRY_WORDS = 8
+export const TLB_WORD: Record<Access, number> = { read: 0, write: 2, fetch: 4 }
+export const TLB_DELTA_WORD = 6
+export const TLB_ENTRIES = PAGE_SIZE / (TLB_ENTRY_WORDS * 4)
+/** Never equal to the low half of a tag: no key has these low bits. */
+const NONE = 0xffff_ffff
+
+export class Tlb {
+  readonly frame: Hpa
+  readonly words: Uint32Array
+  /** Nothing was entered since the last flush. */
+  #empty = false
+
+  constructor(memory: PhysicalMemory) {
+    this.frame = memory.allocate()
+    this.words = new Uint32Array(memory.memory.buffer, this.frame, PAGE_SIZE / 4)
+    this.flush()
+  }
+
+  flush(): void {
+    if (!this.#empty) this.words.fill(NONE)
+    this.#empty = true
+  }
+
+  /** Drops what is known about the page at `low`, whatever its upper half. */
+  flushPage(low: number): void {
+    const at = ((low >>> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY_WORDS
+    this.words.fill(NONE, at, at + TLB_ENTRY_WORDS)
+  }
+
+  /** Enters that the page at `high:low` is in `frame` for this kind of access under `key`. */
+  enter(low: number, high: number, access: Access, key: number, frame: Hpa): void {
+    const { words } = this
+    const page = low & ~0xfff
+    const at = ((low >>> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY_WORDS
+    const delta = (frame - page) >>> 0
+    // The three tags of an entry share a frame: what named another one goes.
+    if (words[at + TLB_DELTA_WORD] !== delta) {
+      words.fill(NONE, at, at + TLB_DELTA_WORD)
+      words[at + TLB_DELTA_WORD] = delta
+    }
+    const tag = at + TLB_WORD[access]
+    words[tag] = page | key
+    words[tag + 1] = high
+    this.#empty = false
+  }
+}

@@ -1,11 +1,14 @@
 /** The plain reading of the semantics: a value is a bigint and everything happens now. The reference for other tiers. */
+import { CR4_OSXMMEXCPT, VECTOR_UD, VECTOR_XM } from '#abi'
 import { mask, NotModelled, type Size, signExtend, signed, wrap } from '#bits'
 import { type CallName, calls } from './calls.ts'
 import type { Cpu } from './cpu.ts'
 import type { FlagRule } from './flags.ts'
 import type { Insn, Mem, Operand, Reg, Rel, Seg } from './insn.ts'
 import { Lanes, type PackedName, packed } from './packed.ts'
+import { packedFloat } from './packedfloat.ts'
 import { semantics } from './semantics/index.ts'
+import { type Control, DENORMAL, DIVIDE, INVALID, type Rounding } from './softfloat.ts'
 import type { Row } from './table.ts'
 import type { Flag, Semantics, Tier } from './tier.ts'
 
@@ -22,6 +25,16 @@ const REPEATS = 65536
 const TF = 0x100n
 
 const [left, right, scratch] = [new Lanes(), new Lanes(), new Lanes()]
+const control: Control = {
+  rounding: 0,
+  masks: 0,
+  flushToZero: false,
+  denormalsAreZero: false,
+  precision: 0,
+  raised: 0,
+  roundedUp: false,
+}
+const BEFORE = INVALID | DENORMAL | DIVIDE
 /** A vector value into lanes, and the low `size` bytes (8, 16, 32) of lanes as a value. */
 const put = (lanes: Lanes, value: bigint): void => {
   const { u64 } = lanes
@@ -168,6 +181,29 @@ class Interpreter implements Tier<bigint, boolean> {
     scratch.u8.fill(0)
     packed[name](scratch, left, right, imm, bytes)
     return take(scratch, bytes)
+  }
+
+  float(name: string, bytes: number, a: bigint, b: bigint, imm: number): bigint {
+    const { cpu } = this
+    const mxcsr = cpu.mxcsr
+    const masks = (mxcsr >> 7) & 0x3f
+    control.rounding = ((mxcsr >> 13) & 3) as Rounding
+    control.masks = masks
+    control.flushToZero = (mxcsr & 0x8000) !== 0
+    control.denormalsAreZero = (mxcsr & 0x40) !== 0
+    control.raised = 0
+    put(left, a)
+    put(right, b)
+    scratch.u8.fill(0)
+    packedFloat[name]!(scratch, left, right, imm, bytes, control)
+    const { raised } = control
+    if (raised !== 0) {
+      // Exceptions found before anything is computed hide those found after. SDM Vol. 1, "SIMD Floating-Point Exceptions".
+      const before = raised & BEFORE
+      cpu.mxcsr = mxcsr | ((before & ~masks) === 0 ? raised : before)
+      if ((raised & ~masks) !== 0) cpu.raise((cpu.cr4 & CR4_OSXMMEXCPT) !== 0n ? VECTOR_XM : VECTOR_UD)
+    }
+    return take(scratch, bytes <= 16 ? 16 : 32)
   }
 
   lane(a: bigint, n: number, size: number): bigint {

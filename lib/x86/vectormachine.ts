@@ -23,6 +23,7 @@ import {
 } from '#abi'
 import { type Hpa, hpa, PAGE_SIZE } from '#bits'
 import { Cpu } from './cpu.ts'
+import { describeCpu, FEATURES, type Feature } from './cpuid.ts'
 import type { Fault } from './fault.ts'
 import { CS, DS, ES, FS, GS, type Seg, SS } from './insn.ts'
 import { PhysicalMemory } from './memory.ts'
@@ -205,7 +206,7 @@ export class Machine {
       lay(state, base)
       return state
     })
-    this.#cpu = new Cpu({ memory, cpuid: () => [0, 0, 0, 0], onFault: fault => this.#stop(fault) })
+    this.#cpu = new Cpu({ memory, cpuid: describeCpu(Object.keys(FEATURES) as Feature[]), onFault: fault => this.#stop(fault) })
     this.#paging(header)
     this.#system()
   }

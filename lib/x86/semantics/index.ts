@@ -9,6 +9,7 @@ import * as move from './move.ts'
 import * as segment from './segment.ts'
 import * as shift from './shift.ts'
 import { simd } from './simd.ts'
+import { simdfloat } from './simdfloat.ts'
 import { simdmove } from './simdmove.ts'
 import * as stack from './stack.ts'
 import * as string from './string.ts'
@@ -24,6 +25,7 @@ export const semantics: Readonly<Record<string, Semantics>> = {
   ...segment,
   ...shift,
   ...simd,
+  ...simdfloat,
   ...simdmove,
   ...stack,
   ...string,

@@ -1,0 +1,147 @@
+/**
+ * Rows that say what one instruction does: `insn('48 01 d8', 'add rax, rbx', { rax: 1n, rbx: 2n }, { rax: 3n, pf: 1 })`.
+ * One row proves decoder, encoder and interpreter. What `after` does not name must not have changed.
+ */
+import t from 'tap'
+import { assemble } from './assemble.ts'
+import { Cpu } from './cpu.ts'
+import { decode } from './decode.ts'
+import { Fault } from './fault.ts'
+import type { Insn, Mode } from './insn.ts'
+import { execute } from './interpret.ts'
+import { PhysicalMemory } from './memory.ts'
+import type { Flag } from './tier.ts'
+
+const GPRS = [
+  'rax',
+  'rcx',
+  'rdx',
+  'rbx',
+  'rsp',
+  'rbp',
+  'rsi',
+  'rdi',
+  'r8',
+  'r9',
+  'r10',
+  'r11',
+  'r12',
+  'r13',
+  'r14',
+  'r15',
+] as const
+const FLAGS = ['cf', 'pf', 'af', 'zf', 'sf', 'of', 'df'] as const satisfies readonly Flag[]
+const VECTORS = ['xmm0', 'xmm1', 'xmm2', 'xmm3'] as const
+
+/** Where the instruction is, and where rows may keep data: 4 KiB at `DATA`, zero unless said otherwise. */
+export const CODE = 0x10_0000n
+export const DATA = 0x20_0000n
+/** RSP unless said otherwise: the middle of the data. */
+export const STACK = DATA + 0x800n
+
+export type Before = { readonly [R in (typeof GPRS)[number]]?: bigint } & {
+  readonly [F in Flag]?: 0 | 1
+} & { readonly [X in (typeof VECTORS)[number]]?: string } & {
+  /** Bytes in hex, by offset in the data. */
+  readonly mem?: Readonly<Record<number, string>>
+}
+/** `'?'` for what the manual leaves undefined. `jump` is where RIP goes, `fault` the vector of the exception. */
+export type After = { readonly [R in (typeof GPRS)[number]]?: bigint | '?' } & {
+  readonly [F in Flag]?: 0 | 1 | '?'
+} & { readonly [X in (typeof VECTORS)[number]]?: string } & {
+  readonly mem?: Readonly<Record<number, string>>
+  readonly jump?: bigint
+  readonly fault?: number
+}
+
+const memory = new PhysicalMemory(2 ** 26)
+const cpus: Record<Mode, Cpu> = {
+  16: new Cpu({ memory, start: 'reset' }),
+  32: new Cpu({ memory, start: 'flat32' }),
+  64: new Cpu({ memory, start: 'flat64' }),
+}
+
+const hexOf = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text.replaceAll(' ', ''), 'hex'))
+const shapeOf = (i: Insn) => ({ mnemonic: i.row.mnemonic, operands: i.operands, lock: i.lock, rep: i.rep })
+const decoded = (bytes: Uint8Array, mode: Mode): Insn => {
+  const i = decode(bytes, 0, mode)
+  if (typeof i === 'string') throw new Error(`${Buffer.from(bytes).toString('hex')} is ${i}`)
+  return i
+}
+
+type Seen = Record<string, bigint | number | string>
+const stateOf = (cpu: Cpu, base: number): Seen => {
+  const seen: Seen = {}
+  GPRS.forEach((name, n) => {
+    seen[name] = cpu.gpr[n]!
+  })
+  for (const name of FLAGS) seen[name] = cpu[name] ? 1 : 0
+  VECTORS.forEach((name, n) => {
+    seen[name] = Buffer.from(cpu.vec.subarray(n * 32, n * 32 + 16)).toString('hex')
+  })
+  seen['mem'] = Buffer.from(memory.u8.subarray(base, base + 0x1000)).toString('hex')
+  seen['next'] = cpu.next
+  return seen
+}
+
+const run = (mode: Mode, bytes: string, text: string, before: Before, after: After): void => {
+  const cpu = cpus[mode]
+  // Real-mode code and data have to lie in the first 64 KiB.
+  const [code, data] = mode === 16 ? [0x1000n, 0x2000n] : [CODE, DATA]
+  const i = decoded(hexOf(bytes), mode)
+  const base = Number(data)
+  memory.u8.fill(0, base, base + 0x1000)
+  for (const [at, content] of Object.entries(before.mem ?? {})) memory.u8.set(hexOf(content), base + Number(at))
+  cpu.segments.forEach(s => {
+    if (mode === 16) s.set(0, 0n, 0xffff, s.rights)
+  })
+  cpu.refresh()
+  cpu.rflags = 2n
+  cpu.gpr.fill(0n)
+  cpu.vec.fill(0)
+  cpu.gpr[4] = data + 0x800n
+  GPRS.forEach((name, n) => {
+    const value = before[name]
+    if (value !== undefined) cpu.gpr[n] = value
+  })
+  for (const name of FLAGS) cpu[name] = before[name] === 1
+  VECTORS.forEach((name, n) => {
+    cpu.vec.set(hexOf(before[name] ?? ''), n * 32)
+  })
+  cpu.rip = code
+  cpu.next = code + BigInt(i.length)
+  cpu.insn = i
+
+  const want = stateOf(cpu, base)
+  let fault: number | undefined
+  try {
+    execute(cpu, i)
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error
+    fault = error.vector
+  }
+  const seen = stateOf(cpu, base)
+  const { mem, jump, fault: wantedFault, ...registers } = after
+  for (const [name, value] of Object.entries(registers)) {
+    if (value === '?') seen[name] = '?'
+    want[name] = typeof value === 'string' && value !== '?' ? value.replaceAll(' ', '') : value
+  }
+  const image = Buffer.from(String(want['mem']), 'hex')
+  for (const [at, content] of Object.entries(mem ?? {})) image.set(hexOf(content), Number(at))
+  want['mem'] = image.toString('hex')
+  if (jump !== undefined) want['next'] = jump
+  t.test(`${bytes} ${text} (${mode}-bit)`, async t => {
+    t.same(
+      shapeOf(decoded(assemble(text, { mode, at: code }).bytes, mode)),
+      shapeOf(i),
+      'assembles to the same instruction',
+    )
+    t.equal(fault, wantedFault, 'exception')
+    t.same(seen, want, 'state afterwards')
+  })
+}
+
+/** A row for 64-bit mode; `insn32` and `insn16` are for the others. */
+export const insn = (bytes: string, text: string, before: Before, after: After) => run(64, bytes, text, before, after)
+export const insn32 = (bytes: string, text: string, before: Before, after: After) => run(32, bytes, text, before, after)
+export const insn16 = (bytes: string, text: string, before: Before, after: After) => run(16, bytes, text, before, after)

@@ -1,0 +1,65 @@
+/** SIMD floating-point instructions, by way of the operations in `packedfloat.ts`. SDM Vol. 2, under their names. */
+import { packedFloat } from '../packedfloat.ts'
+import type { Semantics } from '../tier.ts'
+import { dst, last, src } from './operands.ts'
+import { begin, finish, parts, source } from './simd.ts'
+
+const lanewise =
+  (name: string): Semantics =>
+  (t, i) => {
+    begin(t, i)
+    const { to, a, b, imm } = parts(i)
+    const second = source(t, i, b)
+    finish(t, i, to, t.float(name, to.size, t.read(a), second, imm))
+  }
+
+/** COMISS and its like: ZF, PF and CF; OF, SF and AF are cleared. SDM Vol. 2A, "COMISS". */
+const ordered =
+  (name: string): Semantics =>
+  (t, i) => {
+    begin(t, i)
+    const b = t.read(src(i))
+    const seen = t.float(name, 16, t.read(dst(i)), b, 0)
+    t.setFlag('cf', t.bit(seen, 0))
+    t.setFlag('pf', t.bit(seen, 2))
+    t.setFlag('zf', t.bit(seen, 6))
+    for (const flag of ['of', 'sf', 'af'] as const) t.setFlag(flag, t.always(false))
+  }
+
+/** To a general register. SDM Vol. 2A, "CVTSS2SI". */
+const toGeneral =
+  (name: string): Semantics =>
+  (t, i) => {
+    begin(t, i)
+    const size = dst(i).size
+    const from = t.read(src(i))
+    t.write(dst(i), t.lane(t.float(name, size, from, from, 0), 0, size))
+  }
+
+/** From a general register; the immediate says how wide it is. SDM Vol. 2A, "CVTSI2SS". */
+const fromGeneral =
+  (name: string): Semantics =>
+  (t, i) => {
+    begin(t, i)
+    const from = last(i)
+    const value = t.read(from)
+    const kept = t.read(i.operands.length === 3 ? src(i) : dst(i))
+    t.write(dst(i), t.float(name, 16, kept, value, from.size))
+  }
+
+const meaning = (name: string): Semantics => {
+  if (/^u?comis/.test(name)) return ordered(name)
+  if (/^cvtt?s[sd]2si$/.test(name)) return toGeneral(name)
+  if (name.startsWith('cvtsi2')) return fromGeneral(name)
+  return lanewise(name)
+}
+
+export const simdfloat: Readonly<Record<string, Semantics>> = Object.fromEntries(
+  Object.keys(packedFloat).flatMap(name => {
+    const known = meaning(name)
+    return [
+      [name, known],
+      [`v${name}`, known],
+    ]
+  }),
+)

@@ -4,6 +4,10 @@ import type { Report, Write } from './report.ts'
 export const REPORTS: Readonly<Record<string, (write: Write) => Promise<Report>>> = {
   tap: async write => (await import('./tap.ts')).tapReport(write),
   harness: async write => (await import('./harness.ts')).harnessReport(write),
+  ktap: async write => (await import('./nested.ts')).ktapReport(write),
+  tap14: async write => (await import('./nested.ts')).tap14Report(write),
+  junit: async write => (await import('./junit.ts')).junitReport(write),
+  github: async write => (await import('./github.ts')).githubReport(write),
   terminal: async () => (await import('./terminal.ts')).terminalPage(false),
   jsonl: async write => (await import('./jsonl.ts')).jsonlReport(write),
 }

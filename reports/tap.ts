@@ -62,10 +62,14 @@ const rawLines = (): ((event: Event) => string[]) => {
   let rest = ''
   return event => {
     if (event.type === 'output') {
-      const text = rest + event.text
-      const end = text.lastIndexOf('\n') + 1
-      rest = text.slice(end)
-      return lines(text.slice(0, end))
+      const end = event.text.lastIndexOf('\n') + 1
+      if (end === 0) {
+        rest += event.text
+        return []
+      }
+      const whole = rest + event.text.slice(0, end)
+      rest = event.text.slice(end)
+      return lines(whole)
     }
     if (event.type !== 'file-end') return []
     const last = lines(rest)

@@ -116,6 +116,12 @@ export const terminalReport = (write: Write, options: TerminalOptions): Report =
             )
           }
           const tally = perFile.get(file) ?? emptyTally()
+          // An executable without results of its own is one test.
+          if (count(tally) === 0) {
+            tally[status]++
+            tests[status]++
+            if (!isOk(status) && failure === undefined) failed.push({ file, status, reason: event.reason ?? '' })
+          }
           const mark = isOk(status) ? paint('green', '✔') : paint('red', '✖')
           print([`${mark} ${file}`, ...counts(tally), paint('dim', time(event.duration))].join('  '))
           break

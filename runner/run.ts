@@ -1,11 +1,14 @@
 /** A run: files handed to workers, events handed to reports, and what it all comes to. */
 import { EVENTS_VERSION, type Event, emptyTally, type Tally } from '#reports'
 import type { TestFile } from './discover.ts'
+import { type ExecutableOptions, runExecutable } from './executable.ts'
+import { Fifos } from './fifo.ts'
 import type { Pool } from './pool.ts'
 import type { Answer, Listed } from './protocol.ts'
 import { runSelftest, type SelftestOptions } from './selftest.ts'
 
 export type RunOptions = SelftestOptions & {
+  readonly executable: ExecutableOptions
   /** Options to repeat in the command that repeats a test. */
   readonly again: readonly string[]
 }
@@ -33,14 +36,19 @@ export const run = async (
     ...(options.again.length === 0 ? {} : { options: options.again }),
     time: Date.now(),
   })
+  const fifos = new Fifos()
   const said = (event: Event): void => {
     if (!interrupt.aborted) emit(event)
   }
   await each(parts, pool.size, async ({ file, tests }) => {
     if (interrupt.aborted) return
-    const status = await runSelftest(pool, file, tests, options, said)
+    const status =
+      file.kind === 'selftest'
+        ? await runSelftest(pool, file, tests, options, said)
+        : await runExecutable(fifos, file, options.executable, said, interrupt)
     if (!interrupt.aborted) tally[status]++
   })
+  fifos.close()
   interrupt.removeEventListener('abort', stop)
   emit({ type: 'run-end', interrupted: interrupt.aborted, duration: performance.now() - began, time: Date.now() })
   return tally
@@ -53,6 +61,11 @@ export type Listing = { readonly file: TestFile; readonly tests: readonly Listed
 export const list = async (pool: Pool, files: readonly TestFile[], timeout: number): Promise<Listing[]> => {
   const listings: Listing[] = []
   await each(files, pool.size, async (file, index) => {
+    if (file.kind === 'executable') {
+      // A program has no tests to list: it is one by itself.
+      listings[index] = { file, tests: [{ name: file.name, fixture: file.collection, test: file.name, tags: [] }] }
+      return
+    }
     const worker = await pool.take()
     const timer = timeout > 0 ? setTimeout(() => worker.kill(0), timeout) : undefined
     let tests: readonly Listed[] = []

@@ -1,11 +1,12 @@
 /** The command `seamless`: reads the command line, finds and filters tests, runs them, and ends with kselftest's codes. */
-import { closeSync, openSync, readFileSync, writeSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import { type Event, exitCode, progressLine, REPORTS, type Report, type Write } from '#reports'
+import { exitCode } from '#reports'
 import { discover, type TestFile } from './discover.ts'
-import { EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USAGE, messageOf, UsageError } from './errors.ts'
+import { EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USAGE, UsageError } from './errors.ts'
 import { misses, near, selects, suggestion } from './filter.ts'
 import { all, type CommandLine, clauses, has, last, numberOf, read } from './options.ts'
+import { openReports } from './outputs.ts'
 import { Pool } from './pool.ts'
 import { type Listing, list, type Part, type RunOptions, run } from './run.ts'
 import { DEFAULT_SEED, parseSeed } from './seed.ts'
@@ -15,8 +16,15 @@ const DEFAULT_TIMEOUT = 30 * SECOND
 /** How long a test that was told to end may take to do so. */
 const GRACE = 2 * SECOND
 
+/** Commands besides `run`, each loaded when it is asked for. */
+const COMMANDS: Readonly<Record<string, () => Promise<(line: CommandLine) => Promise<number>>>> = {
+  replay: async () => (await import('./replay.ts')).replay,
+  merge: async () => (await import('./replay.ts')).merge,
+}
+
 const main = async (argv: readonly string[]): Promise<number> => {
-  const words = argv[0] === 'run' ? argv.slice(1) : argv
+  const command = COMMANDS[argv[0] ?? '']
+  const words = argv[0] === 'run' || command !== undefined ? argv.slice(1) : argv
   const line = read(words)
   if (line === undefined) {
     const { complaint, help } = await import('./words.ts')
@@ -29,6 +37,7 @@ const main = async (argv: readonly string[]): Promise<number> => {
     process.stdout.write(`${version()}\n`)
     return 0
   }
+  if (command !== undefined) return await (await command())(line)
   const options = runOptions(line)
   const pool = new Pool(Math.floor(numberOf(line, 'jobs', 1) ?? availableParallelism()))
   const files = inCollections(discover(process.cwd(), line.files), all(line, 'collection'))
@@ -48,6 +57,12 @@ const runOptions = (line: CommandLine): RunOptions => {
     seed: parseSeed(last(line, 'seed') ?? DEFAULT_SEED),
     timeout: timeout === undefined ? DEFAULT_TIMEOUT : timeout * SECOND,
     grace: GRACE,
+    executable: {
+      grace: GRACE,
+      xfail: true,
+      environment: process.env,
+      ...(timeout === undefined ? {} : { timeout: timeout * SECOND }),
+    },
     again: timeout === undefined ? [] : ['--timeout', String(timeout)],
   }
 }
@@ -98,61 +113,13 @@ const noMatch = (filter: string, suggestion: string, broken: readonly Listing[])
 
 const report = async (pool: Pool, parts: readonly Part[], line: CommandLine, options: RunOptions): Promise<number> => {
   if (parts.length === 0) return 1
-  const { event, close } = await reports(all(line, 'report'))
+  const { event, close } = await openReports(all(line, 'report'), last(line, 'record') ?? 'auto')
   const interrupt = new AbortController()
   const onSignal = () => interrupt.abort()
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal)
   const tally = await run(pool, parts, options, event, interrupt.signal)
-  close()
+  close?.()
   return interrupt.signal.aborted ? EXIT_INTERRUPTED : exitCode(tally)
-}
-
-/** Opens the reports asked for, `FORMAT` or `FORMAT:FILE`; TAP to standard output if none goes there. */
-const reports = async (asked: readonly string[]): Promise<{ event(event: Event): void; close(): void }> => {
-  const toOutput: Write = text => {
-    process.stdout.write(text)
-  }
-  const made: Report[] = []
-  const open: number[] = []
-  const wanted = asked.map(text => {
-    const colon = text.indexOf(':')
-    const format = colon < 0 ? text : text.slice(0, colon)
-    const make = REPORTS[format]
-    if (make === undefined) {
-      const known = Object.keys(REPORTS)
-      throw new UsageError(`--report ${text}: no format ${format}; there are ${known.join(', ')}`)
-    }
-    return { make, file: colon < 0 ? undefined : text.slice(colon + 1) }
-  })
-  if (wanted.every(({ file }) => file !== undefined))
-    wanted.push({ make: REPORTS[process.stdout.isTTY ? 'terminal' : 'tap']!, file: undefined })
-  // Results go to a file or a pipe, and a person watches: show what runs.
-  if (process.stderr.isTTY && !process.stdout.isTTY) made.push(await progressLine())
-  if (wanted.filter(({ file }) => file === undefined).length > 1)
-    throw new UsageError('--report: only one report can go to standard output; give the others a FILE')
-  for (const { make, file } of wanted) {
-    if (file === undefined) {
-      made.push(await make(toOutput))
-      continue
-    }
-    let fd: number
-    try {
-      fd = openSync(file, 'w')
-    } catch (error) {
-      throw new UsageError(`--report: ${messageOf(error)}`)
-    }
-    open.push(fd)
-    made.push(await make(text => writeSync(fd, text)))
-  }
-  return {
-    event(event) {
-      for (const report of made) report.event(event)
-    },
-    close() {
-      for (const report of made) report.close?.()
-      for (const fd of open) closeSync(fd)
-    },
-  }
 }
 
 // A reader that has seen enough (`seamless | head`) is no fault.

@@ -97,9 +97,11 @@ const run = async (order: Extract<Order, { type: 'run' }>, test: Collected): Pro
   const timeout = test.timeout ?? order.timeout
   const began = performance.now()
   const deadline = () => timeout > 0 && performance.now() - began > timeout
+  // Names are the run's: the harness sees the file from where it was imported.
+  const said = (event: Event): void => emit('file' in event ? { ...event, file } : event)
   const duration = () => Math.round((performance.now() - began) * 1000) / 1000
   try {
-    const result = await test.run({ seed: testSeed(order.seed, name), timeout, deadline, emit })
+    const result = await test.run({ seed: testSeed(order.seed, name), timeout, deadline, emit: said })
     emit({ type: 'end', file, test: name, ...result, duration: duration() })
   } catch (thrown) {
     // The harness turns everything a test may throw into a result: this is a fault of ours.

@@ -1,0 +1,103 @@
+/** JUnit XML as Jenkins, GitLab and Surefire's readers take it: a suite per file, a case per test. */
+import type { Status } from './events.ts'
+import { failureLines } from './failure.ts'
+import type { Report, Write } from './report.ts'
+import { type FileResult, gather, type RunResult, type TestResult } from './results.ts'
+import { isOk } from './tally.ts'
+import { lines } from './text.ts'
+
+/** Text or an attribute's value: what XML 1.0 cannot hold has been spelled out by `lines`. */
+const escaped = (text: string): string =>
+  text.replace(/[&<>"']|[\ufffe\uffff]/g, c => ESCAPES[c] ?? `\\u${c.charCodeAt(0).toString(16)}`)
+
+const ESCAPES: Readonly<Record<string, string>> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  "'": '&apos;',
+}
+
+const text = (value: string): string => escaped(lines(value).join('\n'))
+
+const attributes = (values: Readonly<Record<string, string | number | undefined>>): string =>
+  Object.entries(values)
+    .filter(([, value]) => value !== undefined)
+    .map(([key, value]) => ` ${key}="${text(String(value)).replaceAll('\n', '&#10;').replaceAll('\t', '&#9;')}"`)
+    .join('')
+
+const seconds = (ms: number): string => (ms / 1000).toFixed(3)
+
+type Counts = { tests: number; failures: number; errors: number; skipped: number }
+
+/** JUnit has one kind of good and three of bad: a timeout is a failure, a fault of ours or a gap an error. */
+const countsOf = (statuses: readonly Status[]): Counts => ({
+  tests: statuses.length,
+  failures: statuses.filter(status => status === 'fail' || status === 'timeout').length,
+  errors: statuses.filter(status => status === 'error').length,
+  skipped: statuses.filter(status => status === 'skip' || status === 'xfail').length,
+})
+
+export const junitReport = (write: Write): Report => {
+  const suites: string[] = []
+  const statuses: Status[] = []
+  const event = gather(
+    (file, run) => {
+      const tests = file.tests.length > 0 && file.failure === undefined ? file.tests : [...file.tests, asTest(file)]
+      statuses.push(...tests.map(test => test.status))
+      suites.push(suite(file, tests, run))
+    },
+    (_run, { duration }) => {
+      const { skipped: _skipped, ...counts } = countsOf(statuses)
+      const head = attributes({ name: 'selftests', ...counts, time: seconds(duration) })
+      write(`<?xml version="1.0" encoding="UTF-8"?>\n<testsuites${head}>\n${suites.join('')}</testsuites>\n`)
+    },
+  )
+  return { event }
+}
+
+/** A file that has no tests of its own, or failed as a whole, is a case by itself. */
+const asTest = (file: FileResult): TestResult => ({
+  name: file.name,
+  status: file.status,
+  reason: file.reason,
+  duration: file.duration,
+  failures: file.failure === undefined ? [] : [file.failure],
+  output: file.kind === 'executable' ? file.output : '',
+})
+
+const suite = (file: FileResult, tests: readonly TestResult[], run: RunResult): string => {
+  const head = attributes({
+    name: `selftests: ${file.collection}: ${file.name}`,
+    ...countsOf(tests.map(test => test.status)),
+    time: seconds(file.duration),
+    timestamp: new Date(file.time).toISOString().slice(0, 19),
+  })
+  const whole = file.kind === 'selftest' || tests.length > 1 ? said('system-out', file.output, '    ') : ''
+  return `  <testsuite${head}>\n${tests.map(test => testCase(test, file, run)).join('')}${whole}  </testsuite>\n`
+}
+
+const said = (element: string, output: string, indent: string): string =>
+  output === '' ? '' : `${indent}<${element}>${text(output)}</${element}>\n`
+
+const testCase = (test: TestResult, file: FileResult, run: RunResult): string => {
+  const classname = `${file.collection}.${file.name.replace(/\.[^.]*$/, '')}`.replaceAll('/', '.')
+  const head = attributes({ name: test.name, classname, time: seconds(test.duration) })
+  const body = outcome(test, file, run) + said('system-out', test.output, '      ')
+  return body === '' ? `    <testcase${head}/>\n` : `    <testcase${head}>\n${body}    </testcase>\n`
+}
+
+const outcome = (test: TestResult, file: FileResult, run: RunResult): string => {
+  const { status, reason, failures } = test
+  if (status === 'skip' || status === 'xfail') {
+    const message = status === 'skip' ? reason : `failed as expected: ${reason || 'unknown'}`
+    return `      <skipped${attributes({ message })}/>\n`
+  }
+  if (isOk(status)) return ''
+  const element = status === 'error' ? 'error' : 'failure'
+  const again = { file: file.file, ...(test.name === file.name ? {} : { test: test.name }), ...run }
+  const blocks = failures.map(failure => failureLines(failure, again))
+  const message = blocks[0]?.[0] ?? (reason || status)
+  const all = blocks.length === 0 ? [reason || status] : blocks.flat()
+  return `      <${element}${attributes({ message, type: status })}>${text(all.join('\n'))}</${element}>\n`
+}

@@ -1,0 +1,99 @@
+/** Events gathered into what came of each file: for reports that need a file whole. */
+import type { Event, Failure, Site, Status } from './events.ts'
+import { inOrder } from './report.ts'
+import { emptyTally, type Tally } from './tally.ts'
+
+export type TestResult = {
+  readonly name: string
+  readonly site?: Site
+  readonly status: Status
+  readonly reason: string
+  readonly duration: number
+  readonly failures: readonly Failure[]
+  readonly output: string
+}
+
+export type FileResult = {
+  readonly file: string
+  readonly kind: 'selftest' | 'executable'
+  readonly collection: string
+  readonly name: string
+  readonly tests: readonly TestResult[]
+  readonly tally: Tally
+  readonly status: Status
+  readonly reason: string
+  readonly failure?: Failure
+  /** What the file said outside its tests. */
+  readonly output: string
+  readonly duration: number
+  /** When it began, milliseconds since 1970. */
+  readonly time: number
+}
+
+/** The run as a whole, as far as it is known. */
+export type RunResult = { seed: string; options: readonly string[]; files: readonly string[]; time: number }
+
+type Open = {
+  begin: Extract<Event, { type: 'file' }>
+  tests: TestResult[]
+  tally: Tally
+  output: string
+  test?: { name: string; site?: Site; failures: Failure[]; output: string }
+}
+
+/**
+ * Takes events in any order of files; calls `each` with every file that ended, in the order of the run, and `end` when
+ * the run is through.
+ */
+export const gather = (
+  each: (result: FileResult, run: RunResult) => void,
+  end: (run: RunResult, event: Extract<Event, { type: 'run-end' }>) => void = () => {},
+  begin: (run: RunResult) => void = () => {},
+): ((event: Event) => void) => {
+  let run: RunResult = { seed: '', options: [], files: [], time: 0 }
+  let open: Open | undefined
+  return inOrder(event => {
+    switch (event.type) {
+      case 'run':
+        run = { seed: event.seed, options: event.options ?? [], files: event.files, time: event.time }
+        return begin(run)
+      case 'run-end':
+        return end(run, event)
+      case 'file':
+        open = { begin: event, tests: [], tally: emptyTally(), output: '' }
+        return
+      case 'test':
+        if (open === undefined) return
+        open.test = { name: event.test, failures: [], output: '', ...(event.site && { site: event.site }) }
+        return
+      case 'output':
+        if (open === undefined) return
+        if (event.test !== undefined && event.test === open.test?.name) open.test.output += ended(event.text)
+        else open.output += event.text
+        return
+      case 'failure':
+        open?.test?.failures.push(event.failure)
+        return
+      case 'end': {
+        if (open === undefined) return
+        const { test: name, status, reason = '', duration } = event
+        const { failures = [], output = '', site } = open.test?.name === name ? open.test : {}
+        open.tests.push({ name, status, reason, duration, failures, output, ...(site && { site }) })
+        open.tally[status]++
+        delete open.test
+        return
+      }
+      case 'file-end': {
+        if (open === undefined) return
+        const { file, kind = 'selftest', collection, name, time } = open.begin
+        const { tests, tally, output } = open
+        const { status, reason = '', duration, failure } = event
+        const whole = { file, kind, collection, name, tests, tally, status, reason, output, duration, time }
+        open = undefined
+        return each({ ...whole, ...(failure && { failure }) }, run)
+      }
+    }
+  })
+}
+
+const ended = (text: string): string => (text === '' || text.endsWith('\n') ? text : `${text}\n`)

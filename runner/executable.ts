@@ -1,0 +1,212 @@
+/** Runs an executable that follows the kselftest protocol: exit code, output, limits, and nobody left behind. */
+import { spawn } from 'node:child_process'
+import { closeSync, existsSync, readFileSync } from 'node:fs'
+import { constants } from 'node:os'
+import { dirname, join } from 'node:path'
+import { StringDecoder } from 'node:string_decoder'
+import type { Event, Status } from '#reports'
+import type { TestFile } from './discover.ts'
+import { messageOf } from './errors.ts'
+import { type Fifos, openFifo } from './fifo.ts'
+import { holders, members, type Process, signal } from './processes.ts'
+import { subResults } from './subresults.ts'
+
+/** kselftest.h's exit codes, as kselftest/runner.sh reads them from Linux 7.1 on. */
+const KSFT_XFAIL = 2
+const KSFT_SKIP = 4
+
+/** Seconds, as kselftest/runner.sh has it. */
+const DEFAULT_TIMEOUT = 45
+
+/** How long a test that has exited may keep its output open. */
+const LINGER = 300
+
+/** More output than this is left out of the middle. */
+const MOST_OUTPUT = 16 * 1024 * 1024
+
+export type ExecutableOptions = {
+  /** Milliseconds; beats the settings file. 0 is no limit. */
+  readonly timeout?: number
+  /** Milliseconds from SIGTERM to SIGKILL. */
+  readonly grace: number
+  /** Whether exit code 2 is an expected failure (Linux 7.1) or any other failure (before). */
+  readonly xfail: boolean
+  readonly environment: Readonly<Record<string, string | undefined>>
+}
+
+/** Runs `file` and emits its events. `stop` ends it early. */
+export const runExecutable = async (
+  fifos: Fifos,
+  file: TestFile,
+  options: ExecutableOptions,
+  emit: (event: Event) => void,
+  stop: AbortSignal,
+): Promise<Status> => {
+  const began = performance.now()
+  const limit = options.timeout ?? settingsTimeout(dirname(file.path))
+  emit({
+    type: 'file',
+    kind: 'executable',
+    file: file.file,
+    collection: file.collection,
+    name: file.name,
+    tests: [],
+    time: Date.now(),
+  })
+  const results = subResults(file.file, emit)
+  let size = 0
+  const say = (text: string): void => {
+    if (text === '') return
+    size += text.length
+    if (size > MOST_OUTPUT) return
+    emit({ type: 'output', file: file.file, stream: 'stdout', text })
+    results.take(text)
+  }
+  const end = await execute(fifos, file, limit, options, say, stop)
+  const note = (text: string) => emit({ type: 'output', file: file.file, stream: 'log', text: `seamless: ${text}\n` })
+  if (size > MOST_OUTPUT) note(`${size - MOST_OUTPUT} more characters of output left out`)
+  for (const { pid, command } of end.left) note(`left behind and killed: process ${pid}: ${command}`)
+  results.end()
+  const [status, reason] = verdict(end, limit, options.xfail)
+  emit({
+    type: 'file-end',
+    file: file.file,
+    status,
+    ...(reason === '' ? {} : { reason }),
+    duration: performance.now() - began,
+    time: Date.now(),
+  })
+  return status
+}
+
+type End = {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+  /** We ended it: it took too long. */
+  readonly fired: boolean
+  /** It could not be started. */
+  readonly error?: string
+  readonly left: readonly Process[]
+}
+
+const verdict = (end: End, limit: number, xfail: boolean): [Status, string] => {
+  if (end.error !== undefined) return ['error', end.error]
+  if (end.fired) return ['timeout', `${limit / 1000} seconds`]
+  const code = end.signal === null ? (end.code ?? 0) : 128 + constants.signals[end.signal]
+  if (code === 0) return ['pass', '']
+  if (code === KSFT_SKIP) return ['skip', '']
+  if (code === KSFT_XFAIL && xfail) return ['xfail', '']
+  return ['fail', `exit=${code}`]
+}
+
+const execute = async (
+  fifos: Fifos,
+  file: TestFile,
+  limit: number,
+  { grace, environment }: ExecutableOptions,
+  say: (text: string) => void,
+  stop: AbortSignal,
+): Promise<End> => {
+  const path = fifos.take()
+  const { writeEnd, reader } = openFifo(path)
+  const decoder = new StringDecoder('utf8')
+  const closed = new Promise<void>(resolve => {
+    reader.on('close', () => resolve())
+  })
+  reader.on('data', (bytes: Buffer) => say(decoder.write(bytes)))
+  reader.on('error', () => reader.destroy())
+  // A group of its own: the limit ends whatever the test started, and ctrl-C reaches only us.
+  const child = spawn(file.path, argumentsOf(file.name, environment), {
+    cwd: dirname(file.path),
+    env: { ...environment, ...lineBuffered(environment) },
+    stdio: ['ignore', writeEnd, writeEnd],
+    detached: true,
+  })
+  closeSync(writeEnd)
+  let fired = false
+  let error: string | undefined
+  const timers: NodeJS.Timeout[] = []
+  const kill = (): void => {
+    if (child.pid === undefined) return
+    signal(-child.pid, 'SIGTERM')
+    timers.push(setTimeout(() => signal(-child.pid!, 'SIGKILL'), grace))
+  }
+  if (limit > 0)
+    timers.push(
+      setTimeout(() => {
+        fired = true
+        kill()
+      }, limit),
+    )
+  stop.addEventListener('abort', kill)
+  const exit = await new Promise<Pick<End, 'code' | 'signal'>>(resolve => {
+    child.on('exit', (code, signal) => resolve({ code, signal }))
+    child.on('error', thrown => {
+      error = messageOf(thrown)
+      resolve({ code: null, signal: null })
+    })
+  })
+  for (const timer of timers) clearTimeout(timer)
+  stop.removeEventListener('abort', kill)
+  const left = child.pid === undefined ? [] : await nobodyLeft(child.pid, path, closed)
+  reader.destroy()
+  say(decoder.end())
+  fifos.give(path, left.length > 0)
+  return { ...exit, fired, left, ...(error === undefined ? {} : { error }) }
+}
+
+/** Waits for the output to end, for a moment; then finds and ends who holds it, or is still in the test's group. */
+const nobodyLeft = async (group: number, path: string, closed: Promise<void>): Promise<Process[]> => {
+  const found = new Map<number, Process>()
+  if (signal(-group, 0)) for (const one of members(group)) found.set(one.pid, one)
+  signal(-group, 'SIGKILL')
+  let timer: NodeJS.Timeout | undefined
+  const lingers = new Promise<true>(resolve => {
+    timer = setTimeout(() => resolve(true), LINGER)
+  })
+  if ((await Promise.race([closed, lingers])) === true)
+    for (const one of holders(path)) {
+      found.set(one.pid, one)
+      signal(one.pid, 'SIGKILL')
+    }
+  clearTimeout(timer)
+  return [...found.values()]
+}
+
+/** `KSELFTEST_<NAME>_ARGS`, split at blanks as the shell does there; without such a name KSELFTEST_ARGS. */
+export const argumentsOf = (name: string, environment: Readonly<Record<string, string | undefined>>): string[] => {
+  const variable = `KSELFTEST_${name
+    .replace(/[\s\p{Cc}]/gu, '')
+    .replace(/\W/g, '_')
+    .toUpperCase()}_ARGS`
+  return (environment[variable] ?? '').split(/\s+/).filter(word => word !== '')
+}
+
+const PRELOADS = ['/usr/libexec/coreutils/libstdbuf.so', '/usr/lib/coreutils/libstdbuf.so'].filter(existsSync)
+
+/** What stdbuf(1) --output=L puts into the environment, without a process for it: a killed test keeps its last lines. */
+const lineBuffered = (environment: Readonly<Record<string, string | undefined>>): Record<string, string> => {
+  const [library] = PRELOADS
+  if (library === undefined) return {}
+  const others = environment['LD_PRELOAD']
+  return { _STDBUF_O: 'L', LD_PRELOAD: others === undefined ? library : `${others}:${library}` }
+}
+
+const settings = new Map<string, number>()
+
+/** `timeout=` of the settings file beside a test, in milliseconds. It is read, never run: upstream evaluates it. */
+export const settingsTimeout = (directory: string): number => {
+  const known = settings.get(directory)
+  if (known !== undefined) return known
+  let seconds = DEFAULT_TIMEOUT
+  try {
+    for (const line of readFileSync(join(directory, 'settings'), 'utf8').split('\n')) {
+      const value = /^\s*timeout=(\d+)\s*(?:#.*)?$/.exec(line)?.[1]
+      if (value !== undefined) seconds = Number(value)
+    }
+  } catch {
+    // No settings: the default.
+  }
+  settings.set(directory, seconds * 1000)
+  return seconds * 1000
+}

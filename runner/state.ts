@@ -1,0 +1,42 @@
+/** What runs leave for later ones, in `.seamless/`: their records. A directory that cannot be written keeps nothing. */
+import { mkdirSync, openSync, readdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { messageOf, UsageError } from './errors.ts'
+
+export const STATE = '.seamless'
+const RECORDS = join(STATE, 'records')
+const KEPT = 20
+
+/** Records, oldest first: their names begin with the time. */
+const records = (): string[] => {
+  try {
+    return readdirSync(RECORDS)
+      .filter(name => name.endsWith('.jsonl'))
+      .sort()
+      .map(name => join(RECORDS, name))
+  } catch {
+    return []
+  }
+}
+
+/** The record of the last run, or undefined. */
+export const lastRecord = (): string | undefined => records().at(-1)
+
+/** Opens a new record: `file`, or one of its own for `auto`, which needs no directory to work. Throws `UsageError`. */
+export const openRecord = (file: string): number | undefined => {
+  if (file !== 'auto') {
+    try {
+      return openSync(file, 'w')
+    } catch (error) {
+      throw new UsageError(`--record: ${messageOf(error)}`)
+    }
+  }
+  try {
+    mkdirSync(RECORDS, { recursive: true })
+    for (const old of records().slice(0, 1 - KEPT)) rmSync(old, { force: true })
+    const time = new Date().toISOString().replace(/[-:]/g, '')
+    return openSync(join(RECORDS, `${time}-${process.pid}.jsonl`), 'wx')
+  } catch {
+    return undefined
+  }
+}

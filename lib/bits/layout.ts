@@ -92,6 +92,7 @@ export const struct = <S extends AnyShape>(name: string, fields: S): Layout<S> =
   }
   const size = Math.ceil(at / widest) * widest
   const untyped = fields as unknown as Shape
+  const list = Object.entries(untyped).map(([key, field]) => ({ key, field, at: offset[key]! }))
   const layout: Layout<S> = {
     name,
     size,
@@ -99,12 +100,14 @@ export const struct = <S extends AnyShape>(name: string, fields: S): Layout<S> =
     offset: offset as { [K in keyof S]: number },
     get: (view, base, key) => untyped[key as string]!.read(view, base + offset[key as string]!),
     set: (view, base, key, value) => untyped[key as string]!.write(view, base + offset[key as string]!, value as never),
-    read: (view, base) =>
-      Object.fromEntries(
-        Object.entries(untyped).map(([key, field]) => [key, field.read(view, base + offset[key]!)]),
-      ) as unknown as Values<S>,
+    read: (view, base) => {
+      const out: Record<string, unknown> = {}
+      for (const { key, field, at } of list) out[key] = field.read(view, base + at)
+      return out as Values<S>
+    },
     write: (view, base, values) => {
-      for (const [key, value] of Object.entries(values)) {
+      for (const key in values) {
+        const value = values[key]
         if (value !== undefined) untyped[key]!.write(view, base + offset[key]!, value as never)
       }
     },

@@ -19,7 +19,7 @@ import { Errno } from './errno.ts'
 import { drop, type OpenFile } from './file.ts'
 
 /** First and last page number that mmap hands out: where Linux puts mappings, below the 47-bit limit. */
-const FIRST_PAGE = 0x7f00_0000_0000 / PAGE_SIZE
+const FIRST_PAGE = 0x7000_0000_0000 / PAGE_SIZE
 const LAST_PAGE = 0x7fff_ffff_f000 / PAGE_SIZE
 const CHUNK = 512
 

@@ -25,19 +25,40 @@ export const findCpuid = (entries: readonly CpuidEntry[], leaf: number, index: n
       entry.function === leaf && ((entry.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) === 0 || entry.index === index),
   )
 
+const { size: ENTRY, offset: AT } = kvm_cpuid_entry2
+
 /** `nent` entries that follow a list's head. EFAULT. */
 export const readCpuid = (space: AddressSpace, at: Hva, nent: number): CpuidEntry[] => {
-  const view = new DataView(space.read(at, nent * kvm_cpuid_entry2.size).buffer)
-  return Array.from({ length: nent }, (_, i) => {
-    const { padding: _padding, ...entry } = kvm_cpuid_entry2.read(view, i * kvm_cpuid_entry2.size)
-    return entry
-  })
+  const view = new DataView(space.read(at, nent * ENTRY).buffer)
+  const out: CpuidEntry[] = []
+  for (let base = 0; base < nent * ENTRY; base += ENTRY) {
+    out.push({
+      function: view.getUint32(base + AT.function, true),
+      index: view.getUint32(base + AT.index, true),
+      flags: view.getUint32(base + AT.flags, true),
+      eax: view.getUint32(base + AT.eax, true),
+      ebx: view.getUint32(base + AT.ebx, true),
+      ecx: view.getUint32(base + AT.ecx, true),
+      edx: view.getUint32(base + AT.edx, true),
+    })
+  }
+  return out
 }
 
 export const writeCpuid = (space: AddressSpace, at: Hva, entries: readonly CpuidEntry[]): void => {
-  const out = new Uint8Array(entries.length * kvm_cpuid_entry2.size)
+  const out = new Uint8Array(entries.length * ENTRY)
   const view = new DataView(out.buffer)
-  for (const [i, entry] of entries.entries()) kvm_cpuid_entry2.write(view, i * kvm_cpuid_entry2.size, entry)
+  let base = 0
+  for (const entry of entries) {
+    view.setUint32(base + AT.function, entry.function, true)
+    view.setUint32(base + AT.index, entry.index, true)
+    view.setUint32(base + AT.flags, entry.flags, true)
+    view.setUint32(base + AT.eax, entry.eax, true)
+    view.setUint32(base + AT.ebx, entry.ebx, true)
+    view.setUint32(base + AT.ecx, entry.ecx, true)
+    view.setUint32(base + AT.edx, entry.edx, true)
+    base += ENTRY
+  }
   space.write(at, out)
 }
 

@@ -34,6 +34,7 @@ import {
 import { bits, type Size } from '#bits'
 import type { Cpu } from './cpu.ts'
 import type { Seg } from './insn.ts'
+import { compareStrings } from './packedstring.ts'
 
 type Call = (cpu: Cpu, a: bigint, b: bigint, c: bigint) => unknown
 
@@ -92,6 +93,7 @@ const table = {
   crc32: (_cpu, crc, data, bytes) => crc32(crc, data, bytes),
   pext: (_cpu, from, where) => pext(from, where),
   pdep: (_cpu, from, where) => pdep(from, where),
+  compareStrings: (_cpu, a, b, control) => BigInt(compareStrings(a, b, Number(control))),
 
   // Checks
   requireSupervisor: supervisor,

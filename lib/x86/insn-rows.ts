@@ -38,6 +38,9 @@ export const CODE = 0x10_0000n
 export const DATA = 0x20_0000n
 /** RSP unless said otherwise: the middle of the data. */
 export const STACK = DATA + 0x800n
+/** The same for 16-bit code, in the first 64 KiB, above the frames of the CPUs themselves. */
+export const CODE16 = 0xe000n
+export const DATA16 = 0xc000n
 
 export type Before = { readonly [R in (typeof GPRS)[number]]?: bigint } & {
   readonly [F in Flag]?: 0 | 1
@@ -70,6 +73,15 @@ const decoded = (bytes: Uint8Array, mode: Mode): Insn => {
 }
 
 type Seen = Record<string, bigint | number | string>
+/** Eight bytes at a time, where they are not all zero. */
+const memoryOf = (bytes: Uint8Array): Seen => {
+  const seen: Seen = {}
+  for (let at = 0; at < bytes.length; at += 8) {
+    const part = bytes.subarray(at, at + 8)
+    if (part.some(byte => byte !== 0)) seen[`mem+0x${at.toString(16)}`] = Buffer.from(part).toString('hex')
+  }
+  return seen
+}
 const stateOf = (cpu: Cpu, base: number): Seen => {
   const seen: Seen = {}
   GPRS.forEach((name, n) => {
@@ -79,15 +91,14 @@ const stateOf = (cpu: Cpu, base: number): Seen => {
   VECTORS.forEach((name, n) => {
     seen[name] = Buffer.from(cpu.vec.subarray(n * 32, n * 32 + 16)).toString('hex')
   })
-  seen['mem'] = Buffer.from(memory.u8.subarray(base, base + 0x1000)).toString('hex')
+  Object.assign(seen, memoryOf(memory.u8.subarray(base, base + 0x1000)))
   seen['next'] = cpu.next
   return seen
 }
 
 const run = (mode: Mode, bytes: string, text: string, before: Before, after: After): void => {
   const cpu = cpus[mode]
-  // Real-mode code and data have to lie in the first 64 KiB.
-  const [code, data] = mode === 16 ? [0x1000n, 0x2000n] : [CODE, DATA]
+  const [code, data] = mode === 16 ? [CODE16, DATA16] : [CODE, DATA]
   const i = decoded(hexOf(bytes), mode)
   const base = Number(data)
   memory.u8.fill(0, base, base + 0x1000)
@@ -113,6 +124,7 @@ const run = (mode: Mode, bytes: string, text: string, before: Before, after: Aft
   cpu.insn = i
 
   const want = stateOf(cpu, base)
+  const initial = memory.u8.slice(base, base + 0x1000)
   let fault: number | undefined
   try {
     execute(cpu, i)
@@ -126,9 +138,10 @@ const run = (mode: Mode, bytes: string, text: string, before: Before, after: Aft
     if (value === '?') seen[name] = '?'
     want[name] = typeof value === 'string' && value !== '?' ? value.replaceAll(' ', '') : value
   }
-  const image = Buffer.from(String(want['mem']), 'hex')
+  const image = Uint8Array.from(initial)
   for (const [at, content] of Object.entries(mem ?? {})) image.set(hexOf(content), Number(at))
-  want['mem'] = image.toString('hex')
+  for (const name of Object.keys(want)) if (name.startsWith('mem+')) delete want[name]
+  Object.assign(want, memoryOf(image))
   if (jump !== undefined) want['next'] = jump
   t.test(`${bytes} ${text} (${mode}-bit)`, async t => {
     t.same(

@@ -17,6 +17,7 @@ import {
   EFER_NXE,
   EFER_SCE,
   RFLAGS_RF,
+  RIGHTS,
   XCR0_AVX,
   XCR0_SSE,
   XCR0_X87,
@@ -206,7 +207,11 @@ export class Machine {
       lay(state, base)
       return state
     })
-    this.#cpu = new Cpu({ memory, cpuid: describeCpu(Object.keys(FEATURES) as Feature[]), onFault: fault => this.#stop(fault) })
+    this.#cpu = new Cpu({
+      memory,
+      cpuid: describeCpu(Object.keys(FEATURES) as Feature[]),
+      onFault: fault => this.#stop(fault),
+    })
     this.#paging(header)
     this.#system()
   }
@@ -251,6 +256,10 @@ export class Machine {
       const dpl = n === 3 || n === 4 ? 3n : 0n
       memory.write(tables + PAGE_SIZE + n * 16, 8, (0x10n << 16n) | (0xen << 40n) | (dpl << 45n) | (1n << 47n))
     }
+    // The TSS has no I/O permission map: its offset lies behind the limit.
+    memory.write(tables + 0x800 + 0x66, 2, 0x68n)
+    this.#cpu.tr.set(0x40, TABLES + 0x800n, 0x67, 0x8b)
+    this.#cpu.ldtr.set(0, 0n, 0, RIGHTS.UNUSABLE)
     this.#cpu.cr3 = BigInt(root)
   }
 

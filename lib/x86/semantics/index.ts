@@ -11,6 +11,7 @@ import * as shift from './shift.ts'
 import { simd } from './simd.ts'
 import { simdfloat } from './simdfloat.ts'
 import { simdmove } from './simdmove.ts'
+import { simdstring } from './simdstring.ts'
 import * as stack from './stack.ts'
 import * as string from './string.ts'
 import * as system from './system.ts'
@@ -27,6 +28,7 @@ export const semantics: Readonly<Record<string, Semantics>> = {
   ...simd,
   ...simdfloat,
   ...simdmove,
+  ...simdstring,
   ...stack,
   ...string,
   ...system,

@@ -21,8 +21,8 @@ export const source = <V, C>(t: Tier<V, C>, i: Insn, o: Operand): V => {
 
 /** Writes the result. With an MMX operand the x87 registers become MMX registers: all valid, TOP 0. */
 export const finish = <V, C>(t: Tier<V, C>, i: Insn, to: Operand, value: V): void => {
-  if (i.operands.some(isMm)) t.call('enterMmx')
   t.write(to, value)
+  if (i.operands.some(isMm)) t.call('enterMmx')
 }
 
 /** Destination, first and second source and immediate, of the two- and the three-operand forms. */
@@ -40,7 +40,9 @@ export const lanewise =
     begin(t, i)
     const { to, a, b, imm } = parts(i)
     const second = source(t, i, b)
-    finish(t, i, to, t.packed(name, to.size, t.read(a), second, imm))
+    // INSERTPS from memory has one lane to choose from.
+    const chosen = name === 'insertps' && b.kind === 'mem' ? imm & 0x3f : imm
+    finish(t, i, to, t.packed(name, to.size, t.read(a), second, chosen))
   }
 
 /** Shifts: by an immediate they take the last operand but one, which is the destination in the legacy form. */

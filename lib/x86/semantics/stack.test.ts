@@ -1,4 +1,4 @@
-import { CODE, DATA, insn, insn16, insn32, STACK } from '../insn-rows.ts'
+import { CODE, DATA, DATA16, insn, insn16, insn32, STACK } from '../insn-rows.ts'
 
 insn('50', 'push rax', { rax: 0x1122n }, { rsp: STACK - 8n, mem: { 2040: '2211' } })
 insn('54', 'push rsp', {}, { rsp: STACK - 8n, mem: { 2040: '000820' } })
@@ -21,4 +21,4 @@ insn('c2 08 00', 'ret 8', { mem: { 2048: '3412' } }, { rsp: STACK + 16n, jump: 0
 insn('ff d0', 'call rax', { rax: 1n << 63n }, { fault: 13 })
 insn32('60', 'pushad', { rax: 1n, rdi: 8n }, { rsp: STACK - 32n, mem: { 2044: '01', 2028: '000820', 2016: '08' } })
 insn32('61', 'popad', { mem: { 2048: '08', 2076: '01' } }, { rdi: 8n, rax: 1n, rsp: STACK + 32n })
-insn16('50', 'push ax', { rax: 0x1122n }, { rsp: 0x27fen, mem: { 2046: '2211' } })
+insn16('50', 'push ax', { rax: 0x1122n }, { rsp: DATA16 + 0x7fen, mem: { 2046: '2211' } })

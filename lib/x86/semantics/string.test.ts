@@ -1,4 +1,4 @@
-import { DATA, insn, insn16 } from '../insn-rows.ts'
+import { DATA, DATA16, insn, insn16 } from '../insn-rows.ts'
 
 insn(
   'f3 a4',
@@ -22,4 +22,4 @@ insn(
   { rcx: 2n, rsi: DATA, rdi: DATA + 8n, mem: { 0: '0102', 8: '0101' } },
   { rcx: 0n, rsi: DATA + 2n, rdi: DATA + 10n },
 )
-insn16('f3 aa', 'rep stosb', { rax: 7n, rcx: 2n, rdi: 0x2000n }, { rcx: 0n, rdi: 0x2002n, mem: { 0: '0707' } })
+insn16('f3 aa', 'rep stosb', { rax: 7n, rcx: 2n, rdi: DATA16 }, { rcx: 0n, rdi: DATA16 + 2n, mem: { 0: '0707' } })

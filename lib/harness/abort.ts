@@ -1,7 +1,7 @@
 /** A guest's failed assertion and its printed text, made from the numbers it sent and the sites the host keeps. */
 import { EXCEPTIONS, PF, VECTOR_PF } from '#abi'
 import { hex } from '#bits'
-import { type GuestImage, readAs, type Site as GuestSite, sourceOf, symbolAt, type TypeName } from '#guest'
+import { type GuestImage, type Site as GuestSite, readAs, sourceOf, symbolAt, type TypeName } from '#guest'
 import type { Failure as FailureData } from '#reports'
 import type { Ucall } from './exits.ts'
 import { formatText } from './printf.ts'

@@ -88,7 +88,9 @@ const matches = (seen: unknown, want: unknown): boolean => {
   if (want instanceof RegExp) return typeof seen === 'string' && want.test(seen)
   if (want instanceof Uint8Array) return seen instanceof Uint8Array && isSame(seen, want)
   if (typeof want !== 'object' || want === null) return Object.is(seen, want)
-  return typeof seen === 'object' && seen !== null && Object.entries(want).every(([key, w]) => matches(at(seen, key), w))
+  return (
+    typeof seen === 'object' && seen !== null && Object.entries(want).every(([key, w]) => matches(at(seen, key), w))
+  )
 }
 
 const at = (value: object, key: string): unknown => (value as Readonly<Record<string, unknown>>)[key]

@@ -1,11 +1,8 @@
 /** `t`: what a test does things with. */
-import { buildGuest } from '#guest'
 import { type Words, words } from './assert.ts'
 import { Skip } from './failure.ts'
 import { Td, type TdOptions } from './td.ts'
 import type { Trial } from './trial.ts'
-
-type Guest = Parameters<typeof buildGuest>[0]
 
 export type Context = {
   /** kselftest's name of the test: `fixture.variant.test`. */
@@ -17,7 +14,7 @@ export type Context = {
   /** Notes what does not hold and goes on; the test fails at its end. */
   readonly expect: Words
   /** A TD with `guest` in it, finalized and ready to run. It goes with the test. */
-  td(options: TdOptions & { readonly guest: Guest; readonly vcpus?: number }): Td
+  td(options: TdOptions): Td
   /** Ends the test: it cannot be run here, for the reason given. */
   skip(why: string): never
   /** Skips the test where `condition` is false. */

@@ -1,5 +1,5 @@
 /** The CPUID a TD is created with: what KVM supports, as far as the TDX module lets it be configured. */
-import { kvm_cpuid_entry2, KVM_CPUID_FLAG_SIGNIFCANT_INDEX } from '#abi'
+import { KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2 } from '#abi'
 
 const { size, offset } = kvm_cpuid_entry2
 const PHYSICAL_ADDRESS_LEAF = 0x8000_0008

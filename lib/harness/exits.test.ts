@@ -35,11 +35,19 @@ t.test('OUT brings its data from the port I/O page', async t => {
   const exit = readExit(page(KVM_EXIT_IO, io, [0, 0, 0, 0, 0, 0, 0, 0, 0xcd, 0xab]))
   t.match(exit, { name: 'KVM_EXIT_IO', direction: 'out', port: 0x32, size: 2, data: 0xabcdn })
   t.equal(exitText(exit), 'KVM_EXIT_IO out port 0x32 size 2 data 0xabcd')
-  t.throws(() => exit.name === 'KVM_EXIT_IO' && exit.answer(1n), { message: 'answer: OUT to port 0x32 waits for no value' })
+  t.throws(() => exit.name === 'KVM_EXIT_IO' && exit.answer(1n), {
+    message: 'answer: OUT to port 0x32 waits for no value',
+  })
 })
 
 t.test('IN is answered in the port I/O page, and its step shows the answer', async t => {
-  const io = kvm_run_io.encode({ direction: 0, size: 2, port: 0x32, count: 1, data_offset: BigInt(KVM_PIO_PAGE_OFFSET) })
+  const io = kvm_run_io.encode({
+    direction: 0,
+    size: 2,
+    port: 0x32,
+    count: 1,
+    data_offset: BigInt(KVM_PIO_PAGE_OFFSET),
+  })
   const run = page(KVM_EXIT_IO, io)
   const exit = readExit(run)
   if (exit.name !== 'KVM_EXIT_IO') return t.fail('no I/O exit')
@@ -71,8 +79,7 @@ t.test('a fatal error shows its code, a shutdown its name', async t => {
 
 t.test('the ring keeps the last exits, oldest first', async t => {
   const steps = new Steps()
-  for (let i = 0; i < 30; i++)
-    steps.push(i, { name: 'UCALL_SYNC', args: [], values: [BigInt(i)], text: '' })
+  for (let i = 0; i < 30; i++) steps.push(i, { name: 'UCALL_SYNC', args: [], stage: 0n, values: [BigInt(i)], text: '' })
   t.same(
     steps.list().map(step => step.vcpu),
     Array.from({ length: 12 }, (_, i) => 18 + i),

@@ -28,7 +28,7 @@ import {
   kvm_run_tdx,
   type UcallName,
 } from '#abi'
-import { gpa, type Gpa, hex, mask, readUint, type Size, writeUint } from '#bits'
+import { type Gpa, gpa, hex, mask, readUint, type Size, writeUint } from '#bits'
 
 /** Where a vCPU's kvm_run and its port I/O data can be read and written: offsets in `view`. */
 export type RunPage = { readonly view: DataView; readonly at: number; readonly pio: number }
@@ -135,7 +135,9 @@ export type BareExit<N extends BareName = BareName> = { readonly name: N }
 export type Ucall<N extends UcallName = UcallName> = {
   readonly name: N
   readonly args: readonly bigint[]
-  /** What a guest's `sync` sent: GUEST_SYNC's stage, then what else there was. */
+  /** GUEST_SYNC's stage: the first of `values`. */
+  readonly stage: bigint
+  /** What a guest's `sync` sent. */
   readonly values: readonly bigint[]
   /** `struct ucall`'s buffer, up to its NUL. */
   readonly text: string

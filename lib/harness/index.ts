@@ -1,1 +1,13 @@
-export {}
+/** harness: what a selftest imports: test, fixture, td, assert. */
+
+export type { Size } from '#bits'
+export { c, elf, flat, type GuestBuilder, i8, i16, i32, i64, u8, u16, u32, u64 } from '#guest'
+export type { Pattern, Scalar, Words } from './assert.ts'
+export { type Collected, type CollectedTest, collect, type Outcome, type RunOptions } from './collect.ts'
+export type { Context } from './context.ts'
+export type { Exit, IoExit, MmioExit, Outcomes, Reason, Ucall } from './exits.ts'
+export { Failure } from './failure.ts'
+export { type Cell, type Shared, shared } from './shared.ts'
+export type { Td, TdOptions, Where } from './td.ts'
+export { type Fixture, type FixtureOptions, fixture, type TestOptions, test, type Variants } from './test.ts'
+export type { Vcpu } from './vcpu.ts'

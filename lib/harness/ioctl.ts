@@ -53,6 +53,7 @@ export const withEntries = (head: Uint8Array, entries: readonly CpuidEntry[]): U
   const out = new Uint8Array(head.length + entries.length * kvm_cpuid_entry2.size)
   const view = new DataView(out.buffer)
   out.set(head)
-  for (const [i, entry] of entries.entries()) kvm_cpuid_entry2.write(view, head.length + i * kvm_cpuid_entry2.size, entry)
+  for (const [i, entry] of entries.entries())
+    kvm_cpuid_entry2.write(view, head.length + i * kvm_cpuid_entry2.size, entry)
   return out
 }

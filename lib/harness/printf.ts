@@ -5,12 +5,15 @@ const FORMAT = /%([-+ 0#]*)(\d+)?(?:\.(\d+))?(?:hh|h|ll|l|z)?([%cdiuxXop])/g
 /** `format` with `values` in place. A value that is missing shows as `?`. */
 export const formatText = (format: string, values: readonly bigint[]): string => {
   let next = 0
-  return format.replace(FORMAT, (_, flags: string, width: string | undefined, precision: string | undefined, as: string) => {
-    if (as === '%') return '%'
-    const value = values[next++]
-    if (value === undefined) return '?'
-    return pad(body(value, as, flags, Number(precision ?? 0)), Number(width ?? 0), flags, precision === undefined)
-  })
+  return format.replace(
+    FORMAT,
+    (_, flags: string, width: string | undefined, precision: string | undefined, as: string) => {
+      if (as === '%') return '%'
+      const value = values[next++]
+      if (value === undefined) return '?'
+      return pad(body(value, as, flags, Number(precision ?? 0)), Number(width ?? 0), flags, precision === undefined)
+    },
+  )
 }
 
 const body = (value: bigint, as: string, flags: string, digits: number): string => {

@@ -6,7 +6,7 @@ const DEPTH = 6
 
 /** `value` as text; more than one line only where it does not fit one. */
 export const show = (value: unknown): string => {
-  if (typeof value === 'string') return value.includes('\n') ? value : JSON.stringify(value)
+  if (typeof value === 'string') return value.includes('\n') ? value : quote(value)
   if (value instanceof Uint8Array) return value.length <= 16 ? byteText(value) : dump(value)
   const flat = inline(value, DEPTH)
   return flat.length <= WIDE ? flat : nested(value, '', DEPTH)
@@ -14,6 +14,10 @@ export const show = (value: unknown): string => {
 
 /** `value` with a field a line, whatever its size: two of these compare well line by line. */
 export const showFields = (value: unknown): string => nested(value, '', DEPTH)
+
+/** As kselftest and our sources quote. */
+const quote = (text: string): string =>
+  `'${JSON.stringify(text).slice(1, -1).replaceAll('\\"', '"').replaceAll("'", "\\'")}'`
 
 const byteText = (bytes: Uint8Array): string => [...bytes].map(b => b.toString(16).padStart(2, '0')).join(' ')
 
@@ -36,7 +40,7 @@ const inline = (value: unknown, depth: number): string => {
     case 'bigint':
       return value < 0n ? `-${hex(-value)}` : hex(value)
     case 'string':
-      return JSON.stringify(value)
+      return quote(value)
     case 'function':
       return value.name === '' ? 'a function' : `function ${value.name}`
     default:

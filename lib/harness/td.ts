@@ -1,19 +1,24 @@
 /** A TD as a test sees it: its vCPUs, and the memory that it shares with the host. */
 import { TD_BOOT_CODE_SLOT, TD_BOOT_PARAMETERS_GPA, TD_BOOT_PARAMETERS_SLOT } from '#abi'
-import { gpa, hex, type Hva, hva, type Layout as Struct, PAGE_SIZE, type Size, type Values } from '#bits'
+import { gpa, type Hva, hex, hva, PAGE_SIZE, type Size, type Layout as Struct, type Values } from '#bits'
 import {
   addressOf,
   bootCode,
   bootMappings,
   bootParametersOf,
+  buildGuest,
   encodeBootParameters,
+  type Guest,
   type GuestImage,
   type Layout,
   layOut,
   type PagingLevels,
+  type Placed,
+  type Transport,
   wholePages,
 } from '#guest'
 import type { Machine } from './machine.ts'
+import { beginImage } from './shared.ts'
 import { Steps } from './steps.ts'
 import type { Trial } from './trial.ts'
 import { initPool, type Pool } from './ucall.ts'
@@ -21,6 +26,12 @@ import { Vcpu } from './vcpu.ts'
 import { type Slot, type TdParams, Vm } from './vm.ts'
 
 export type TdOptions = TdParams & {
+  /** What the TD runs: one guest for all vCPUs, or one for each. */
+  readonly guest: Guest | readonly Guest[]
+  /** As many as there are guests, if absent. */
+  readonly vcpus?: number
+  /** How a ucall reaches the host: `mmio` (TDCALL MMIO of 8 bytes) unless given. */
+  readonly transport?: Extract<Transport, 'mmio' | 'fatal'>
   /** Bytes of slot 0, the TD's ordinary memory. What the guest needs, if absent. */
   readonly memory?: number
   /** Levels of the guest's own page tables. */
@@ -46,14 +57,17 @@ export class Td {
   readonly steps = new Steps()
   readonly #machine: Machine
 
-  constructor(trial: Trial, name: string, image: GuestImage, options: TdOptions) {
+  constructor(trial: Trial, name: string, options: TdOptions) {
     const { machine } = trial
-    const { levels = 4 } = options
+    const { guest, transport = 'mmio', levels = 4 } = options
+    const vcpus = options.vcpus ?? (Array.isArray(guest) ? guest.length : 1)
     this.name = name
-    this.image = image
     this.#machine = machine
     const vm = new Vm(machine, options)
     this.vm = vm
+    beginImage()
+    const image = buildGuest(guest, { vcpus, sharedBit: vm.sharedBit, transport })
+    this.image = image
     this.layout = layOut(image, { levels, sharedBit: vm.sharedBit, extra: bootMappings(image.entries.length) })
     const size = wholePages(Math.max(options.memory ?? 0, Number(this.layout.end)))
     if (options.memory !== undefined && options.memory < Number(this.layout.end))
@@ -120,17 +134,24 @@ export class Td {
    * is not what the guest sees. RangeError where the image has nothing there.
    */
   hva(where: Where): Hva {
-    const at = typeof where === 'string' ? addressOf(this.image.symbols, where) : where
-    const segment = this.layout.segments.find(s => at >= s.gva && at < s.gva + BigInt(s.size))
+    const at = this.address(where)
+    const segment = this.#segment(at)
     if (segment === undefined) throw new RangeError(`${this.name}: nothing of the guest lies at ${hex(at)}`)
     return hva(this.#slot0.at + segment.gpa + (at - segment.gva))
   }
 
+  /** Guest virtual address of a symbol. RangeError where there is none of that name. */
+  address(where: Where): bigint {
+    return typeof where === 'string' ? addressOf(this.image.symbols, where) : where
+  }
+
+  #segment(at: bigint): Placed | undefined {
+    return this.layout.segments.find(s => at >= s.gva && at < s.gva + BigInt(s.size))
+  }
+
   /** Host address of shared memory. RangeError where the place is private. */
   #shared(where: Where): Hva {
-    const at = typeof where === 'string' ? addressOf(this.image.symbols, where) : where
-    const segment = this.layout.segments.find(s => at >= s.gva && at < s.gva + BigInt(s.size))
-    if (segment !== undefined && !segment.shared)
+    if (this.#segment(this.address(where))?.shared === false)
       throw new RangeError(`${this.name}: ${text(where)} is private memory, which the host cannot see: make it shared`)
     return this.hva(where)
   }

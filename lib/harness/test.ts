@@ -26,11 +26,7 @@ export type FixtureOptions<S, V> = {
 export type Fixture<S, V> = {
   /** A test that runs once for each variant, as `fixture.variant.name`. */
   test(name: string, body: (t: Context, self: Awaited<S>, variant: VariantOf<V>) => Result): void
-  test(
-    name: string,
-    options: TestOptions,
-    body: (t: Context, self: Awaited<S>, variant: VariantOf<V>) => Result,
-  ): void
+  test(name: string, options: TestOptions, body: (t: Context, self: Awaited<S>, variant: VariantOf<V>) => Result): void
 }
 
 /** A test as declared: one of a group (a fixture), not yet multiplied by the variants. */
@@ -68,7 +64,8 @@ export const declared = async (load: () => Promise<unknown>): Promise<readonly G
 }
 
 const groups = (what: string): Group[] => {
-  if (declaring === undefined) throw new Error(`${what}: tests are declared at the top of a test file, not while one runs`)
+  if (declaring === undefined)
+    throw new Error(`${what}: tests are declared at the top of a test file, not while one runs`)
   return declaring
 }
 
@@ -84,7 +81,8 @@ const declare = (group: Group, name: string, options: TestOptions, body: Declare
   if (group.tests.some(test => test.name === name)) throw new Error(`${where} '${name}': declared twice`)
   const xfail = typeof options.xfail === 'object' ? Object.keys(options.xfail) : []
   for (const variant of xfail)
-    if (!Object.hasOwn(group.variants, variant)) throw new Error(`${where} '${name}': xfail names no variant '${variant}'`)
+    if (!Object.hasOwn(group.variants, variant))
+      throw new Error(`${where} '${name}': xfail names no variant '${variant}'`)
   const place = caller() ?? { path: '', line: 0, column: 0 }
   group.tests.push({ name, place, options, body })
 }

@@ -107,7 +107,8 @@ const describe = (thrown: unknown): FailureData => {
   const where = place === undefined ? {} : { site: siteOf(place) }
   const base = { side: 'host', steps: [], ...where } as const
   if (error instanceof NotModelled) return { ...base, kind: 'not-modelled', message: `not modelled: ${error.message}` }
-  if (error instanceof Errno || error.name === 'OutOfMemory') return { ...base, kind: 'assertion', message: error.message }
+  if (error instanceof Errno || error.name === 'OutOfMemory')
+    return { ...base, kind: 'assertion', message: error.message }
   return { ...base, kind: 'crash', message: `${error.name}: ${error.message}`, stack: stackOf(error) }
 }
 

@@ -76,7 +76,7 @@ const NO_ARGS: readonly bigint[] = Array.from({ length: UCALL_MAX_ARGS }, () => 
 
 /** The ucall behind a payload, or what is wrong with the payload. */
 export const readUcall = (machine: Machine, pool: Pool, payload: bigint): Ucall | string => {
-  if (payload === UCALL_PAYLOAD_NONE) return { name: 'UCALL_NONE', args: NO_ARGS, values: [], text: '' }
+  if (payload === UCALL_PAYLOAD_NONE) return { name: 'UCALL_NONE', args: NO_ARGS, stage: 0n, values: [], text: '' }
   if (payload === UCALL_PAYLOAD_NO_MEMORY)
     return `the guest found no free ucall structure: all ${pool.capacity} of the pool are in use (payload -1)`
   const offset = payload - pool.first
@@ -92,7 +92,13 @@ export const readUcall = (machine: Machine, pool: Pool, payload: bigint): Ucall 
   const args: bigint[] = []
   for (let i = 0; i < UCALL_MAX_ARGS; i++) args.push(view.getBigUint64(at + ucall.offset.args + 8 * i, true))
   // A site's number, or GUEST_SYNC's "hello" pointer, stands before what the guest sent.
-  return { name, args, values: args.slice(1), text: textAt(view, at + ucall.offset.buffer, ucall.fields.buffer.size) }
+  return {
+    name,
+    args,
+    stage: args[1]!,
+    values: args.slice(1),
+    text: textAt(view, at + ucall.offset.buffer, ucall.fields.buffer.size),
+  }
 }
 
 const decoder = new TextDecoder()

@@ -58,7 +58,8 @@ export class Vcpu {
   }
 
   #until<R extends Reason>(reason: R): Outcomes[R] {
-    if (this.#isDone) this.#fail('unexpected-exit', `vCPU ${this.index} has said UCALL_DONE: it has nothing more to run`, reason)
+    if (this.#isDone)
+      this.#fail('unexpected-exit', `vCPU ${this.index} has said UCALL_DONE: it has nothing more to run`, reason)
     for (;;) {
       const outcome = this.#run(reason)
       if (is(outcome, reason)) {
@@ -160,4 +161,3 @@ const unexpected = (outcome: Exit | Ucall, td: Td): string => {
       return `unexpected ${exitText(outcome)} of ${td.name}`
   }
 }
-

@@ -22,8 +22,8 @@ import {
   KVM_TDX_INIT_VM,
   KVM_TDX_MEASURE_MEMORY_REGION,
   KVM_X86_TDX_VM,
-  kvm_cpuid2,
   kvm_cpuid_entry2,
+  kvm_cpuid2,
   kvm_create_guest_memfd,
   kvm_memory_attributes,
   kvm_tdx_capabilities,
@@ -226,4 +226,3 @@ export class Vm {
     for (const slot of this.slots) host.munmap(slot.at, slot.size)
   }
 }
-

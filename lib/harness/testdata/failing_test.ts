@@ -1,0 +1,115 @@
+/** Fails on purpose, on the guest's side and on the host's: what its reader is shown is held by golden text. */
+import { fixture, flat, type Size, test } from '#harness'
+
+const PORT = 0x32
+
+const portIo = fixture('port_io', {
+  variants: { word: { size: 2 as Size, sent: 0xabcdn } },
+
+  setup(t, { size, sent }) {
+    return t.td({
+      guest(g) {
+        g.out(PORT, size, sent)
+        g.assert.eq(g.in(PORT, size), sent + 1n)
+        g.done()
+      },
+    })
+  },
+})
+
+portIo.test('guest_side', async (_, td, { sent }) => {
+  await td.vcpu.until('KVM_EXIT_IO')
+  const into = await td.vcpu.until('KVM_EXIT_IO')
+  into.answer(sent)
+  await td.vcpu.until('UCALL_DONE')
+})
+
+portIo.test('host_side', async (t, td, { size, sent }) => {
+  const out = await td.vcpu.until('KVM_EXIT_IO')
+  t.assert.match(out, { port: PORT, direction: 'out', size, data: sent + 1n })
+})
+
+test('guest_expects_and_goes_on', async t => {
+  const td = t.td({
+    guest(g) {
+      const sum = g.var(2).add(2)
+      g.expect.eq(sum, 5, 'arithmetic')
+      g.expect.lt(sum, 4)
+      g.printf('sum is %d\n', sum)
+      g.done()
+    },
+  })
+  await td.vcpu.until('UCALL_DONE')
+})
+
+test('guest_fails', async t => {
+  const td = t.td({ guest: g => g.fail('no way on') })
+  await td.vcpu.until('UCALL_DONE')
+})
+
+test('guest_runs_off_its_end', async t => {
+  const td = t.td({ guest: g => g.sync(1) })
+  await td.vcpu.until('UCALL_SYNC')
+  await td.vcpu.until('UCALL_DONE')
+})
+
+test('another_exit_comes', async t => {
+  const td = t.td({ guest: g => g.out(PORT, 1, 0x12) })
+  await td.vcpu.until('UCALL_DONE')
+})
+
+test('done_comes_twice', async t => {
+  const td = t.td({ guest: g => g.done() })
+  await td.vcpu.until('UCALL_DONE')
+  await td.vcpu.until('UCALL_DONE')
+})
+
+test('not_awaited', t => {
+  const td = t.td({ guest: g => g.fail('nobody waits') })
+  td.vcpu.until('UCALL_DONE')
+})
+
+test('jumps_into_unmapped_memory', async t => {
+  const td = t.td({ guest: g => g.asm('mov rax, 0x7000000\njmp rax') })
+  await td.vcpu.until('UCALL_DONE')
+})
+
+test('loops_for_ever', { timeout: 200 }, async t => {
+  const td = t.td({ guest: g => g.loop(() => {}) })
+  await td.vcpu.until('UCALL_DONE')
+})
+
+test('triple_faults', async t => {
+  // LIDT of a zero limit, then an exception that nothing can deliver.
+  const td = t.td({ guest: g => g.asm('push 0\npush 0\nlidt [rsp]\nud2') })
+  await td.vcpu.until('UCALL_DONE')
+})
+
+test('calls_tdcall_from_32_bit_code', async t => {
+  // A far return to a 32-bit code segment that is not there would be another fault: TDCALL in compatibility mode it is not.
+  const td = t.td({ guest: g => g.asm('push 0x10\nlea rax, [rip + 3]\npush rax\nretfq\ntdcall') })
+  await td.vcpu.until('UCALL_DONE')
+})
+
+test('sends_a_wild_ucall', async t => {
+  const td = t.td({ guest: g => g.mmioWrite(0xfed0_0000n, 8, 0xdead_beefn) })
+  await td.vcpu.until('UCALL_DONE')
+})
+
+test('finds_the_pool_exhausted', async t => {
+  const td = t.td({ guest: g => g.mmioWrite(0xfed0_0000n, 8, 0xffff_ffff_ffff_ffffn) })
+  await td.vcpu.until('UCALL_DONE')
+})
+
+test('has_too_little_memory', t => {
+  t.td({ memory: 0x4000, guest: g => g.done() })
+})
+
+test('is_refused_by_kvm', t => {
+  t.td({ attributes: 1n, guest: g => g.done() })
+})
+
+test('executes_what_is_no_instruction', async t => {
+  const td = t.td({ guest: flat(Uint8Array.of(0x0f, 0x0b)) })
+  await td.vcpu.until('UCALL_DONE')
+})

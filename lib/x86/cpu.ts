@@ -421,16 +421,16 @@ export class Cpu {
    * not allow the access or the address is not canonical; #AC(0) where alignment is checked.
    */
   linear(seg: Seg, offset: bigint, size: number, access: 'read' | 'write'): bigint {
-    let at: bigint
+    let at = offset
     if (this.mode === 64) {
-      at = seg >= FS ? BigInt.asUintN(64, this.#u64[STATE.BASES / 8 + seg]! + offset) : offset
-      whole[0] = at
-      let top = (half[1]! | 0) >> this.#canonicalShift
-      if (top !== 0 && top !== -1) this.raise(seg === SS ? VECTOR_SS : VECTOR_GP, 0)
-      if (size > 1 && half[0]! >= 0xffff_f000) {
-        whole[0] = at + BigInt(size - 1)
-        top = (half[1]! | 0) >> this.#canonicalShift
-        if (top !== 0 && top !== -1) this.raise(seg === SS ? VECTOR_SS : VECTOR_GP, 0)
+      if (!this.isCanonical(at)) this.raise(seg === SS ? VECTOR_SS : VECTOR_GP, 0)
+      if (seg >= FS) {
+        // Both the offset and the sum must be canonical: measured, as the test vectors have it.
+        at = BigInt.asUintN(64, this.#u64[STATE.BASES / 8 + seg]! + offset)
+        if (!this.isCanonical(at)) this.raise(VECTOR_GP, 0)
+      }
+      if (size > 1 && half[0]! >= 0xffff_f000 && !this.isCanonical(BigInt.asUintN(64, at + BigInt(size - 1)))) {
+        this.raise(seg === SS ? VECTOR_SS : VECTOR_GP, 0)
       }
     } else at = segments.legacyLinear(this, seg, offset, size, access)
     if (this.#alignmentChecked && isMisaligned(at, size)) this.raise(VECTOR_AC, 0)

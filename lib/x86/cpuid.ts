@@ -9,20 +9,22 @@ export type Cpuid = (leaf: number, subleaf: number) => CpuidResult
 const [EAX, EBX, ECX, EDX] = [0, 1, 2, 3] as const
 type Place = readonly [leaf: number, subleaf: number, register: 0 | 1 | 2 | 3, bit: number]
 
-/** Feature (in the manual's spelling) → its bit. */
+/** Feature, as the rows of the instruction table spell it → its bit. */
 export const FEATURES = {
   SSE3: [1, 0, ECX, 0],
   PCLMULQDQ: [1, 0, ECX, 1],
   MONITOR: [1, 0, ECX, 3],
+  VMX: [1, 0, ECX, 5],
+  SMX: [1, 0, ECX, 6],
   SSSE3: [1, 0, ECX, 9],
   FMA: [1, 0, ECX, 12],
-  CMPXCHG16B: [1, 0, ECX, 13],
+  CX16: [1, 0, ECX, 13],
   PCID: [1, 0, ECX, 17],
-  'SSE4.1': [1, 0, ECX, 19],
-  'SSE4.2': [1, 0, ECX, 20],
+  SSE4_1: [1, 0, ECX, 19],
+  SSE4_2: [1, 0, ECX, 20],
   MOVBE: [1, 0, ECX, 22],
   POPCNT: [1, 0, ECX, 23],
-  AES: [1, 0, ECX, 25],
+  AESNI: [1, 0, ECX, 25],
   XSAVE: [1, 0, ECX, 26],
   AVX: [1, 0, ECX, 28],
   F16C: [1, 0, ECX, 29],
@@ -48,6 +50,7 @@ export const FEATURES = {
   SSE: [1, 0, EDX, 25],
   SSE2: [1, 0, EDX, 26],
   FSGSBASE: [7, 0, EBX, 0],
+  SGX: [7, 0, EBX, 2],
   BMI1: [7, 0, EBX, 3],
   AVX2: [7, 0, EBX, 5],
   SMEP: [7, 0, EBX, 7],
@@ -62,11 +65,13 @@ export const FEATURES = {
   SHA: [7, 0, EBX, 29],
   UMIP: [7, 0, ECX, 2],
   PKU: [7, 0, ECX, 3],
+  WAITPKG: [7, 0, ECX, 5],
   CET_SS: [7, 0, ECX, 7],
   VAES: [7, 0, ECX, 9],
   VPCLMULQDQ: [7, 0, ECX, 10],
   LA57: [7, 0, ECX, 16],
   RDPID: [7, 0, ECX, 22],
+  KL: [7, 0, ECX, 23],
   SERIALIZE: [7, 0, EDX, 14],
   CET_IBT: [7, 0, EDX, 20],
   XSAVEOPT: [13, 1, EAX, 0],
@@ -75,7 +80,9 @@ export const FEATURES = {
   XSAVES: [13, 1, EAX, 3],
   LAHF: [0x8000_0001, 0, ECX, 0],
   LZCNT: [0x8000_0001, 0, ECX, 5],
+  SSE4A: [0x8000_0001, 0, ECX, 6],
   PREFETCHW: [0x8000_0001, 0, ECX, 8],
+  FMA4: [0x8000_0001, 0, ECX, 16],
   SYSCALL: [0x8000_0001, 0, EDX, 11],
   NX: [0x8000_0001, 0, EDX, 20],
   PDPE1GB: [0x8000_0001, 0, EDX, 26],
@@ -113,7 +120,7 @@ export const featuresOf = (cpuid: Cpuid): Features => {
 /** Features that are there: their instructions execute, their control bits work. */
 export const IMPLEMENTED: Feature[] = [
   ...(['FPU', 'DE', 'PSE', 'TSC', 'MSR', 'PAE', 'MCE', 'CX8', 'SEP', 'PGE', 'CMOV', 'PAT', 'PSE-36', 'CLFSH'] as const),
-  ...(['MONITOR', 'CMPXCHG16B', 'MOVBE', 'POPCNT', 'XSAVE', 'RDRAND'] as const),
+  ...(['MONITOR', 'CX16', 'MOVBE', 'POPCNT', 'XSAVE', 'RDRAND'] as const),
   ...(['FSGSBASE', 'SMEP', 'ERMS', 'INVPCID', 'RDSEED', 'SMAP', 'CLFLUSHOPT', 'CLWB'] as const),
   ...(['UMIP', 'PKU', 'LA57', 'RDPID', 'SERIALIZE'] as const),
   ...(['LAHF', 'LZCNT', 'PREFETCHW', 'SYSCALL', 'NX', 'PDPE1GB', 'RDTSCP', 'LM', 'WBNOINVD'] as const),

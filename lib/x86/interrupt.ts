@@ -201,16 +201,23 @@ const deliver = (cpu: Cpu, event: Delivery): void => {
   else deliverReal(cpu, event)
 }
 
-/** INT n, INT3, INTO, INT1. Errors of their gates are the instruction's own, with EXT clear (INT1: set). */
+/**
+ * INT n, INT3, INTO, INT1. Errors of their gates are the instruction's own, with EXT clear (INT1: set). Whoever stops at
+ * exceptions is asked once the gate allows the instruction; INT1 then stops at itself, as the test vectors have it,
+ * though what it pushes is the following instruction, as the manual has it.
+ */
 export const softwareInterrupt = (cpu: Cpu, vector: number, kind: SoftwareKind): void => {
-  if (kind !== 'int') {
+  const software = kind !== 'int1'
+  const event = { vector, errorCode: undefined, software, back: cpu.next, resume: false }
+  if (cpu.onFault !== undefined) {
+    if (software && isProtected(cpu)) readGate(cpu, event, 0)
     const trap = new Fault(vector)
-    if (cpu.onFault?.(trap) === 'stop') {
-      cpu.rip = cpu.next
+    if (cpu.onFault(trap) === 'stop') {
+      if (software) cpu.rip = cpu.next
       throw new Leave(exceptionExit(trap))
     }
   }
-  deliver(cpu, { vector, errorCode: undefined, software: kind !== 'int1', back: cpu.next, resume: false })
+  deliver(cpu, event)
   cpu.next = cpu.rip
 }
 

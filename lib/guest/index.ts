@@ -1,1 +1,16 @@
-export {}
+/** guest: code that runs inside: assembler, TD boot code, the assertion language. */
+export * from './boot.ts'
+export * from './build.ts'
+export { type Assertions, type AsmOptions, GuestBuilder, Pointer } from './builder.ts'
+export { c, type CGuest, CompileError, compile, compiler, whyNoC } from './c.ts'
+export * from './descriptors.ts'
+export * from './disassemble.ts'
+export { type ElfGuest, ElfError, elf, loadElf } from './elf.ts'
+export { type FlatGuest, flat } from './flat.ts'
+export * from './image.ts'
+export * from './paging.ts'
+export { format } from './printf.ts'
+export { RUNTIME, RUNTIME_GVA } from './runtime.ts'
+export * from './site.ts'
+export * from './types.ts'
+export { Condition, GuestValueError, type In, Value, Variable } from './value.ts'

@@ -1,0 +1,255 @@
+/** From what a test calls a guest to an image. */
+import { TD_GDT_LIMIT, TD_IDT_LIMIT, ucallPool } from '#abi'
+import { type Gva, gva, hex, PAGE_SIZE } from '#bits'
+import { GuestBuilder, type Workshop } from './builder.ts'
+import type { CGuest } from './c.ts'
+import { compile } from './c.ts'
+import { Code } from './code.ts'
+import { encodeGdt, encodeIdt, encodeTss, gdtSize, TSS_SIZE } from './descriptors.ts'
+import { type ElfGuest, loadElf } from './elf.ts'
+import { emit } from './emit.ts'
+import type { FlatGuest } from './flat.ts'
+import { type GuestImage, type Segment, type Sym, type Transport, wholePages } from './image.ts'
+import { RUNTIME, RUNTIME_GVA, runtime } from './runtime.ts'
+import { Scope } from './scope.ts'
+import type { Site } from './site.ts'
+import type { IntType } from './types.ts'
+
+/** A guest: a function of the builder's language, C, an ELF file or plain bytes. */
+export type Guest = ((g: GuestBuilder) => void) | CGuest | ElfGuest | FlatGuest
+
+export type BuildOptions = {
+  /** Number of vCPUs; each takes its own guest, or all the one there is. */
+  readonly vcpus: number
+  /** `1 << (GPA width - 1)` of a TD. */
+  readonly sharedBit: bigint
+  /** `mmio` unless given; `pio` is an ordinary VM's. */
+  readonly transport?: Transport
+  /** An ordinary VM: port I/O by IN and OUT, nothing shared by a bit. */
+  readonly isTd?: boolean
+  /** Pages of each vCPU's stack: 2 for the builder's guests, 5 for others unless given. */
+  readonly stackPages?: number
+}
+
+/** Where an image's parts go. All in the first 2 MiB that one table maps, while there is room. */
+export const CODE_GVA = gva(RUNTIME_GVA + BigInt(PAGE_SIZE))
+export const DATA_GVA = gva(0x50_0000n)
+export const SHARED_GVA = gva(0x58_0000n)
+const SHARED_END = 0x60_0000n
+const FAR_DATA = 0x1000_0000n
+const FAR_SHARED = 0x2000_0000n
+
+type Chunk = { readonly gva: Gva; readonly bytes: Uint8Array; readonly end: bigint }
+
+/** Hands out addresses of one kind of memory, first near, then, when that is full, far away. */
+class Region {
+  readonly chunks: Chunk[] = []
+  readonly #name: string
+  #at: bigint
+  #limit: bigint
+  readonly #far: bigint
+  constructor(name: string, from: bigint, limit: bigint, far: bigint) {
+    this.#name = name
+    this.#at = from
+    this.#limit = limit
+    this.#far = far
+  }
+  take(size: number, align: number, bytes?: Uint8Array): Gva {
+    const up = BigInt(align)
+    let at = ((this.#at + up - 1n) / up) * up
+    if (at + BigInt(size) > this.#limit) {
+      at = ((this.#far + up - 1n) / up) * up
+      if (this.#limit > this.#far || at + BigInt(size) > this.#far + 0x1000_0000n)
+        throw new RangeError(`${this.#name}: ${size} more bytes do not fit`)
+      this.#limit = this.#far + 0x1000_0000n
+    }
+    this.#at = at + BigInt(size)
+    this.chunks.push({ gva: gva(at), bytes: bytes ?? new Uint8Array(0), end: this.#at })
+    return gva(at)
+  }
+  /** Chunks that share or touch pages, joined. */
+  segments(shared: boolean): Segment[] {
+    const found: { gva: bigint; end: bigint; chunks: Chunk[] }[] = []
+    for (const chunk of this.chunks) {
+      const last = found.at(-1)
+      if (last !== undefined && chunk.gva <= BigInt(wholePages(Number(last.end)))) {
+        last.end = chunk.end
+        last.chunks.push(chunk)
+      } else found.push({ gva: chunk.gva & ~0xfffn, end: chunk.end, chunks: [chunk] })
+    }
+    return found.map(({ gva: at, end, chunks }, i) => {
+      const used = chunks.findLast(c => c.bytes.length > 0)
+      const bytes = new Uint8Array(used === undefined ? 0 : Number(used.gva - at) + used.bytes.length)
+      for (const c of chunks) bytes.set(c.bytes, Number(c.gva - at))
+      const name = `${this.#name}${i === 0 ? '' : i}`
+      return { name, gva: gva(at), bytes, size: wholePages(Number(end - at)), shared, writable: true, executable: false }
+    })
+  }
+}
+
+type Part = { readonly entry: Gva; readonly segments: readonly Segment[]; readonly symbols: readonly Sym[] }
+
+/**
+ * Builds an image for `options.vcpus` vCPUs, each with its own guest or all with the same one. Several guests of the
+ * builder share one image, its memory and functions; a C, ELF or flat guest is the only one.
+ */
+export const buildGuest = (guest: Guest | readonly Guest[], options: BuildOptions): GuestImage => {
+  const { vcpus, transport = 'mmio', isTd = transport !== 'pio' } = options
+  const sharedBit = isTd ? options.sharedBit : 0n
+  const guests: readonly Guest[] = typeof guest === 'function' || !Array.isArray(guest) ? [guest as Guest] : guest
+  if (guests.length !== 1 && guests.length !== vcpus)
+    throw new RangeError(`${guests.length} guests for ${vcpus} vCPUs: give one, or one for each`)
+  const isBuilt = guests.every(g => typeof g === 'function')
+  if (!isBuilt && new Set(guests).size > 1) throw new RangeError('a C, ELF or flat guest is the only one of its TD')
+
+  const data = new Region('data', DATA_GVA, SHARED_GVA, FAR_DATA)
+  const shared = new Region('shared', SHARED_GVA, SHARED_END, FAR_SHARED)
+  const sites: Site[] = []
+  const symbols: Sym[] = []
+
+  // Two structures for each vCPU, so that a ucall may interrupt one, and what else its last page has room for.
+  const capacity = fitting(wholePages(ucallPool(2 * vcpus).size), 2 * vcpus)
+  const pool = shared.take(ucallPool(capacity).size, PAGE_SIZE)
+  symbols.push({ name: 'ucall_pool', gva: pool, size: ucallPool(capacity).size })
+
+  // Descriptors: the GDT begins a page (its limit says a whole one), handlers and TSSs follow.
+  const tss = new Uint8Array(vcpus * TSS_SIZE)
+  const gdtBytes = new Uint8Array(gdtSize(vcpus))
+  const gdt = data.take(gdtBytes.length, PAGE_SIZE, gdtBytes)
+  const handlersAt = data.take(256 * 8, 8)
+  const tssAt = data.take(tss.length, 16, tss)
+  gdtBytes.set(encodeGdt(Array.from({ length: vcpus }, (_, n) => gva(tssAt + BigInt(n * TSS_SIZE)))))
+  symbols.push({ name: 'gdt', gva: gdt, size: gdtBytes.length })
+  symbols.push({ name: 'exception_handlers', gva: handlersAt, size: 256 * 8 })
+
+  const support = runtime({ transport, sharedBit, pool, capacity, handlers: handlersAt })
+  const memory: Workshop['memory'] = (name, size, { shared: isShared, bytes, align = 16 }) => {
+    // A page of its own for what is shared: the host maps and watches pages.
+    const at = (isShared ? shared : data).take(size, isShared ? Math.max(align, PAGE_SIZE) : align, bytes)
+    symbols.push({ name, gva: at, size })
+    return at
+  }
+  const parts = isBuilt
+    ? assembleGuests(guests as readonly ((g: GuestBuilder) => void)[], { sites, isTd, sharedBit, memory })
+    : loadGuest(guests[0] as CGuest | ElfGuest | FlatGuest, sites)
+
+  const idt = data.take(TD_IDT_LIMIT + 1, PAGE_SIZE, encodeIdt(support.handlers))
+  symbols.push({ name: 'idt', gva: idt, size: TD_IDT_LIMIT + 1 })
+  const stacks: Gva[] = []
+  const stackSegments: Segment[] = []
+  const stackSize = (options.stackPages ?? (isBuilt ? 2 : 5)) * PAGE_SIZE
+  for (let n = 0; n < vcpus; n++) {
+    // The page below stays unmapped, so that a stack that runs over faults.
+    const at = gva(data.take(PAGE_SIZE + stackSize, PAGE_SIZE) + BigInt(PAGE_SIZE))
+    data.chunks.pop()
+    const top = gva(at + BigInt(stackSize))
+    stacks.push(gva(top - 8n))
+    tss.set(encodeTss(top), n * TSS_SIZE)
+    symbols.push({ name: `stack${n}`, gva: at, size: stackSize })
+    stackSegments.push({ ...PRIVATE, name: `stack${n}`, gva: at, bytes: new Uint8Array(0), size: stackSize })
+  }
+
+  const segments: Segment[] = [
+    { ...PRIVATE, name: 'runtime', gva: RUNTIME_GVA, bytes: support.bytes, size: PAGE_SIZE, writable: false, executable: true },
+    ...parts.flatMap(p => p.segments),
+    ...data.segments(false),
+    ...stackSegments,
+    ...shared.segments(true),
+  ]
+  refuseOverlap(segments)
+  return {
+    segments,
+    entries: Array.from({ length: vcpus }, (_, n) => parts[n % parts.length]!.entry),
+    stacks,
+    gdt: { base: gdt, limit: TD_GDT_LIMIT },
+    idt: { base: idt, limit: TD_IDT_LIMIT },
+    sites,
+    symbols: [...support.symbols, ...parts.flatMap(p => p.symbols), ...symbols].sort((a, b) => (a.gva < b.gva ? -1 : 1)),
+    ucall: { transport, pool, capacity },
+    convention: isBuilt || sites.length > 0 ? 'sites' : 'upstream',
+  }
+}
+
+const PRIVATE = { shared: false, writable: true, executable: false } as const
+
+/** The most structures, from `least` on, whose pool fits in `size` bytes. */
+const fitting = (size: number, least: number): number => {
+  let n = least
+  while (ucallPool(n + 1).size <= size) n++
+  return n
+}
+
+const refuseOverlap = (segments: readonly Segment[]): void => {
+  const sorted = segments.toSorted((a, b) => (a.gva < b.gva ? -1 : 1))
+  for (const [i, s] of sorted.entries()) {
+    const next = sorted[i + 1]
+    if (next !== undefined && s.gva + BigInt(s.size) > next.gva)
+      throw new RangeError(`segment ${s.name} ends at ${hex(s.gva + BigInt(s.size))}, in ${next.name} at ${hex(next.gva)}`)
+  }
+}
+
+const assembleGuests = (
+  guests: readonly ((g: GuestBuilder) => void)[],
+  shop: Omit<Workshop, 'declare'>,
+): Part[] => {
+  const code = new Code()
+  const functions: { name: string; label: number; scope: Scope; build: (scope: Scope) => void }[] = []
+  const declare = (
+    name: string,
+    _parameters: readonly IntType[],
+    result: IntType | undefined,
+    build: (scope: Scope) => void,
+  ): number => {
+    functions.push({ name, label: code.label(), scope: new Scope(name, false, result), build })
+    return functions.length - 1
+  }
+  // Entries come first and in order: the first one's address is the code's. Bodies may declare more functions.
+  for (const [n, guest] of guests.entries()) {
+    const name = guest.name === '' || guest.name === 'guest' ? (guests.length === 1 ? 'guest' : `guest${n}`) : guest.name
+    const scope = new Scope(name, true, undefined)
+    const build = (): void => {
+      const g = new GuestBuilder({ ...shop, declare }, scope)
+      guest(g)
+      g.ranOff('the guest ran off its end: it never said g.done()')
+    }
+    functions.push({ name, label: code.label(), scope, build })
+  }
+  const outside = { fn: (n: number) => functions[n]!.label, ucall: RUNTIME.ucall, bare: RUNTIME.bare }
+  for (let i = 0; i < functions.length; i++) {
+    const { scope, label, build } = functions[i]!
+    build(scope)
+    emit(scope.fn, code, label, outside)
+  }
+  const end = code.label()
+  code.place(end)
+  const { bytes, addresses } = code.link(CODE_GVA)
+  const symbols = functions.map(({ name, label }, i) => ({
+    name,
+    gva: gva(addresses[label]!),
+    size: Number(addresses[functions[i + 1]?.label ?? end]! - addresses[label]!),
+  }))
+  const segments: Segment[] = [
+    { ...PRIVATE, name: 'code', gva: CODE_GVA, bytes, size: wholePages(bytes.length), writable: false, executable: true },
+  ]
+  return guests.map((_, n) => ({
+    entry: symbols[n]!.gva,
+    segments: n === 0 ? segments : [],
+    symbols: n === 0 ? symbols : [],
+  }))
+}
+
+const loadGuest = (guest: CGuest | ElfGuest | FlatGuest, sites: Site[]): Part[] => {
+  switch (guest.kind) {
+    case 'flat': {
+      const { bytes, at } = guest
+      const segment = { ...PRIVATE, name: 'flat', gva: at, bytes, size: wholePages(bytes.length), executable: true }
+      return [{ entry: gva(at + BigInt(guest.entry)), segments: [segment], symbols: [{ name: 'flat', gva: at, size: bytes.length }] }]
+    }
+    case 'elf':
+    case 'c': {
+      const elf = loadElf(guest.kind === 'c' ? compile(guest) : guest.bytes, guest.name)
+      sites.push(...elf.sites)
+      return [elf]
+    }
+  }
+}

@@ -1,0 +1,118 @@
+/** Machine code under construction: bytes, labels, and branches that take two bytes where the distance allows. */
+import { encode, type Operand as X86Operand } from '#x86'
+
+/** A branch to a label of this code (number) or to an address (bigint). */
+type Branch = { readonly at: number; readonly kind: number; readonly target: number | bigint }
+
+const PLAIN = { mode: 64 } as const
+const LOCKED = { mode: 64, lock: true } as const
+
+const JMP = -1
+const CALL = -2
+/** Condition numbers of the low opcode bits. SDM Vol. 2, Appendix B, "Encodings for Condition Tests (tttn)". */
+const CC = { B: 2, AE: 3, E: 4, NE: 5, BE: 6, A: 7, L: 12, GE: 13, LE: 14, G: 15 } as const
+
+export class Code {
+  #bytes = new Uint8Array(1024)
+  #length = 0
+  readonly #branches: Branch[] = []
+  /** Label to [offset without branches, branches before it]. */
+  readonly #labels: (readonly [number, number] | undefined)[] = []
+
+  op(mnemonic: string, ...operands: X86Operand[]): void {
+    this.raw(encode(mnemonic, operands, PLAIN))
+  }
+
+  locked(mnemonic: string, ...operands: X86Operand[]): void {
+    this.raw(encode(mnemonic, operands, LOCKED))
+  }
+
+  raw(bytes: Uint8Array): void {
+    const end = this.#length + bytes.length
+    if (end > this.#bytes.length) {
+      const grown = new Uint8Array(Math.max(end, this.#bytes.length * 2))
+      grown.set(this.#bytes)
+      this.#bytes = grown
+    }
+    this.#bytes.set(bytes, this.#length)
+    this.#length = end
+  }
+
+  label(): number {
+    this.#labels.push(undefined)
+    return this.#labels.length - 1
+  }
+
+  place(label: number): void {
+    this.#labels[label] = [this.#length, this.#branches.length]
+  }
+
+  jump(target: number | bigint): void {
+    this.#branches.push({ at: this.#length, kind: JMP, target })
+  }
+
+  jcc(cc: keyof typeof CC, target: number | bigint): void {
+    this.#branches.push({ at: this.#length, kind: CC[cc], target })
+  }
+
+  call(target: number | bigint): void {
+    this.#branches.push({ at: this.#length, kind: CALL, target })
+  }
+
+  /** The bytes for code that begins at `origin`, and where each label is. Throws where a label was never placed. */
+  link(origin: bigint): { bytes: Uint8Array; addresses: readonly bigint[] } {
+    const branches = this.#branches
+    const isLong = branches.map(b => b.kind === CALL)
+    const before = new Int32Array(branches.length + 1)
+    const size = (i: number): number => (isLong[i] ? (branches[i]!.kind >= 0 ? 6 : 5) : 2)
+    const addressOf = (target: number | bigint): bigint => {
+      if (typeof target === 'bigint') return target
+      const found = this.#labels[target]
+      if (found === undefined) throw new Error(`label ${target} is used and not placed`)
+      return origin + BigInt(found[0] + before[found[1]]!)
+    }
+    const distance = (i: number): number => {
+      const end = branches[i]!.at + before[i]! + size(i)
+      const { target } = branches[i]!
+      if (typeof target === 'bigint') return Number(target - origin) - end
+      const found = this.#labels[target]
+      if (found === undefined) throw new Error(`label ${target} is used and not placed`)
+      return found[0] + before[found[1]]! - end
+    }
+    // Branches only grow, so this ends.
+    for (let changed = true; changed; ) {
+      changed = false
+      for (let i = 0; i < branches.length; i++) before[i + 1] = before[i]! + size(i)
+      for (let i = 0; i < branches.length; i++) {
+        if (isLong[i]) continue
+        const d = distance(i)
+        if (d < -128 || d > 127) {
+          isLong[i] = true
+          changed = true
+        }
+      }
+    }
+    const bytes = new Uint8Array(this.#length + before[branches.length]!)
+    const view = new DataView(bytes.buffer)
+    let from = 0
+    let to = 0
+    for (let i = 0; i < branches.length; i++) {
+      const { at, kind } = branches[i]!
+      bytes.set(this.#bytes.subarray(from, at), to)
+      to += at - from
+      from = at
+      const d = distance(i)
+      if (!isLong[i]) {
+        bytes[to++] = kind >= 0 ? 0x70 | kind : 0xeb
+        view.setInt8(to++, d)
+        continue
+      }
+      if (kind >= 0) bytes[to++] = 0x0f
+      bytes[to++] = kind >= 0 ? 0x80 | kind : kind === CALL ? 0xe8 : 0xe9
+      view.setInt32(to, d, true)
+      to += 4
+    }
+    bytes.set(this.#bytes.subarray(from, this.#length), to)
+    return { bytes, addresses: this.#labels.map((l, n) => (l === undefined ? 0n : addressOf(n))) }
+  }
+}

@@ -1,0 +1,120 @@
+/** A guest image: what a guest consists of before anybody decides where in guest physical memory it goes. */
+import { PAGE_SIZE, type Gpa, type Gva, gpa, gva } from '#bits'
+import { type Mapping, type PageTables, type PagingLevels, buildPageTables } from './paging.ts'
+import type { Site } from './site.ts'
+
+/** A range of guest virtual memory. `bytes` may be shorter than `size`; the rest is zero. Both ends page aligned. */
+export type Segment = {
+  readonly name: string
+  readonly gva: Gva
+  readonly bytes: Uint8Array
+  readonly size: number
+  readonly shared: boolean
+  readonly writable: boolean
+  readonly executable: boolean
+}
+
+/** A name for a place. `size` in bytes, 0 where unknown. */
+export type Sym = { readonly name: string; readonly gva: Gva; readonly size: number }
+
+/** Ways in which a guest's ucall reaches the host; see `runtime.ts`. */
+export type Transport = 'mmio' | 'fatal' | 'port-rdi' | 'port-index' | 'pio'
+
+export type GuestImage = {
+  readonly segments: readonly Segment[]
+  /** First instruction of each vCPU. */
+  readonly entries: readonly Gva[]
+  /** RSP of each vCPU at its first instruction: 8 modulo 16, as after a CALL. */
+  readonly stacks: readonly Gva[]
+  readonly gdt: { readonly base: Gva; readonly limit: number }
+  readonly idt: { readonly base: Gva; readonly limit: number }
+  /** Index = site number, the first argument of every ucall that the guest room's code makes. */
+  readonly sites: readonly Site[]
+  /** In the order of their addresses. */
+  readonly symbols: readonly Sym[]
+  readonly ucall: {
+    readonly transport: Transport
+    /** `struct ucall_header` in shared memory; the host writes each structure's `hva` before the guest runs. */
+    readonly pool: Gva
+    /** Number of structures in the pool. */
+    readonly capacity: number
+  }
+  /** ABORT, SYNC and PRINTF ucalls carry site numbers (our guests), or what upstream's macros put there. */
+  readonly convention: 'sites' | 'upstream'
+}
+
+/** A segment and the guest physical address it was given. */
+export type Placed = Segment & { readonly gpa: Gpa }
+
+export type Layout = {
+  readonly segments: readonly Placed[]
+  readonly tables: PageTables
+  /** First GPA after everything that was placed, page aligned. */
+  readonly end: Gpa
+}
+
+/** GPA from which a selftest's slot 0 is filled (the first pages stay free, as upstream leaves them). */
+export const FIRST_GPA = gpa(0x2000n)
+
+/** `size` in whole pages, in bytes. */
+export const wholePages = (size: number): number => Math.ceil(size / PAGE_SIZE) * PAGE_SIZE
+
+/**
+ * Gives every segment a GPA from `first` upward, then the page tables that map them and `extra` (the boot regions,
+ * test memory). Segments do not overlap and everything private lies before the shared segments.
+ */
+export const layOut = (
+  image: Pick<GuestImage, 'segments'>,
+  {
+    first = FIRST_GPA,
+    levels,
+    sharedBit,
+    extra = [],
+  }: { first?: Gpa; levels: PagingLevels; sharedBit: bigint; extra?: readonly Mapping[] },
+): Layout => {
+  let at: bigint = first
+  const take = (size: number): Gpa => {
+    const here = gpa(at)
+    at += BigInt(size)
+    return here
+  }
+  const give = (segment: Segment): Placed => ({ ...segment, gpa: take(segment.size) })
+  const own = image.segments.filter(s => !s.shared).map(give)
+  // A shared segment's GPA is needed for the tables, the tables' number is not yet known: count them first.
+  const shared = image.segments.filter(s => s.shared)
+  const count = buildPageTables([...own, ...shared.map(s => ({ ...s, gpa: gpa(0n) })), ...extra], {
+    levels,
+    sharedBit,
+    allocate: () => gpa(0n),
+  }).pages.length
+  const tablesAt = take(count * PAGE_SIZE)
+  const segments = [...own, ...shared.map(give)]
+  let next: bigint = tablesAt
+  const tables = buildPageTables([...segments, ...extra], {
+    levels,
+    sharedBit,
+    allocate: () => {
+      const here = gpa(next)
+      next += BigInt(PAGE_SIZE)
+      return here
+    },
+  })
+  return { segments, tables, end: gpa(at) }
+}
+
+/** The symbol that `at` lies in, and how far in. */
+export const symbolAt = (symbols: readonly Sym[], at: bigint): { name: string; offset: number } | undefined => {
+  let best: Sym | undefined
+  for (const symbol of symbols) {
+    if (symbol.gva > at) break
+    if (symbol.size === 0 || at < symbol.gva + BigInt(symbol.size)) best = symbol
+  }
+  return best === undefined ? undefined : { name: best.name, offset: Number(at - best.gva) }
+}
+
+/** The address of a symbol. Throws where there is none of that name. */
+export const addressOf = (symbols: readonly Sym[], name: string): Gva => {
+  const found = symbols.find(s => s.name === name)
+  if (found === undefined) throw new RangeError(`the image has no symbol ${name}`)
+  return gva(found.gva)
+}

@@ -1,0 +1,426 @@
+/** KVM_RUN against a VP.ENTER that the test scripts: what each TD exit becomes in kvm_run, and what the guest gets back. */
+import t from 'tap'
+import * as abi from '#abi'
+import { type Hva, hva } from '#bits'
+import type { SeamcallRegs } from '#tdx'
+import { outcome, Sample } from './sample.ts'
+
+const SHARED = 1n << 51n
+const HALT_LOOP = Uint8Array.of(0xeb, 0xfe)
+
+/** A TD whose VP.ENTER runs the next function of `enter` instead of the guest: what the guest left in its registers. */
+type Scripted = {
+  readonly sample: Sample
+  readonly vm: number
+  readonly vcpu: number
+  readonly run: Hva
+  readonly enter: ((regs: SeamcallRegs) => void)[]
+}
+
+const scripted = (): Scripted => {
+  const sample = new Sample({ processors: 2 })
+  const { vm, vcpu } = sample.build(HALT_LOOP)
+  const { module } = sample.host.tdx()
+  const seamcall = module.seamcall.bind(module)
+  const enter: Scripted['enter'] = []
+  module.seamcall = (lp, regs) => {
+    if (regs.rax !== 0n) {
+      seamcall(lp, regs)
+      return
+    }
+    const next = enter.shift()
+    if (next === undefined) throw new Error('the test scripts no further VP.ENTER')
+    next(regs)
+  }
+  return { sample, vm, vcpu, run: sample.mapRun(vcpu), enter }
+}
+
+/** The guest makes a TDVMCALL with these registers; the ones not named are 0. */
+const vmcall =
+  (values: Partial<SeamcallRegs>) =>
+  (regs: SeamcallRegs): void => {
+    const zero = {
+      rbx: 0n,
+      rdx: 0n,
+      rsi: 0n,
+      rdi: 0n,
+      r8: 0n,
+      r9: 0n,
+      r10: 0n,
+      r11: 0n,
+      r12: 0n,
+      r13: 0n,
+      r14: 0n,
+      r15: 0n,
+    }
+    Object.assign(regs, { ...zero, rax: 77n, rcx: 0xfc00n, ...values })
+  }
+
+/** Keeps what the host passes to VP.ENTER, then leaves with ReportFatalError. */
+const capture = (into: Partial<SeamcallRegs>) => (regs: SeamcallRegs) => {
+  Object.assign(into, { ...regs })
+  vmcall({ r11: 0x10003n })(regs)
+}
+
+const INVALID_OPERAND = abi.TDVMCALL_STATUS_INVALID_OPERAND
+
+/** A TDVMCALL that KVM answers itself. */
+const answered = (td: Scripted, values: Partial<SeamcallRegs>): Partial<SeamcallRegs> => {
+  const seen: Partial<SeamcallRegs> = {}
+  td.enter.push(vmcall(values), capture(seen))
+  const { result, reason } = td.sample.run(td.vcpu, td.run)
+  if (result !== 0 || reason !== abi.KVM_EXIT_SYSTEM_EVENT) throw new Error(`exit reason ${reason} (${result})`)
+  return seen
+}
+
+/** Goes on after an exit: what the guest gets. */
+const resumed = (td: Scripted): Partial<SeamcallRegs> => {
+  const seen: Partial<SeamcallRegs> = {}
+  td.enter.push(capture(seen))
+  const { reason } = td.sample.run(td.vcpu, td.run)
+  if (reason !== abi.KVM_EXIT_SYSTEM_EVENT) throw new Error(`exit reason ${reason}`)
+  return seen
+}
+
+const end = (t: Pick<typeof import('tap').default, 'equal'>, { sample }: Scripted): void => {
+  sample.host.close()
+  t.equal(sample.host.memory.used, 0, 'every frame came back')
+}
+
+t.test('Instruction.IO', async t => {
+  const td = scripted()
+  const { sample, vcpu, run, enter } = td
+  for (const [size, data] of [
+    [1, 0xabn],
+    [2, 0xabcdn],
+    [4, 0xffab_cdefn],
+  ] as const) {
+    enter.push(vmcall({ r11: 30n, r12: BigInt(size), r13: 1n, r14: 0x51n, r15: 0xdead_beef_0000_0000n | data }))
+    t.same(sample.run(vcpu, run), { result: 0, reason: abi.KVM_EXIT_IO })
+    const out = { direction: 1, size, port: 0x51, count: 1, data_offset: 4096n }
+    t.same(sample.exit(abi.kvm_run_io, run), out)
+    t.equal(sample.host.load(hva(run + 4096n), size), data)
+    t.equal(resumed(td).r10, 0n)
+
+    enter.push(vmcall({ r11: 30n, r12: BigInt(size), r13: 0n, r14: 0x52n, r15: 0n }))
+    sample.run(vcpu, run)
+    t.same(sample.exit(abi.kvm_run_io, run), { ...out, direction: 0, port: 0x52 })
+    sample.host.store(hva(run + 4096n), 8, 0xffff_ffff_0000_0000n | data)
+    t.match(resumed(td), { r10: 0n, r11: data }, 'zero-extended')
+  }
+  t.equal(answered(td, { r11: 30n, r12: 5n, r13: 0n, r14: 0x52n }).r10, INVALID_OPERAND, 'size 5')
+  t.equal(answered(td, { r11: 30n, r12: 8n, r13: 0n, r14: 0x52n }).r10, INVALID_OPERAND, 'size 8')
+  t.equal(answered(td, { r11: 30n, r12: 1n, r13: 2n, r14: 0x52n }).r10, INVALID_OPERAND, 'direction 2')
+  end(t, td)
+})
+
+t.test('#VE.RequestMMIO', async t => {
+  const td = scripted()
+  const { sample, vcpu, run, enter } = td
+  const gpa = 0x2_0000_0000n
+  for (const size of [1, 2, 4, 8] as const) {
+    const data = BigInt.asUintN(8 * size, 0x1234_5678_90ab_cdefn)
+    enter.push(vmcall({ r11: 48n, r12: BigInt(size), r13: 1n, r14: gpa | SHARED, r15: 0x1234_5678_90ab_cdefn }))
+    t.same(sample.run(vcpu, run), { result: 0, reason: abi.KVM_EXIT_MMIO })
+    const { data: bytes, ...rest } = sample.exit(abi.kvm_run_mmio, run)
+    t.same(rest, { phys_addr: gpa, len: size, is_write: 1 })
+    t.equal(new DataView(bytes.buffer).getBigUint64(0, true), data)
+    t.equal(resumed(td).r10, 0n)
+
+    enter.push(vmcall({ r11: 48n, r12: BigInt(size), r13: 0n, r14: gpa | SHARED }))
+    sample.run(vcpu, run)
+    t.equal(sample.exit(abi.kvm_run_mmio, run).is_write, 0)
+    sample.answer(abi.kvm_run_mmio, run, { data: new Uint8Array(8).fill(0xa5) })
+    t.match(resumed(td), { r10: 0n, r11: BigInt.asUintN(8 * size, 0xa5a5_a5a5_a5a5_a5a5n) })
+  }
+  t.equal(answered(td, { r11: 48n, r12: 10n, r13: 0n, r14: gpa | SHARED }).r10, INVALID_OPERAND, 'size 10')
+  t.equal(answered(td, { r11: 48n, r12: 8n, r13: 1n, r14: 0xfffn }).r10, INVALID_OPERAND, 'private address')
+  t.equal(answered(td, { r11: 48n, r12: 8n, r13: 3n, r14: gpa | SHARED }).r10, INVALID_OPERAND, 'direction 3')
+  end(t, td)
+})
+
+t.test('immediate_exit completes the exit before and does not enter the guest', async t => {
+  const td = scripted()
+  const { sample, vcpu, run, enter } = td
+  enter.push(vmcall({ r11: 48n, r12: 8n, r13: 0n, r14: 0x1000n | SHARED }))
+  sample.run(vcpu, run)
+  sample.answer(abi.kvm_run_mmio, run, { data: new Uint8Array(8).fill(1) })
+  sample.host.set(abi.kvm_run, run, { immediate_exit: 1 })
+  t.same(sample.run(vcpu, run), { result: 'EINTR', reason: abi.KVM_EXIT_MMIO })
+  sample.answer(abi.kvm_run_mmio, run, { data: new Uint8Array(8).fill(2) })
+  t.same(sample.run(vcpu, run), { result: 'EINTR', reason: abi.KVM_EXIT_MMIO })
+  sample.host.set(abi.kvm_run, run, { immediate_exit: 0 })
+  t.equal(resumed(td).r11, 0x0101_0101_0101_0101n, 'the answer is the one that was there at completion')
+  end(t, td)
+})
+
+t.test('ReportFatalError shows every register, and the guest may be run on', async t => {
+  const td = scripted()
+  const { sample, vcpu, run, enter } = td
+  const regs = {
+    rbx: 3n,
+    rdx: 2n,
+    rsi: 6n,
+    rdi: 7n,
+    r8: 8n,
+    r9: 9n,
+    r12: 0x0baa_aaad_0000_0000n,
+    r13: 13n,
+    r14: 14n,
+    r15: 15n,
+  }
+  enter.push(vmcall({ r11: 0x10003n, rcx: 0xffccn, ...regs }))
+  t.same(sample.run(vcpu, run), { result: 0, reason: abi.KVM_EXIT_SYSTEM_EVENT })
+  t.same(sample.exit(abi.kvm_run_system_event, run), {
+    type: abi.KVM_SYSTEM_EVENT_TDX_FATAL,
+    ndata: 16,
+    data: [77n, 0xffccn, 2n, 3n, 0n, 0n, 6n, 7n, 8n, 9n, 0n, 0x10003n, 0x0baa_aaad_0000_0000n, 13n, 14n, 15n],
+  })
+  t.match(resumed(td), { r10: 0n, r12: 0x0baa_aaad_0000_0000n })
+  end(t, td)
+})
+
+t.test('MapGPA', async t => {
+  const td = scripted()
+  const { sample, vm, vcpu, run, enter } = td
+  const MAP = { r11: 0x10001n }
+  const off = answered(td, { ...MAP, r12: 0x8000_0000n | SHARED, r13: 0x1000n })
+  t.match(off, { r10: abi.TDVMCALL_STATUS_SUBFUNC_UNSUPPORTED, r11: 0x8000_0000n | SHARED }, 'capability not enabled')
+
+  sample.call(vm, abi.KVM_ENABLE_CAP, abi.kvm_enable_cap, {
+    cap: abi.KVM_CAP_EXIT_HYPERCALL,
+    args: [1n << 12n, 0n, 0n, 0n],
+  })
+  const refused = (r12: bigint, r13: bigint): bigint | undefined => answered(td, { ...MAP, r12, r13 }).r10
+  t.equal(refused(0x1000n, 0n), INVALID_OPERAND, 'no size')
+  t.equal(refused(2n ** 64n - 4096n, 8192n), INVALID_OPERAND, 'wraps')
+  t.equal(refused(1n << 52n, 4096n), INVALID_OPERAND, 'no legal address')
+  t.equal(refused(SHARED - 4096n, 8192n), INVALID_OPERAND, 'both sides of the shared bit')
+  t.equal(refused(0x1001n, 4096n), abi.TDVMCALL_STATUS_ALIGN_ERROR)
+  t.equal(refused(0x1000n, 4097n), abi.TDVMCALL_STATUS_ALIGN_ERROR)
+
+  // 5 MiB: three chunks.
+  const start = 0x8000_0000n
+  const chunks = [
+    [start, 512n],
+    [start + 0x20_0000n, 512n],
+    [start + 0x40_0000n, 256n],
+  ] as const
+  enter.push(vmcall({ ...MAP, r12: start | SHARED, r13: 0x50_0000n }))
+  for (const [gpa, pages] of chunks) {
+    t.same(sample.run(vcpu, run), { result: 0, reason: abi.KVM_EXIT_HYPERCALL })
+    const { args, ...rest } = sample.exit(abi.kvm_run_hypercall, run)
+    t.same(args.slice(0, 3), [gpa, pages, abi.KVM_MAP_GPA_RANGE_DECRYPTED])
+    t.same(rest, { nr: 12n, ret: 0n, flags: 1n })
+  }
+  t.equal(resumed(td).r10, 0n)
+
+  for (const [ret, r10] of [
+    [11n, abi.TDVMCALL_STATUS_RETRY],
+    [22n, INVALID_OPERAND],
+  ] as const) {
+    enter.push(vmcall({ ...MAP, r12: start, r13: 0x1000n }))
+    sample.run(vcpu, run)
+    t.equal(sample.exit(abi.kvm_run_hypercall, run).args[2], abi.KVM_MAP_GPA_RANGE_ENCRYPTED)
+    sample.answer(abi.kvm_run_hypercall, run, { ret })
+    t.match(resumed(td), { r10, r11: start })
+  }
+  enter.push(vmcall({ ...MAP, r12: start, r13: 0x1000n }))
+  sample.run(vcpu, run)
+  sample.answer(abi.kvm_run_hypercall, run, { ret: 5n })
+  t.equal(sample.run(vcpu, run).result, 'EINVAL', 'any other answer')
+  end(t, td)
+})
+
+t.test('CPUID comes from KVM_SET_CPUID2, HLT blocks', async t => {
+  const td = scripted()
+  const { sample, vcpu, run, enter } = td
+  const max = answered(td, { r11: 10n, r12: 0xffff_ffff_0000_0000n, r13: 0n })
+  t.equal(max.r13, 0x756e_6547n, 'GenuineIntel; the upper half of R12 does not count')
+  t.equal(max.r10, 0n)
+
+  enter.push(vmcall({ r11: 12n, r12: 0n }))
+  t.same(sample.run(vcpu, run), { result: 'EINTR', reason: abi.KVM_EXIT_INTR }, 'nothing can wake it')
+  const state = (): number => {
+    sample.host.ioctl(vcpu, abi.KVM_GET_MP_STATE, sample.scratch)
+    return Number(sample.host.load(sample.scratch, 4))
+  }
+  t.equal(state(), abi.KVM_MP_STATE_HALTED)
+  let asked = 0
+  sample.host.onBlock = () => asked++ < 2
+  t.equal(sample.run(vcpu, run).result, 'EINTR')
+  t.equal(asked, 3)
+  sample.call(vcpu, abi.KVM_SET_MP_STATE, abi.kvm_mp_state, { mp_state: abi.KVM_MP_STATE_RUNNABLE })
+  t.equal(resumed(td).r10, 0n)
+  end(t, td)
+})
+
+t.test('MSRs: emulated, filtered, or userspace', async t => {
+  const td = scripted()
+  const { sample, vm, vcpu, run, enter } = td
+  const RDMSR = 31n
+  const WRMSR = 32n
+  t.match(answered(td, { r11: WRMSR, r12: 0x1fcn, r13: 6n }), { r10: 0n })
+  t.match(answered(td, { r11: RDMSR, r12: 0x1fcn }), { r10: 0n, r11: 6n })
+  t.equal(answered(td, { r11: RDMSR, r12: 0x10n }).r10, INVALID_OPERAND, 'not emulated for a TD')
+  t.equal(answered(td, { r11: WRMSR, r12: 0x1bn, r13: 0n }).r10, INVALID_OPERAND, 'APICBASE is read-only')
+
+  // Default deny; 0x1a0 may be read, 0x1fc may be written.
+  const bitmap = hva(sample.scratch + 0x1000n)
+  sample.host.write(bitmap, new Uint8Array(8).fill(0xff))
+  const ranges = new Uint8Array(16 * 24)
+  ranges.set(abi.kvm_msr_filter_range.encode({ flags: abi.KVM_MSR_FILTER_READ, nmsrs: 1, base: 0x1a0, bitmap }), 0)
+  ranges.set(abi.kvm_msr_filter_range.encode({ flags: abi.KVM_MSR_FILTER_WRITE, nmsrs: 1, base: 0x1fc, bitmap }), 24)
+  sample.call(vm, abi.KVM_X86_SET_MSR_FILTER, abi.kvm_msr_filter, { flags: abi.KVM_MSR_FILTER_DEFAULT_DENY, ranges })
+  t.equal(answered(td, { r11: RDMSR, r12: 0x1fcn }).r10, INVALID_OPERAND)
+  t.equal(answered(td, { r11: WRMSR, r12: 0x1a0n, r13: 0n }).r10, INVALID_OPERAND)
+  t.match(answered(td, { r11: RDMSR, r12: 0x1a0n }), { r10: 0n, r11: 0x1800n })
+  t.match(answered(td, { r11: WRMSR, r12: 0x1fcn, r13: 7n }), { r10: 0n })
+  t.match(answered(td, { r11: WRMSR, r12: 0x830n, r13: 4n }), { r10: 0n }, 'x2APIC MSRs are never filtered')
+  t.match(answered(td, { r11: RDMSR, r12: 0x830n }), { r10: 0n, r11: 4n })
+
+  // Denied ones to userspace.
+  sample.call(vm, abi.KVM_ENABLE_CAP, abi.kvm_enable_cap, {
+    cap: abi.KVM_CAP_X86_USER_SPACE_MSR,
+    args: [BigInt(abi.KVM_MSR_EXIT_REASON_FILTER), 0n, 0n, 0n],
+  })
+  enter.push(vmcall({ r11: RDMSR, r12: 0x1fcn }))
+  t.same(sample.run(vcpu, run), { result: 0, reason: abi.KVM_EXIT_X86_RDMSR })
+  t.match(sample.exit(abi.kvm_run_msr, run), { error: 0, reason: abi.KVM_MSR_EXIT_REASON_FILTER, index: 0x1fc })
+  sample.answer(abi.kvm_run_msr, run, { data: 99n })
+  t.match(resumed(td), { r10: 0n, r11: 99n })
+  enter.push(vmcall({ r11: WRMSR, r12: 0x1a0n, r13: 5n }))
+  t.same(sample.run(vcpu, run), { result: 0, reason: abi.KVM_EXIT_X86_WRMSR })
+  t.match(sample.exit(abi.kvm_run_msr, run), { index: 0x1a0, data: 5n })
+  sample.answer(abi.kvm_run_msr, run, { error: 1 })
+  t.equal(resumed(td).r10, INVALID_OPERAND)
+  end(t, td)
+})
+
+t.test('the host reads and writes the same MSRs', async t => {
+  const td = scripted()
+  const { sample, vcpu } = td
+  const entries = (...list: [number, bigint][]): Uint8Array => {
+    const out = new Uint8Array(8 + 16 * list.length)
+    out.set(abi.kvm_msrs.encode({ nmsrs: list.length }))
+    for (const [i, [index, data]] of list.entries()) out.set(abi.kvm_msr_entry.encode({ index, data }), 8 + 16 * i)
+    return out
+  }
+  sample.host.write(sample.scratch, entries([0x830, 4n], [0x1a0, 5n], [0x1fc, 6n]))
+  t.equal(sample.host.ioctl(vcpu, abi.KVM_SET_MSRS, sample.scratch), 3)
+  t.equal(answered(td, { r11: 31n, r12: 0x1a0n }).r11, 5n)
+  sample.host.write(sample.scratch, entries([0x1fc, 0n], [0x10, 0n], [0x1a0, 0n]))
+  t.equal(sample.host.ioctl(vcpu, abi.KVM_GET_MSRS, sample.scratch), 1, 'stops at the first it does not have')
+  t.equal(sample.host.get(abi.kvm_msr_entry, hva(sample.scratch + 8n)).data, 6n)
+  end(t, td)
+})
+
+t.test('GetTdVmCallInfo, GetQuote, SetupEventNotifyInterrupt, and what does not exist', async t => {
+  const td = scripted()
+  const { sample, vcpu, run, enter } = td
+  t.match(answered(td, { r11: 0x10000n, r12: 0n, r13: 5n, r14: 6n }), { r10: 0n, r11: 0n, r12: 0n, r13: 0n, r14: 0n })
+  t.equal(answered(td, { r11: 0x10000n, r12: 2n }).r10, INVALID_OPERAND)
+  enter.push(vmcall({ r11: 0x10000n, r12: 1n }))
+  t.same(sample.run(vcpu, run), { result: 0, reason: abi.KVM_EXIT_TDX })
+  const info = { flags: 0n, nr: 0x10000n, ret: 0n, leaf: 1n, r11: 0n, r12: 0n, r13: 0n, r14: 0n }
+  t.same(sample.exit(abi.kvm_run_tdx_get_tdvmcall_info, run), info)
+  sample.answer(abi.kvm_run_tdx_get_tdvmcall_info, run, { r11: 2n, r12: 3n, r13: 4n, r14: 5n })
+  t.match(resumed(td), { r10: 0n, r11: 2n, r12: 3n, r13: 4n, r14: 5n })
+
+  t.equal(answered(td, { r11: 0x10002n, r12: 0x1000n, r13: 0x1000n }).r10, INVALID_OPERAND, 'private buffer')
+  enter.push(vmcall({ r11: 0x10002n, r12: 0x1000n | SHARED, r13: 0x2000n }))
+  sample.run(vcpu, run)
+  const unsupported = abi.TDVMCALL_STATUS_SUBFUNC_UNSUPPORTED
+  const quote = { flags: 0n, nr: 0x10002n, ret: unsupported, gpa: 0x1000n, size: 0x2000n }
+  t.same(sample.exit(abi.kvm_run_tdx_get_quote, run), quote)
+  t.equal(resumed(td).r10, unsupported)
+
+  t.equal(answered(td, { r11: 0x10004n, r12: 31n }).r10, INVALID_OPERAND)
+  t.equal(answered(td, { r11: 0x10004n, r12: 256n }).r10, INVALID_OPERAND)
+  enter.push(vmcall({ r11: 0x10004n, r12: 32n }))
+  sample.run(vcpu, run)
+  t.match(sample.exit(abi.kvm_run_tdx_setup_event_notify, run), { nr: 0x10004n, vector: 32n })
+  sample.answer(abi.kvm_run_tdx_setup_event_notify, run, { ret: 0n })
+  t.equal(resumed(td).r10, 0n)
+
+  t.equal(answered(td, { r11: 0x10005n }).r10, unsupported)
+  t.equal(answered(td, { r11: 0x1_0000_0030n }).r10, unsupported, 'only the low half would be RequestMMIO')
+  t.equal(answered(td, { r10: 5n, r11: 1n }).r10, 2n ** 64n - 1000n, 'a hypercall KVM does not know: -KVM_ENOSYS')
+  end(t, td)
+})
+
+t.test('exits that are not TDVMCALLs', async t => {
+  const td = scripted()
+  const { sample, vcpu, run, enter } = td
+  const leave = (rax: bigint, values: Partial<SeamcallRegs> = {}) => vmcall({ rcx: 0n, ...values, rax })
+  let ticks = 0
+  enter.push(leave(1n), leave(1n), regs => {
+    ticks++
+    leave(2n | abi.TDX_NON_RECOVERABLE_VCPU)(regs)
+  })
+  t.same(sample.run(vcpu, run), { result: 0, reason: abi.KVM_EXIT_SHUTDOWN }, 'triple fault, after two host ticks')
+  t.equal(ticks, 1)
+
+  enter.push(leave(abi.TDX_NON_RECOVERABLE_TD | 49n))
+  t.same(sample.run(vcpu, run), { result: 0, reason: abi.KVM_EXIT_INTERNAL_ERROR })
+  const { suberror, ndata, data } = sample.exit(abi.kvm_run_internal, run)
+  t.same([suberror, ndata, ...data.slice(0, 2)], [4, 2, abi.TDX_NON_RECOVERABLE_TD | 49n, 0n])
+
+  enter.push(leave(abi.TDX_NON_RECOVERABLE_VCPU | (1n << 31n) | 33n))
+  t.same(sample.run(vcpu, run), { result: 0, reason: abi.KVM_EXIT_FAIL_ENTRY })
+
+  // Private page that is pending, in a TD that wants no #VE for it.
+  enter.push(leave(48n, { rcx: 1n, rdx: 6n, r8: 0xffff_f000n }))
+  t.same(sample.run(vcpu, run), { result: 0, reason: abi.KVM_EXIT_SHUTDOWN })
+
+  sample.host.signalPending = () => true
+  t.same(sample.run(vcpu, run), { result: 'EINTR', reason: abi.KVM_EXIT_INTR })
+  sample.host.signalPending = undefined
+
+  enter.push(leave(48n, { rcx: 4n, r8: 0x1000n | SHARED }))
+  t.equal(sample.run(vcpu, run).result, 'EIO', 'an instruction fetch from shared memory kills the VM')
+  t.equal(
+    outcome(() => sample.host.ioctl(vcpu, abi.KVM_GET_MP_STATE, sample.scratch)),
+    'EIO',
+  )
+  end(t, td)
+})
+
+t.test('an EPT violation maps, or asks userspace', async t => {
+  const td = scripted()
+  const { sample, vm, vcpu, run, enter } = td
+  const touch = (gpa: bigint) => vmcall({ rax: 48n, rcx: 1n, r8: gpa })
+  const gpa = 0x8000_0000n
+  const memory = sample.addSlot(vm, 3, gpa, 4)
+  const fault = (): unknown => sample.exit(abi.kvm_run_memory_fault, run)
+
+  enter.push(touch(gpa))
+  t.same(sample.run(vcpu, run), { result: 'EFAULT', reason: abi.KVM_EXIT_MEMORY_FAULT })
+  t.same(fault(), { flags: 8n, gpa, size: 4096n }, 'private access to shared memory')
+
+  enter.push(touch((gpa + 0x1000n) | SHARED), capture({}))
+  t.equal(sample.run(vcpu, run).reason, abi.KVM_EXIT_SYSTEM_EVENT, 'shared access is mapped')
+
+  sample.setPrivate(vm, gpa, 4)
+  enter.push(touch((gpa + 0x1000n) | SHARED))
+  t.same(sample.run(vcpu, run), { result: 'EFAULT', reason: abi.KVM_EXIT_MEMORY_FAULT })
+  t.same(fault(), { flags: 0n, gpa: gpa + 0x1000n, size: 4096n })
+
+  const before = sample.host.framesInUse
+  enter.push(touch(gpa), capture({}))
+  t.equal(sample.run(vcpu, run).reason, abi.KVM_EXIT_SYSTEM_EVENT, 'private access is mapped pending')
+  t.ok(sample.host.framesInUse > before)
+
+  // No slot: private accesses ask, shared ones become #VE.
+  enter.push(touch(0x9000_0000n))
+  t.same(sample.run(vcpu, run), { result: 'EFAULT', reason: abi.KVM_EXIT_MEMORY_FAULT })
+  enter.push(touch(0x9000_0000n | SHARED), capture({}))
+  t.equal(sample.run(vcpu, run).reason, abi.KVM_EXIT_SYSTEM_EVENT)
+
+  // Host memory that is gone.
+  sample.setPrivate(vm, gpa, 4, false)
+  sample.host.munmap(memory.hva, 4 * 4096)
+  enter.push(touch(gpa | SHARED))
+  t.equal(sample.run(vcpu, run).result, 'EFAULT')
+  end(t, td)
+})

@@ -1,13 +1,13 @@
 /** TDG.VP.VMCALL<Instruction.IO>: what the guest writes reaches the host, what the host answers reaches the guest. */
-import { fixture, type Size } from '#harness'
+import { fixture } from '#harness'
 
 const PORT = 0x32
 
 const portIo = fixture('port_io', {
   variants: {
-    byte: { size: 1 as Size, sent: 0xabn },
-    word: { size: 2 as Size, sent: 0xabcdn },
-    dword: { size: 4 as Size, sent: 0xabcd_1234n },
+    byte: { size: 1, sent: 0xabn },
+    word: { size: 2, sent: 0xabcdn },
+    dword: { size: 4, sent: 0xabcd_1234n },
   },
 
   setup(t, { size, sent }) {

@@ -1,14 +1,14 @@
 /** TDG.VP.VMCALL<#VE.RequestMMIO>: an access to a GPA that no memslot covers is the host's to answer. */
-import { fixture, type Size } from '#harness'
+import { fixture } from '#harness'
 
 const GPA = 0x2_0000_0000n
 
 const mmio = fixture('mmio', {
   variants: {
-    byte: { size: 1 as Size, value: 0x12n },
-    word: { size: 2 as Size, value: 0x1234n },
-    dword: { size: 4 as Size, value: 0x1234_5678n },
-    qword: { size: 8 as Size, value: 0x1234_5678_90ab_cdefn },
+    byte: { size: 1, value: 0x12n },
+    word: { size: 2, value: 0x1234n },
+    dword: { size: 4, value: 0x1234_5678n },
+    qword: { size: 8, value: 0x1234_5678_90ab_cdefn },
   },
 })
 

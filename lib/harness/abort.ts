@@ -1,10 +1,9 @@
 /** A guest's failed assertion and its printed text, made from the numbers it sent and the sites the host keeps. */
 import { EXCEPTIONS, PF, VECTOR_PF } from '#abi'
 import { hex } from '#bits'
-import { type GuestImage, type Site as GuestSite, readAs, sourceOf, symbolAt, type TypeName } from '#guest'
+import { format, type GuestImage, type Site as GuestSite, readAs, sourceOf, symbolAt, type TypeName } from '#guest'
 import type { Failure as FailureData } from '#reports'
 import type { Ucall } from './exits.ts'
-import { formatText } from './printf.ts'
 import { siteOf } from './where.ts'
 
 /** A value as its type reads: signed in decimal, unsigned in hex. */
@@ -60,10 +59,7 @@ export const printfText = (image: GuestImage, { args, values, text }: Ucall): st
   if (image.convention === 'upstream') return text
   const site = image.sites[Number(args[0] ?? -1n)]
   if (site?.format === undefined) return text
-  return formatText(
-    site.format,
-    values.map((value, i) => readAs(value, site.types?.[i] ?? 'u64')),
-  )
+  return format(site.format, values)
 }
 
 /** UCALL_UNHANDLED: vector, error code, RIP, CR2, RSP, RFLAGS, as the guest's runtime sends them. */

@@ -50,7 +50,7 @@ t.test('IN is answered in the port I/O page, and its step shows the answer', asy
   })
   const run = page(KVM_EXIT_IO, io)
   const exit = readExit(run)
-  if (exit.name !== 'KVM_EXIT_IO') return t.fail('no I/O exit')
+  if (exit.name !== 'KVM_EXIT_IO') throw new Error('no I/O exit')
   const steps = new Steps()
   steps.push(0, exit)
   t.throws(() => exit.answer(0x1_0000n), { message: 'answer: 0x10000 does not fit in 2 bytes' })
@@ -64,7 +64,7 @@ t.test('IN is answered in the port I/O page, and its step shows the answer', asy
 t.test('MMIO reads are answered in kvm_run', async t => {
   const run = page(KVM_EXIT_MMIO, kvm_run_mmio.encode({ phys_addr: 0x2_0000_0000n, len: 8, is_write: 0 }))
   const exit = readExit(run)
-  if (exit.name !== 'KVM_EXIT_MMIO') return t.fail('no MMIO exit')
+  if (exit.name !== 'KVM_EXIT_MMIO') throw new Error('no MMIO exit')
   exit.answer(0x1234_5678_90ab_cdefn)
   t.equal(run.view.getBigUint64(run.at + KVM_RUN_EXIT + kvm_run_mmio.offset.data, true), 0x1234_5678_90ab_cdefn)
   t.match(exit, { direction: 'read', gpa: 0x2_0000_0000n, size: 8, data: 0x1234_5678_90ab_cdefn })

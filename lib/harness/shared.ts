@@ -20,7 +20,7 @@ export type Shared<F extends Fields> = {
   /** For the guest: the fields, in shared memory of the image being built. All its vCPUs get the same. */
   in(g: GuestBuilder): { readonly [K in keyof F]: Cell<F[K]> }
   /** For the host: the fields of a TD, read and set like an object's. Values are those of the field's type. */
-  of(td: Td): { [K in keyof F]: bigint }
+  of(td: Td): { -readonly [K in keyof F]: bigint }
 }
 
 let image = 0
@@ -53,7 +53,7 @@ export const shared = <const F extends Fields>(name: string, fields: F): Shared<
     },
     of(td) {
       const accessors = types.map(([key, type]) => [key, accessorOf(td, name, offsets[key] ?? 0, type)] as const)
-      return Object.defineProperties({}, Object.fromEntries(accessors)) as { [K in keyof F]: bigint }
+      return Object.defineProperties({}, Object.fromEntries(accessors)) as { -readonly [K in keyof F]: bigint }
     },
   }
 }

@@ -38,7 +38,7 @@ export class Vcpu {
 
   /** Guest instructions that this vCPU has run. */
   get instructions(): number {
-    return this.#trial.machine.host.inspect(this.fd).instructions
+    return this.#trial.machine.host.inspect(this.fd)?.instructions ?? 0
   }
 
   /**
@@ -136,9 +136,10 @@ export class Vcpu {
   /** The whole of a failure: where the guest and the host stand, and what led there. */
   #picture(what: Omit<FailureData, 'steps'>, waiting: Reason): FailureData {
     const place = caller()
+    const guest = guestState(this.#trial.machine, this.td, this.index, this.fd, what.kind !== 'assertion')
     return {
       ...what,
-      guest: guestState(this.#trial.machine, this.td, this.index, this.fd),
+      ...(guest === undefined ? {} : { guest }),
       steps: this.td.steps.list(),
       host: { waiting, ...(place === undefined ? {} : { site: siteOf(place) }) },
     }

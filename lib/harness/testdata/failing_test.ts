@@ -1,10 +1,10 @@
 /** Fails on purpose, on the guest's side and on the host's: what its reader is shown is held by golden text. */
-import { fixture, flat, type Size, test } from '#harness'
+import { fixture, flat, test } from '#harness'
 
 const PORT = 0x32
 
 const portIo = fixture('port_io', {
-  variants: { word: { size: 2 as Size, sent: 0xabcdn } },
+  variants: { word: { size: 2, sent: 0xabcdn } },
 
   setup(t, { size, sent }) {
     return t.td({

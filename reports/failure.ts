@@ -31,7 +31,7 @@ export const failureLines = (failure: Failure, again: Again): string[] => {
     const said = where.filter(part => part !== undefined && part !== '')
     if (said.length > 0) out.push(`  host   ${said.join(', ')}`)
   }
-  if (failure.stack !== undefined) out.push(...failure.stack.split('\n').map(line => `  stack  ${line.trim()}`))
+  for (const line of failure.stack?.split('\n') ?? []) if (line.trim() !== '') out.push(`  stack  ${line.trim()}`)
   out.push(`  again  ${againCommand(again)}`)
   return out
 }

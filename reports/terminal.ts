@@ -22,7 +22,7 @@ export type TerminalOptions = {
 type Running = { readonly test: string; readonly since: number }
 type Failed = { readonly file: string; readonly test?: string; readonly status: Status; readonly reason: string }
 
-export const terminalReport = (write: Write, options: TerminalOptions): Report => {
+export const terminalReport = (write: Write, options: TerminalOptions): Report & { tick(): void } => {
   const { sticky, slow = 2000, now = () => performance.now() } = options
   const paint = (style: Parameters<typeof styleText>[0], text: string) =>
     options.color ? styleText(style, text, { validateStream: false }) : text
@@ -134,6 +134,8 @@ export const terminalReport = (write: Write, options: TerminalOptions): Report =
       }
       progress()
     },
+    /** Time has passed: what runs now has run for longer. */
+    tick: progress,
     close() {
       sticky?.stop()
     },
@@ -147,7 +149,7 @@ const WORDS: Readonly<Record<Status, string>> = {
   xfail: 'failed as expected',
   xpass: 'passed unexpectedly',
   timeout: 'timed out',
-  error: 'error',
+  error: 'broken',
 }
 
 const time = (ms: number): string => (ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`)
@@ -165,5 +167,12 @@ export const terminalPage = async (progressOnly: boolean): Promise<Report> => {
     progressOnly,
   })
   spinner?.start()
-  return report
+  const timer = setInterval(report.tick, 1000).unref()
+  return {
+    event: report.event,
+    close() {
+      clearInterval(timer)
+      report.close?.()
+    },
+  }
 }

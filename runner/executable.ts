@@ -21,7 +21,7 @@ const DEFAULT_TIMEOUT = 45
 /** How long a test that has exited may keep its output open. */
 const LINGER = 300
 
-/** More output than this is left out of the middle. */
+/** More output than this, in characters, is left out. */
 const MOST_OUTPUT = 16 * 1024 * 1024
 
 export type ExecutableOptions = {
@@ -56,11 +56,11 @@ export const runExecutable = async (
   const results = subResults(file.file, emit)
   let size = 0
   const say = (text: string): void => {
-    if (text === '') return
+    const part = text.slice(0, Math.max(0, MOST_OUTPUT - size))
     size += text.length
-    if (size > MOST_OUTPUT) return
-    emit({ type: 'output', file: file.file, stream: 'stdout', text })
-    results.take(text)
+    if (part === '') return
+    emit({ type: 'output', file: file.file, stream: 'stdout', text: part })
+    results.take(part)
   }
   const end = await execute(fifos, file, limit, options, say, stop)
   const note = (text: string) => emit({ type: 'output', file: file.file, stream: 'log', text: `seamless: ${text}\n` })
@@ -118,7 +118,7 @@ const execute = async (
   // A group of its own: the limit ends whatever the test started, and ctrl-C reaches only us.
   const child = spawn(file.path, argumentsOf(file.name, environment), {
     cwd: dirname(file.path),
-    env: { ...environment, ...lineBuffered(environment) },
+    env: environment,
     stdio: ['ignore', writeEnd, writeEnd],
     detached: true,
   })
@@ -184,12 +184,17 @@ export const argumentsOf = (name: string, environment: Readonly<Record<string, s
 
 const PRELOADS = ['/usr/libexec/coreutils/libstdbuf.so', '/usr/lib/coreutils/libstdbuf.so'].filter(existsSync)
 
-/** What stdbuf(1) --output=L puts into the environment, without a process for it: a killed test keeps its last lines. */
-const lineBuffered = (environment: Readonly<Record<string, string | undefined>>): Record<string, string> => {
+/**
+ * The environment of the tests: the runner's, and what stdbuf(1) --output=L would add, without a process for it: a test
+ * that is killed keeps the lines it had printed.
+ */
+export const testEnvironment = (
+  environment: Readonly<Record<string, string | undefined>>,
+): Record<string, string | undefined> => {
   const [library] = PRELOADS
-  if (library === undefined) return {}
+  if (library === undefined) return { ...environment }
   const others = environment['LD_PRELOAD']
-  return { _STDBUF_O: 'L', LD_PRELOAD: others === undefined ? library : `${others}:${library}` }
+  return { ...environment, _STDBUF_O: 'L', LD_PRELOAD: others === undefined ? library : `${others}:${library}` }
 }
 
 const settings = new Map<string, number>()

@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os'
 import { exitCode } from '#reports'
 import { discover, type TestFile } from './discover.ts'
 import { EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USAGE, UsageError } from './errors.ts'
+import { testEnvironment } from './executable.ts'
 import { misses, near, selects, suggestion } from './filter.ts'
 import { all, type CommandLine, clauses, has, last, numberOf, read } from './options.ts'
 import { openReports } from './outputs.ts'
@@ -60,7 +61,7 @@ const runOptions = (line: CommandLine): RunOptions => {
     executable: {
       grace: GRACE,
       xfail: true,
-      environment: process.env,
+      environment: testEnvironment(process.env),
       ...(timeout === undefined ? {} : { timeout: timeout * SECOND }),
     },
     again: timeout === undefined ? [] : ['--timeout', String(timeout)],

@@ -8,6 +8,7 @@ const RESULT =
 export const subResults = (file: string, emit: (event: Event) => void): { take(text: string): void; end(): void } => {
   const seen = new Map<string, number>()
   let announced = false
+  let count = 0
   let rest = ''
   let last = performance.now()
   const take = (line: string): void => {
@@ -15,9 +16,10 @@ export const subResults = (file: string, emit: (event: Event) => void): { take(t
     const match = announced ? RESULT.exec(line) : null
     if (match === null) return
     const [, result, number, text = '', directive = '', reason = ''] = match
+    count++
     const now = performance.now()
     const status = statusOf(result === 'ok', directive.toUpperCase())
-    const test = unique(text.trim() || `test ${number ?? seen.size + 1}`, seen)
+    const test = unique(text.trim() || `test ${number ?? count}`, seen)
     emit({ type: 'test', file, test, time: Date.now() })
     emit({ type: 'end', file, test, status, ...(reason && { reason }), duration: now - last, instructions: 0 })
     last = now

@@ -22,7 +22,6 @@ import { Tdx } from './module.ts'
 import { run } from './run.ts'
 import { type Handler, SYSTEM, VCPU, VM } from './table.ts'
 import { Vcpu } from './vcpu.ts'
-import { VcpuPages } from './vcpupages.ts'
 import { Vm } from './vm.ts'
 
 type Shape = Parameters<typeof struct>[1]
@@ -59,7 +58,6 @@ export class Host {
   readonly space: AddressSpace
   readonly descriptors = new Descriptors()
   readonly vms = new Set<Vm>()
-  readonly vcpuPages: VcpuPages
   readonly #seed: bigint
   readonly #usedAtStart: number
   /** Frames that the booted TDX module holds for good. */
@@ -78,7 +76,6 @@ export class Host {
     this.space.onUnmap = (start, end) => {
       for (const vm of this.vms) vm.unmapHost(start, end)
     }
-    this.vcpuPages = new VcpuPages(this.memory)
   }
 
   /** The TDX module, booted when the first TD needs it. */
@@ -103,7 +100,7 @@ export class Host {
 
   /** Frames of the machine that the process and its VMs hold: 0 once everything is closed and unmapped. */
   get framesInUse(): number {
-    return this.memory.used - this.#usedAtStart - this.#resident - this.vcpuPages.spare
+    return this.memory.used - this.#usedAtStart - this.#resident
   }
 
   /** Anonymous memory, page by page on first touch. ENOMEM. */
@@ -173,7 +170,6 @@ export class Host {
 
   #powerOff(): void {
     this.exit()
-    this.vcpuPages.close()
     this.#tdx?.close()
     this.#tdx = undefined
     this.#resident = 0
@@ -223,8 +219,8 @@ export class Host {
     throw new NotModelled(`${name} of a TD`)
   }
 
-  /** The emulator's own debugger: what no host of a real TD could see. Undefined before the vCPU has run. EBADF, EINVAL: no vCPU. */
-  inspect(vcpuFd: number): Inspection | undefined {
+  /** The emulator's own debugger: what no host of a real TD could see. EBADF, EINVAL: no vCPU. */
+  inspect(vcpuFd: number): Inspection {
     const file = this.descriptors.get(vcpuFd)
     if (!(file instanceof Vcpu))
       throw new Errno('EINVAL', `inspect: descriptor ${vcpuFd} is a ${file.kind}, not a vCPU`)

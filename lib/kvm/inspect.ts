@@ -34,10 +34,10 @@ const readGuest = (cpu: Cpu, linear: Gva, length: number): Uint8Array | undefine
   }
 }
 
-/** Undefined before the vCPU has run: there is no CPU yet. */
-export const inspect = (vcpu: Vcpu): Inspection | undefined => {
+/** Before the first KVM_RUN there is no CPU yet, and everything is 0. */
+export const inspect = (vcpu: Vcpu): Inspection => {
   const cpu = vcpu.seam.module.inspect(vcpu.tdvpr)?.cpu
-  if (cpu === undefined) return undefined
+  if (cpu === undefined) return { ...NOT_RUN, lastExit: vcpu.enterStatus }
   return {
     rip: cpu.rip,
     rflags: cpu.rflags,
@@ -53,4 +53,19 @@ export const inspect = (vcpu: Vcpu): Inspection | undefined => {
     lastExit: vcpu.enterStatus,
     read: (linear, length) => readGuest(cpu, linear, length),
   }
+}
+
+const NOT_RUN = {
+  rip: 0n,
+  rflags: 0n,
+  gpr: Array.from({ length: 16 }, () => 0n),
+  cr0: 0n,
+  cr2: 0n,
+  cr3: 0n,
+  cr4: 0n,
+  efer: 0n,
+  cpl: 0,
+  mode: 0,
+  instructions: 0,
+  read: () => undefined,
 }

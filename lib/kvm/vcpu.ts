@@ -89,9 +89,8 @@ export class Vcpu implements OpenFile {
     this.vm = vm
     this.id = id
     vm.references++
-    // In a row, so that data_offset leads from kvm_run to the port I/O data in the machine's memory too.
-    this.run = vm.host.vcpuPages.take()
-    this.pages = Array.from({ length: KVM_VCPU_MMAP_SIZE / PAGE_SIZE }, (_, i) => hpa(this.run + i * PAGE_SIZE))
+    this.pages = Array.from({ length: KVM_VCPU_MMAP_SIZE / PAGE_SIZE }, () => memory.allocate())
+    this.run = this.pages[0]!
     this.exit = hpa(this.run + KVM_RUN_EXIT)
     this.pio = this.pages[1]!
     this.view = memory.view
@@ -183,7 +182,7 @@ export class Vcpu implements OpenFile {
     this.#tdcx.length = 0
     if (this.tdvpr !== 0) this.vm.td.reclaimPage(this.tdvpr)
     this.tdvpr = hpa(0)
-    this.vm.host.vcpuPages.give(this.run)
+    for (const page of this.pages) this.vm.host.memory.free(page)
   }
 
   /** The descriptor and the mappings have gone; the vCPU itself goes with its VM. */

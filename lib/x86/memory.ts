@@ -36,6 +36,8 @@ export class PhysicalMemory {
   onCodeWrite: (frame: Hpa) => void = () => {}
   #next = 1
   readonly #free: number[] = []
+  /** Runs given back whole: length to first frames. */
+  readonly #runs = new Map<number, number[]>()
 
   constructor(bytes = DEFAULT_BYTES) {
     this.memory = reserve(bytes)
@@ -47,21 +49,48 @@ export class PhysicalMemory {
 
   /** A zeroed 4 KiB frame. Throws `OutOfMemory` when the machine has none left. */
   allocate(): Hpa {
-    const frame = this.#free.pop() ?? (this.#next < this.frames ? this.#next++ : undefined)
+    const frame = this.#free.pop() ?? (this.#next < this.frames ? this.#next++ : this.#fromRun())
     if (frame === undefined) throw new OutOfMemory(this.frames)
     this.used++
     return hpa(frame * PAGE_SIZE)
   }
 
-  /** `count` zeroed frames in a row, aligned to `align` bytes. They are given back one by one. */
+  /** Memory is short: a run that nobody uses is broken up. */
+  #fromRun(): number | undefined {
+    for (const [count, runs] of this.#runs) {
+      const first = runs.pop()
+      if (first === undefined) continue
+      for (let i = count - 1; i > 0; i--) this.#free.push(first + i)
+      return first
+    }
+    return undefined
+  }
+
+  /** `count` zeroed frames in a row, aligned to `align` bytes. They are given back one by one, or by `freeRun`. */
   allocateRun(count: number, align = PAGE_SIZE): Hpa {
     const step = align / PAGE_SIZE
+    const kept = this.#runs.get(count)
+    const last = kept?.at(-1)
+    if (kept !== undefined && last !== undefined && last % step === 0) {
+      kept.pop()
+      this.used += count
+      return hpa(last * PAGE_SIZE)
+    }
     const first = Math.ceil(this.#next / step) * step
     if (first + count > this.frames) throw new OutOfMemory(this.frames)
     for (let frame = this.#next; frame < first; frame++) this.#free.push(frame)
     this.#next = first + count
     this.used += count
     return hpa(first * PAGE_SIZE)
+  }
+
+  /** Gives all of a run back, to be the next run of that length. */
+  freeRun(first: Hpa, count: number): void {
+    this.fill(first, count * PAGE_SIZE, 0)
+    this.used -= count
+    const kept = this.#runs.get(count)
+    if (kept === undefined) this.#runs.set(count, [first / PAGE_SIZE])
+    else kept.push(first / PAGE_SIZE)
   }
 
   /** Gives a frame back; its content is gone. */

@@ -1,17 +1,10 @@
 /** The assembler: Intel syntax to bytes, with labels, for code that may change its mode midway. */
-import { EncodeError, type EncodeOptions, encode, mem } from './encode.ts'
-import {
-  characterOf,
-  type Expression,
-  ExpressionError,
-  numberOf,
-  parseExpression,
-  type Scope,
-  type Sum,
-} from './expression.ts'
-import type { Imm, Mem, Mode, Operand, Reg, Seg } from './insn.ts'
+import { EncodeError, type EncodeOptions, encode } from './encode.ts'
+import { characterOf, type Expression, ExpressionError, numberOf, parseExpression, type Scope } from './expression.ts'
+import type { Mode } from './insn.ts'
 import { entryOf } from './names.ts'
 import { registerNamed } from './register.ts'
+import { dependsOnLabels, type Reading, readOperand, split, Wrong, withoutComment } from './syntax.ts'
 
 export type AssembleOptions = {
   /** Mode at the start; `.mode` changes it. */
@@ -40,9 +33,6 @@ export class AssembleError extends Error {
   }
 }
 
-/** Thrown inside a line; the line's number and text are added on the way out. */
-class Wrong extends Error {}
-
 /** A statement: gives its bytes for an address and the labels as they stand. */
 type Statement = {
   readonly line: number
@@ -55,17 +45,6 @@ type Statement = {
   bytes: Uint8Array | undefined
 }
 
-const SIZES: Record<string, number> = {
-  byte: 1,
-  word: 2,
-  dword: 4,
-  fword: 6,
-  qword: 8,
-  tbyte: 10,
-  xmmword: 16,
-  oword: 16,
-  ymmword: 32,
-}
 const REPEATS: Record<string, 'rep' | 'repne'> = {
   rep: 'rep',
   repe: 'rep',
@@ -77,167 +56,13 @@ const REPEATS: Record<string, 'rep' | 'repne'> = {
 /** Rounds of layout; real code settles in a handful. */
 const ROUNDS = 50
 
-/** Cuts at `separator` outside brackets and quotes. */
-const split = (text: string, separator: string): string[] => {
-  const parts: string[] = []
-  let [depth, quote, from] = [0, '', 0]
-  for (let n = 0; n < text.length; n++) {
-    const c = text[n] as string
-    if (quote !== '') {
-      if (c === '\\') n++
-      else if (c === quote) quote = ''
-    } else if (c === '"' || c === "'") quote = c
-    else if (c === '[' || c === '(') depth++
-    else if (c === ']' || c === ')') depth--
-    else if (c === separator && depth === 0) {
-      parts.push(text.slice(from, n).trim())
-      from = n + 1
-    }
-  }
-  parts.push(text.slice(from).trim())
-  return parts
-}
-
-const withoutComment = (line: string): string => {
-  let quote = ''
-  for (let n = 0; n < line.length; n++) {
-    const c = line[n] as string
-    if (quote !== '') {
-      if (c === '\\') n++
-      else if (c === quote) quote = ''
-    } else if (c === '"' || (c === "'" && /^'(?:\\.|[^\\])'/.test(line.slice(n)))) quote = c
-    else if (c === ';' || c === '#') return line.slice(0, n)
-  }
-  return line
-}
-
-/** An operand as read: what it becomes depends on the labels. `end` is the address after the instruction. */
-type Reading = {
-  readonly far: boolean
-  /** `short` asks for a rel8. */
-  readonly near: 0 | 1
-  readonly labels: boolean
-  /** An expression that a branch takes as its target. */
-  readonly target?: Expression
-  readonly operand: (scope: Scope, end: bigint) => Operand
-}
-
-/** Does an expression depend on labels? Asked with labels that all exist. */
-const dependsOnLabels = (expression: Expression): boolean => expression(() => 0x1000n).label
-
-const scaleOf = (factor: bigint, text: string): 1 | 2 | 4 | 8 => {
-  if (factor === 1n || factor === 2n || factor === 4n || factor === 8n) return Number(factor) as 1 | 2 | 4 | 8
-  throw new Wrong(`${text}: an index register is multiplied by 1, 2, 4 or 8, not ${factor}`)
-}
-
-const memoryOf = (
-  sum: Sum,
-  text: string,
-  size: number,
-  seg: Seg | undefined,
-  mode: Mode,
-  relative: boolean,
-  end: bigint,
-): Mem => {
-  const rest = [...sum.registers]
-  let [base, index]: (Reg | undefined)[] = [undefined, undefined]
-  let scale: 1 | 2 | 4 | 8 = 1
-  for (const [reg, factor] of rest) {
-    if (reg.file === 'vec' || factor !== 1n || base !== undefined) {
-      if (index !== undefined) throw new Wrong(`${text}: an address has one base and one index`)
-      index = reg
-      scale = scaleOf(factor, text)
-    } else base = reg
-  }
-  // rSP cannot be an index: it changes places with the base.
-  if (index?.file === 'gpr' && index.index === 4 && scale === 1) [base, index] = [index, base]
-  for (const reg of [base, index])
-    if (reg !== undefined && reg.file !== 'vec' && (reg.file !== 'gpr' || reg.size === 1))
-      throw new Wrong(`${text}: an address is made of 16, 32 or 64-bit general registers`)
-  if (base !== undefined && index?.file === 'gpr' && base.size !== index.size)
-    throw new Wrong(`${text}: base and index have different sizes`)
-  const ripRelative = sum.rip || relative
-  if (ripRelative && mode !== 64) throw new Wrong(`${text}: RIP-relative addresses exist in 64-bit mode only`)
-  const disp = ripRelative && (sum.label || relative) ? sum.value - end : sum.value
-  const alone = base === undefined && index?.file !== 'gpr' && mode === 16 && (disp < -0x8000n || disp > 0xffffn)
-  return mem({ size, base, index, scale, disp, seg, ripRelative, ...(alone ? { addressSize: 4 as const } : {}) }, mode)
-}
-
-const readMemory = (text: string, size: number, seg: Seg | undefined, mode: Mode, far: boolean): Reading => {
-  if (!text.endsWith(']')) throw new Wrong(`${text} lacks a ]`)
-  const inside = text.slice(1, -1).trim()
-  const relative = /^rel\s/i.test(inside)
-  const expression = parseExpression(relative ? inside.slice(4) : inside)
-  const labels = relative || dependsOnLabels(expression)
-  return {
-    far,
-    near: 0,
-    labels,
-    operand: (scope, end) => memoryOf(expression(scope), text, size, seg, mode, relative, end),
-  }
-}
-
-/** `seg:` of a memory operand, apart from the rest. */
-const SEGMENT = /^(es|cs|ss|ds|fs|gs)\s*:\s*/i
-
-const readOperand = (text: string, mode: Mode): Reading => {
-  let rest = text
-  let size = 0
-  let [far, near]: [boolean, 0 | 1] = [false, 0]
-  for (;;) {
-    const word =
-      /^(byte|word|dword|fword|qword|tbyte|xmmword|oword|ymmword|ptr|far|near|short|offset)\b\s*(?![:\w]*:=)/i.exec(
-        rest,
-      )
-    if (word === null) break
-    const name = (word[1] as string).toLowerCase()
-    if (name === 'far') far = true
-    else if (name === 'short') near = 1
-    else if (name !== 'ptr' && name !== 'near' && name !== 'offset') size = SIZES[name] as number
-    rest = rest.slice(word[0].length)
-  }
-  const override = SEGMENT.exec(rest)
-  const seg = override === null ? undefined : (registerNamed((override[1] as string).toLowerCase())?.index as Seg)
-  if (override !== null) rest = rest.slice(override[0].length)
-  if (rest.startsWith('[')) return readMemory(rest, size, seg, mode, far)
-  if (override !== null) {
-    // fs:0x10, without brackets
-    return readMemory(`[${rest}]`, size, seg, mode, far)
-  }
-  if (rest === '') throw new Wrong('an operand is missing')
-  const reg = registerNamed(rest.toLowerCase())
-  if (reg !== undefined) return { far, near, labels: false, operand: () => reg }
-  const parts = split(rest, ':')
-  if (parts.length === 2) {
-    const [selector, offset] = parts.map(parseExpression) as [Expression, Expression]
-    const farSize = size === 4 || size === 6 ? 4 : size === 2 ? 2 : 0
-    return {
-      far: true,
-      near,
-      labels: dependsOnLabels(offset) || dependsOnLabels(selector),
-      operand: scope => ({
-        kind: 'far',
-        size: farSize,
-        selector: Number(numberOf(selector, scope)),
-        offset: numberOf(offset, scope),
-      }),
-    }
-  }
-  const expression = parseExpression(rest)
-  return {
-    far,
-    near,
-    labels: dependsOnLabels(expression),
-    target: expression,
-    operand: (scope): Imm => ({ kind: 'imm', size, value: numberOf(expression, scope) }),
-  }
-}
-
-const branchSizes = (mnemonic: string, mode: Mode): number[] => {
+/** Widths of a branch's displacement, the shortest first; `size` is the operand size in bits. */
+const branchSizes = (mnemonic: string, size: Mode, mode: Mode): number[] => {
   const sizes = new Set<number>()
+  const far = size === 16 && mode !== 64 ? 2 : 4
   for (const row of entryOf(mnemonic, mode)?.rows ?? [])
     for (const form of row.forms)
-      if (form.place === 'rel' && (form.size === 1 || form.size === (mode === 16 ? 2 : 4))) sizes.add(form.size)
+      if (form.place === 'rel' && (form.size === 1 || form.size === far)) sizes.add(form.size)
   return [...sizes].sort()
 }
 
@@ -251,7 +76,7 @@ const branch = (mnemonic: string, reading: Reading, target: Expression, options:
       if (size === undefined || (reading.near === 1 && size > 1))
         throw new Wrong(`${mnemonic}: the target is out of reach`)
       const bytes = encode(mnemonic, [{ kind: 'rel', size, disp: 0n }], options)
-      const wrap = options.mode === 64 ? 64 : options.mode
+      const wrap = options.mode === 64 ? 64 : (options.operandSize ?? options.mode / 8) * 8
       const disp = BigInt.asIntN(wrap, to - at - BigInt(bytes.length))
       if (BigInt.asIntN(size * 8, disp) !== disp) continue
       for (let n = 0; n < size; n++) bytes[bytes.length - size + n] = Number((disp >> BigInt(n * 8)) & 0xffn)
@@ -264,22 +89,27 @@ const instruction = (text: string, mode: Mode): Pick<Statement, 'make' | 'fixed'
   let rest = text
   let lock = false
   let rep: '' | 'rep' | 'repne' = ''
+  let [operandSize, addressSize]: (2 | 4 | 8 | undefined)[] = [undefined, undefined]
   for (;;) {
-    const match = /^(lock|rep|repe|repz|repne|repnz)\s+/i.exec(rest)
+    const match = /^(lock|rep|repe|repz|repne|repnz|[oa](?:16|32|64))\s+/i.exec(rest)
     if (match === null) break
     const name = (match[1] as string).toLowerCase()
     if (name === 'lock') lock = true
-    else rep = REPEATS[name] as 'rep'
+    else if (name.startsWith('r')) rep = REPEATS[name] as 'rep'
+    else if (name.startsWith('o')) operandSize = (Number(name.slice(1)) / 8) as 2 | 4 | 8
+    else addressSize = (Number(name.slice(1)) / 8) as 2 | 4 | 8
     rest = rest.slice(match[0].length)
   }
   const space = rest.search(/\s/)
   const mnemonic = (space < 0 ? rest : rest.slice(0, space)).toLowerCase()
   const operandText = space < 0 ? '' : rest.slice(space).trim()
   if (entryOf(mnemonic, mode) === undefined) throw new Wrong(`${mnemonic} is no instruction or directive`)
-  const readings = operandText === '' ? [] : split(operandText, ',').map(operand => readOperand(operand, mode))
+  const readings =
+    operandText === '' ? [] : split(operandText, ',').map(operand => readOperand(operand, { mode, addressSize }))
   const far = readings.some(reading => reading.far)
-  const options: EncodeOptions = { mode, lock, rep, far, wide: readings.some(reading => reading.labels) }
-  const sizes = branchSizes(mnemonic, mode)
+  const wide = readings.some(reading => reading.labels)
+  const options: EncodeOptions = { mode, lock, rep, far, wide, operandSize, addressSize }
+  const sizes = branchSizes(mnemonic, operandSize === undefined ? mode : ((operandSize * 8) as Mode), mode)
   const first = readings[0]
   if (readings.length === 1 && first?.target !== undefined && sizes.length > 0)
     return { fixed: false, make: branch(mnemonic, first, first.target, options, sizes) }

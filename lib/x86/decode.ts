@@ -17,7 +17,7 @@ const [NONE, P66, PF3, PF2] = [0, 1, 2, 3] as const
 /** Rows by map and opcode byte, the most specific first. VEX maps follow the four legacy ones. */
 const index: (readonly Row[] | undefined)[] = (() => {
   const lists: Row[][] = []
-  for (const row of table)
+  for (const row of table.filter(row => !row.encodeOnly))
     for (let byte = row.byte; byte <= row.byte + (row.plus ? 7 : 0); byte++) {
       const at = slot(row.vex, row.map, byte)
       const list = lists[at]
@@ -242,7 +242,7 @@ const operand = (form: OperandForm, row: Row): Operand => {
       }
     case 'moffs': {
       const disp =
-        addressSize === 2 ? BigInt(u16()) : addressSize === 4 ? BigInt(i32() >>> 0) : BigInt.asIntN(64, u64())
+        addressSize === 8 ? BigInt.asIntN(64, u64()) : BigInt(addressSize === 4 ? i32() : (u16() << 16) >> 16)
       const seg = segment >= 0 ? (segment as Seg) : DS
       return { kind: 'mem', size: form.mem, seg, base: -1, index: -1, scale: 1, disp, ripRelative: false, addressSize }
     }
@@ -409,7 +409,8 @@ export const decode = (from: Uint8Array, at: number, forMode: Mode): Insn | Refu
   operandSize = is64 && row.force64 ? 8 : key.w === 1 && is64 ? 8 : small !== (mode === 16) ? 2 : 4
   if (row.default64 && operandSize === 4) operandSize = 8
   else if (operandSize === 8 && row.operandSize === 4) operandSize = 4
-  vectorLength = vex ? (key.l === 1 ? 32 : 16) : 0
+  // What ignores VEX.L works on XMM registers.
+  vectorLength = vex ? (row.l === 1 ? 32 : 16) : 0
 
   const { forms } = row
   const operands: Operand[] = []

@@ -15,6 +15,8 @@ export type EncodeOptions = {
   readonly wide?: boolean
   /** Operand size in bytes, for instructions whose operands do not say it: far returns, branches with a 66 prefix. */
   readonly operandSize?: 2 | 4 | 8 | undefined
+  /** Address size in bytes, for LOOP, whose operands do not say it. */
+  readonly addressSize?: 2 | 4 | 8 | undefined
 }
 
 /** No row of the table fits; the message says what the instruction takes. */
@@ -131,7 +133,12 @@ const operandFits = (row: Row, form: OperandForm, operand: Operand, options: Enc
       )
     case 'fixed':
       if (form.size === 0) return operand.kind === 'imm' && operand.value === 1n
-      return operand.kind === 'reg' && operand.index === form.index && registerFits(form, operand, options.mode)
+      return (
+        operand.kind === 'reg' &&
+        operand.file === form.file &&
+        operand.index === form.index &&
+        registerFits(form, operand, options.mode)
+      )
     case 'implied':
       return (
         operand.kind === 'mem' &&
@@ -198,7 +205,7 @@ const LOG2: Record<number, number> = { 1: 0, 2: 1, 4: 2, 8: 3 }
 /** False where the address cannot be expressed. */
 const putMemory = (reg: number, at: Mem, mode: Mode, vsib: boolean, wide: boolean): boolean => {
   if (at.addressSize === 2) return putMemory16(reg, at, wide)
-  const disp = at.addressSize === 4 && fits(at.disp, 4) ? BigInt.asIntN(32, at.disp) : at.disp
+  const disp = fits(at.disp, at.addressSize) ? BigInt.asIntN(at.addressSize * 8, at.disp) : at.disp
   if (!fitsSigned(disp, 4) || (at.index === 4 && !vsib)) return false
   const hasIndex = at.index >= 0
   if (at.base < 0) {
@@ -238,7 +245,7 @@ const put1 = (row: Row, given: readonly Operand[], options: EncodeOptions): bool
     if (operand.kind === 'mem') {
       if (form.place === 'rm') at = operand
       // Of the two sides of a string instruction, the rSI side is the one that a prefix can move.
-      else if (form.place === 'implied' && (implied === undefined || implied.seg === ES)) implied = operand
+      else if (form.place === 'implied' && (implied === undefined || implied.base === 7)) implied = operand
       if (form.vsib !== 0) vsib = true
       continue
     }
@@ -271,7 +278,7 @@ const put1 = (row: Row, given: readonly Operand[], options: EncodeOptions): bool
       if (is64 ? address.addressSize !== 4 : address.addressSize === 8) return false
       put(0x67)
     }
-  } else if (row.addressSize !== 0 && row.addressSize * 8 !== mode) put(0x67)
+  } else if ((row.addressSize || (options.addressSize ?? mode / 8)) * 8 !== mode) put(0x67)
   const small = row.operandSize === 2 ? mode !== 16 : row.operandSize === 4 && mode === 16
   if (small || row.prefix === '66') if (!row.vex) put(0x66)
   if (!row.vex && row.prefix === 'F3') put(0xf3)
@@ -363,7 +370,8 @@ export const encode = (mnemonic: string, operands: readonly Operand[], options: 
     if (isRefused(row, operands, options, entry) || !matches(row, operands, options)) continue
     if (unsized) {
       const size = row.forms.find(form => form.mem > 0)?.mem ?? 0
-      if (entry.isNatural && options.far !== true && size !== 0 && size * 8 !== options.mode) continue
+      if (entry.isNatural && options.far !== true && options.operandSize === undefined && !natural(row, options.mode))
+        continue
       if (memory > 0 && size !== memory) unclear = true
       memory = size
     }

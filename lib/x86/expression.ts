@@ -3,12 +3,16 @@
 import type { Reg } from './insn.ts'
 import { registerNamed } from './register.ts'
 
+/** A register in a sum; `scaled` where it was multiplied, even by 1: that makes it an index. */
+export type Term = { readonly reg: Reg; readonly factor: bigint; readonly scaled: boolean }
+
 /** A sum: a number, and registers with their factors. `label` says that the number depends on where code lies. */
 export type Sum = {
   readonly value: bigint
   readonly label: boolean
-  readonly rip: boolean
-  readonly registers: readonly (readonly [reg: Reg, factor: bigint])[]
+  /** Counts from the end of the instruction: 8 for RIP, 4 for EIP. */
+  readonly rip: 0 | 4 | 8
+  readonly registers: readonly Term[]
 }
 
 /** What a label is worth, undefined where there is none of that name. */
@@ -30,21 +34,21 @@ const ESCAPES: Record<string, number> = { n: 10, r: 13, t: 9, '0': 0, '\\': 92, 
 export const characterOf = (text: string): number =>
   text[0] === '\\' ? (ESCAPES[text[1] as string] ?? text.charCodeAt(1) & 0xff) : text.charCodeAt(0)
 
-const number = (value: bigint, label = false): Sum => ({ value, label, rip: false, registers: [] })
+const number = (value: bigint, label = false): Sum => ({ value, label, rip: 0, registers: [] })
 
 const plain = (sum: Sum, what: string): bigint => {
-  if (sum.registers.length > 0 || sum.rip) throw new ExpressionError(`${what} needs numbers, not registers`)
+  if (sum.registers.length > 0 || sum.rip !== 0) throw new ExpressionError(`${what} needs numbers, not registers`)
   return sum.value
 }
 
 const add = (a: Sum, b: Sum, sign: bigint): Sum => ({
   value: a.value + sign * b.value,
   label: a.label || b.label,
-  rip: a.rip || b.rip,
+  rip: a.rip === 0 ? b.rip : a.rip,
   registers:
     b.registers.length === 0
       ? a.registers
-      : [...a.registers, ...b.registers.map(([reg, n]) => [reg, n * sign] as const)],
+      : [...a.registers, ...b.registers.map(term => ({ ...term, factor: term.factor * sign }))],
 })
 
 const multiply = (a: Sum, b: Sum): Sum => {
@@ -54,7 +58,7 @@ const multiply = (a: Sum, b: Sum): Sum => {
     value: a.value * by,
     label: a.label || b.label,
     rip: a.rip,
-    registers: a.registers.map(([reg, n]) => [reg, n * by] as const),
+    registers: a.registers.map(term => ({ ...term, factor: term.factor * by, scaled: true })),
   }
 }
 
@@ -119,10 +123,13 @@ export const parseExpression = (text: string): Expression => {
     const name = token.toLowerCase()
     const reg = registerNamed(name)
     if (reg !== undefined) {
-      const sum: Sum = { value: 0n, label: false, rip: false, registers: [[reg, 1n]] }
+      const sum: Sum = { value: 0n, label: false, rip: 0, registers: [{ reg, factor: 1n, scaled: false }] }
       return () => sum
     }
-    if (name === 'rip') return () => ({ value: 0n, label: false, rip: true, registers: [] })
+    if (name === 'rip' || name === 'eip') {
+      const sum: Sum = { value: 0n, label: false, rip: name === 'rip' ? 8 : 4, registers: [] }
+      return () => sum
+    }
     return scope => {
       const value = scope(token)
       if (value === undefined) throw new ExpressionError(`no label or register is called ${token}`)

@@ -6,7 +6,7 @@ import { type Row, table } from './table.ts'
 export type Entry = {
   readonly rows: readonly Row[]
   readonly operandSize: 2 | 4 | 8 | undefined
-  /** Stack and near branch instructions: memory without a size has the mode's. */
+  /** Memory without a size has the one that goes with the mode: stack, near branches, x87 environments. */
   readonly isNatural: boolean
 }
 
@@ -69,7 +69,7 @@ const SIZED: Record<string, readonly [name: string, size: 2 | 4 | 8]> = {
   LEAVED: ['LEAVE', 4],
 }
 
-const NATURAL = new Set(['PUSH', 'POP', 'CALL', 'JMP'])
+const NATURAL = new Set(['PUSH', 'POP', 'CALL', 'JMP', 'FLDENV', 'FNSTENV', 'FRSTOR', 'FNSAVE'])
 
 const byMnemonic = new Map<string, Row[]>()
 for (const row of table) {

@@ -78,9 +78,9 @@ MOV    | oV A3 mo      | moffsV, AV    |
 MOV    | o16 8C /r     | r/m16, Sreg   |
 MOV    | o32 8C /r     | r32/m16, Sreg |
 MOV    | REX.W + 8C /r | r64/m16, Sreg |
-MOV    | o32 8E /r     | Sreg, r32/m16 |
-MOV    | o16 8E /r     | Sreg, r/m16   |
-MOV    | REX.W + 8E /r | Sreg, r64/m16 |
+MOV    | 8E /r         | Sreg, r/m16   |
+MOV    | 8E /r         | Sreg, r32/m16 | enc
+MOV    | 8E /r         | Sreg, r64/m16 | enc
 MOVZX  | oV 0F B6 /r   | rV, r/m8      |
 MOVZX  | oV 0F B7 /r   | rV, r/m16     |
 MOVSX  | oV 0F BE /r   | rV, r/m8      |
@@ -89,8 +89,8 @@ MOVSXD | o16 63 /r     | r16, r/m16    | o64
 MOVSXD | o32 63 /r     | r32, r/m32    | o64
 MOVSXD | REX.W + 63 /r | r64, r/m32    |
 LEA    | oV 8D /r      | rV, m         |
-NOP    | oV 90         |               | noB
 PAUSE  | F3 90         |               | noB
+NOP    | oV 90         |               | noB
 XCHG   | oV 90+r       | rV, AV        |
 XCHG   | oV 90+r       | AV, rV        |
 XCHG   | 86 /r         | r/m8, r8      | lock
@@ -292,7 +292,7 @@ PREFETCH    | 0F 0D /r     | m8 | dec
 PREFETCHW   | 0F 0D /1     | m8 |
 PREFETCHWT1 | 0F 0D /2     | m8 |
 PREFETCHW   | 0F 0D /3     | m8 | dec
-RESERVEDNOP | oV 0F 0D /r  | r/mV, rV | =nop :R dec
+RESERVEDNOP | oV 0F 0D /r  | rV, rV   | =nop :MR dec
 `
 
 export const general: readonly Group[] = [

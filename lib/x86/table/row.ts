@@ -51,6 +51,8 @@ export type Row = {
   readonly rep: boolean
   /** A second encoding that assemblers do not make. */
   readonly decodeOnly: boolean
+  /** Another way to write what the decoder reports otherwise. */
+  readonly encodeOnly: boolean
   /** Number in the table. */
   readonly number: number
 
@@ -307,6 +309,7 @@ const row = (
     lock: notes.includes('lock'),
     rep: notes.includes('rep'),
     decodeOnly: notes.includes('dec'),
+    encodeOnly: notes.includes('enc'),
     number,
     map,
     byte,
@@ -417,7 +420,7 @@ export type Group = { readonly feature: string; readonly text: string }
  *
  * Operands are the SDM's, plus `m8@rSI`: memory that the instruction always finds at a register. Notes: `i64`, `o64`
  * (not, only in 64-bit mode), `f64` (64 bits whatever the prefixes), `lock`, `rep`, `WIG` (REX.W is ignored), `mem`,
- * `reg`, `mod*` (ModRM.mod must be, or is ignored), `noB` (no REX.B), `dec` (decoded, never encoded), `=name`
+ * `reg`, `mod*` (ModRM.mod must be, or is ignored), `noB` (no REX.B), `dec` (decoded, never encoded), `enc` (the other way round), `=name`
  * (semantics), `:RVM` (places of the register operands: ModRM.reg, VEX.vvvv, ModRM.rm).
  */
 export const rows = (feature: string, text: string): Group => ({ feature, text })

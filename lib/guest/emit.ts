@@ -28,6 +28,8 @@ const REGS = {
 }
 /** The encoder takes the shortest form. */
 const imm = (value: bigint, size: number): Imm => ({ kind: 'imm', size: 0, value: BigInt.asUintN(size * 8, value) })
+/** A constant to push: of 8 bytes, so that it is not taken for a push of 2. */
+const pushed = (value: bigint): Imm => ({ kind: 'imm', size: 8, value: BigInt.asUintN(64, value) })
 const mem = (size: number, base: number, disp: bigint, index = -1, scale: 1 | 2 | 4 | 8 = 1): Mem => ({
   kind: 'mem',
   size,
@@ -103,12 +105,12 @@ class Emitter {
     this.#into(scratch, a)
     return scratch
   }
-  /** `register = a`, 64 bits. Leaves the flags alone. */
+  /** `register = a`, 64 bits. Changes the flags. */
   #into(register: number, a: Operand): void {
     const code = this.#code
     if (typeof a === 'bigint') {
-      if (a <= 0xffff_ffffn) code.op('MOV', reg(register, 4), imm(a, 4))
-      else if (isShort(a, 8)) code.op('MOV', reg(register, 8), imm(a, 8))
+      if (a === 0n) code.op('XOR', reg(register, 4), reg(register, 4))
+      else if (a <= 0xffff_ffffn) code.op('MOV', reg(register, 4), imm(a, 4))
       else code.op('MOV', reg(register, 8), imm(a, 8))
       return
     }
@@ -507,9 +509,9 @@ class Emitter {
   #push(a: Operand): void {
     const code = this.#code
     if (typeof a === 'bigint') {
-      if (isShort(a, 8)) code.op('PUSH', imm(a, 8))
+      if (isShort(a, 8)) code.op('PUSH', pushed(a))
       else {
-        code.op('PUSH', imm(signed(a & ones(32), 4), 8))
+        code.op('PUSH', pushed(signed(a & ones(32), 4)))
         code.op('MOV', mem(4, RSP, 4n), imm(a >> 32n, 4))
       }
     } else {

@@ -35,6 +35,7 @@ import { bits, type Size } from '#bits'
 import type { Cpu } from './cpu.ts'
 import type { Seg } from './insn.ts'
 import { compareStrings } from './packedstring.ts'
+import { x87calls } from './x87calls.ts'
 
 type Call = (cpu: Cpu, a: bigint, b: bigint, c: bigint) => unknown
 
@@ -241,6 +242,7 @@ const table = {
   rdrand: cpu => cpu.rdrand(),
   rdseed: cpu => cpu.rdseed(),
   rdpid: cpu => cpu.rdpid(),
+  ...x87calls,
 } satisfies Record<string, Call>
 
 export type CallName = keyof typeof table

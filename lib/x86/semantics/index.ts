@@ -15,6 +15,7 @@ import { simdstring } from './simdstring.ts'
 import * as stack from './stack.ts'
 import * as string from './string.ts'
 import * as system from './system.ts'
+import { x87 } from './x87.ts'
 
 export const semantics: Readonly<Record<string, Semantics>> = {
   ...arith,
@@ -32,5 +33,6 @@ export const semantics: Readonly<Record<string, Semantics>> = {
   ...stack,
   ...string,
   ...system,
+  ...x87,
   in: system.in_,
 }

@@ -1,1 +1,7 @@
-export {}
+/** tdx: the TDX module: SEAMCALL and TDCALL leaves over TDR, TDCS, TDVPS, SEPT and PAMT. */
+export { invariants } from './invariants.ts'
+export type { LogicalProcessor, SeamcallRegs } from './leaf.ts'
+export { type ModuleOptions, type ModuleState, TdxModule } from './module.ts'
+export { type Cmr, nativeCpuid, type Platform, SAPPHIRE_RAPIDS } from './platform.ts'
+export { Td } from './td.ts'
+export type { Vcpu, VeInfo } from './vcpu.ts'

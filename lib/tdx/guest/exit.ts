@@ -1,0 +1,114 @@
+/** TD exits: what the host finds in its registers. intel/tdx-module, src/td_transitions/td_exit.c, vm_exits/tdg_vp_vmcall.c. */
+import { TDX_NON_RECOVERABLE_VCPU, TDX_SUCCESS, VCPU_DISABLED, VCPU_READY, VMX_EEQ_NONE } from '#abi'
+import { type Cpu, EXIT_REASON_EPT_VIOLATION, EXIT_REASON_TDCALL } from '#x86'
+import type { SeamcallRegs } from '../leaf.ts'
+import type { Vcpu } from '../vcpu.ts'
+
+const FATAL = 1n << 61n
+const XMM_BYTES = 16
+const YMM_BYTES = 32
+
+/** The host's other registers are zero; RBP keeps the host's value where the TD does not use it. */
+const clear = (vcpu: Vcpu, regs: SeamcallRegs): void => {
+  regs.rbx = 0n
+  if (!vcpu.td.keepsRbp) regs.rbp = 0n
+  regs.rsi = 0n
+  regs.rdi = 0n
+  regs.r10 = 0n
+  regs.r11 = 0n
+  regs.r12 = 0n
+  regs.r13 = 0n
+  regs.r14 = 0n
+  regs.r15 = 0n
+  regs.xmm?.fill(0)
+}
+
+/** An asynchronous TD exit. async_tdexit_to_vmm. */
+export const asyncExit = (
+  vcpu: Vcpu,
+  regs: SeamcallRegs,
+  reason: number,
+  {
+    status = TDX_SUCCESS,
+    qualification = 0n,
+    extended = VMX_EEQ_NONE,
+    gpa = 0n,
+    interruption = 0n,
+  }: { status?: bigint; qualification?: bigint; extended?: bigint; gpa?: bigint; interruption?: bigint } = {},
+): void => {
+  vcpu.state = VCPU_READY
+  vcpu.lastExit = 'fault'
+  let code = status
+  if (status === TDX_NON_RECOVERABLE_VCPU) vcpu.state = VCPU_DISABLED
+  else if (status !== TDX_SUCCESS) {
+    vcpu.td.fatal = true
+    code |= FATAL
+  }
+  clear(vcpu, regs)
+  regs.rax = code | BigInt(reason)
+  regs.rcx = qualification
+  regs.rdx = extended
+  regs.r8 = gpa
+  regs.r9 = interruption
+}
+
+/** Bits 12:7 tell of the guest's linear address: not for the host. */
+const LINEAR_BITS = 0x1f80n
+
+export const eptViolationExit = (
+  vcpu: Vcpu,
+  regs: SeamcallRegs,
+  gpa: bigint,
+  qualification: bigint,
+  extended: bigint = VMX_EEQ_NONE,
+): void =>
+  asyncExit(vcpu, regs, EXIT_REASON_EPT_VIOLATION, {
+    qualification: qualification & ~LINEAR_BITS,
+    extended,
+    gpa: gpa & ~0xfffn,
+  })
+
+const GPRS = ['rdx', 'rbx', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'] as const
+const NUMBERS = [2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15] as const
+const RBP = 5
+
+/** TDG.VP.VMCALL leaves: the registers the guest chose, the others zero. */
+export const vmcallExit = (vcpu: Vcpu, cpu: Cpu, regs: SeamcallRegs, mask: number): void => {
+  const keepsRbp = vcpu.td.keepsRbp
+  for (let i = 0; i < GPRS.length; i++) {
+    const n = NUMBERS[i]!
+    if (((mask >> n) & 1) === 1) regs[GPRS[i]!] = cpu.gpr[n]!
+    else if (n !== RBP || !keepsRbp) regs[GPRS[i]!] = 0n
+  }
+  const xmms = mask >>> 16
+  if (regs.xmm !== undefined) {
+    regs.xmm.fill(0)
+    for (let n = 0; n < 16; n++)
+      if (((xmms >> n) & 1) === 1)
+        regs.xmm.set(cpu.vec.subarray(n * YMM_BYTES, n * YMM_BYTES + XMM_BYTES), n * XMM_BYTES)
+  }
+  vcpu.vmcallMask = mask
+  vcpu.state = VCPU_READY
+  vcpu.lastExit = 'tdvmcall'
+  regs.rax = BigInt(EXIT_REASON_TDCALL)
+  regs.rcx = BigInt(mask >>> 0)
+}
+
+/** The host's answer to a TDG.VP.VMCALL: the same registers come back, RAX is success. save_regs_after_tdvmcall. */
+export const vmcallReturn = (vcpu: Vcpu, cpu: Cpu, regs: SeamcallRegs): void => {
+  const mask = vcpu.vmcallMask
+  for (let i = 0; i < GPRS.length; i++) {
+    const n = NUMBERS[i]!
+    if (((mask >> n) & 1) === 1) cpu.gpr[n] = regs[GPRS[i]!]
+  }
+  const xmms = mask >>> 16
+  if (xmms !== 0)
+    for (let n = 0; n < 16; n++) {
+      if (((xmms >> n) & 1) === 0) continue
+      const to = n * YMM_BYTES
+      if (regs.xmm === undefined) cpu.vec.fill(0, to, to + XMM_BYTES)
+      else cpu.vec.set(regs.xmm.subarray(n * XMM_BYTES, (n + 1) * XMM_BYTES), to)
+    }
+  cpu.gpr[0] = TDX_SUCCESS
+  cpu.gpr[1] = BigInt(mask >>> 0)
+}

@@ -1,0 +1,39 @@
+/** The emulated CPU of a vCPU, made when it first runs. */
+import type { Cpu, VmxControls } from '#x86'
+import type { TdxModule } from '../module.ts'
+import { nativeCpuid } from '../platform.ts'
+import type { Vcpu } from '../vcpu.ts'
+import { CR0_MASK, CR0_SHADOW, CR4_SHADOW, cr4Mask } from './cr.ts'
+import { initialState } from './initial.ts'
+import { msrExits } from './msr.ts'
+import { rdpmcExits } from './run.ts'
+import { TdStage } from './stage.ts'
+
+export const cpuOf = (module: TdxModule, vcpu: Vcpu): Cpu => {
+  if (vcpu.cpu !== undefined) return vcpu.cpu
+  const { td } = vcpu
+  const stage = new TdStage(module, vcpu)
+  const controls: VmxControls = {
+    io: true,
+    hlt: true,
+    monitorMwait: true,
+    wbinvd: true,
+    rdpmc: rdpmcExits(td.attributes),
+    msr: (index, write) => msrExits(td, index, write),
+    cr0Mask: CR0_MASK,
+    cr0Shadow: CR0_SHADOW,
+    cr4Mask: cr4Mask(td),
+    cr4Shadow: CR4_SHADOW,
+  }
+  const cpu = module.makeCpu({
+    memory: module.memory,
+    stage,
+    controls,
+    cpuid: (leaf, subleaf) => td.cpuid?.lookup(leaf, subleaf) ?? nativeCpuid(module.platform, leaf, subleaf),
+    seed: module.random.next(),
+  })
+  vcpu.stage = stage
+  vcpu.cpu = cpu
+  initialState(module.platform, vcpu, cpu)
+  return cpu
+}

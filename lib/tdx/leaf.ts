@@ -1,0 +1,63 @@
+/** What a leaf is to the dispatchers. */
+import type { Cpu } from '#x86'
+import type { TdxModule } from './module.ts'
+import type { Vcpu } from './vcpu.ts'
+
+/** The registers of a SEAMCALL, in and out. XMM0 … XMM15 as 256 bytes where the host passes them. */
+export type SeamcallRegs = {
+  rax: bigint
+  rcx: bigint
+  rdx: bigint
+  rbx: bigint
+  rsi: bigint
+  rdi: bigint
+  rbp: bigint
+  r8: bigint
+  r9: bigint
+  r10: bigint
+  r11: bigint
+  r12: bigint
+  r13: bigint
+  r14: bigint
+  r15: bigint
+  xmm?: Uint8Array
+}
+
+/** The processor that executes the SEAMCALL. `quantum`: instructions until the host's next timer interrupt. */
+export type LogicalProcessor = { id: number; quantum: number }
+
+/** Returns the completion status; throws `TdxStatus` for one. */
+export type SeamcallHandler = (module: TdxModule, regs: SeamcallRegs, lp: LogicalProcessor, version: number) => bigint
+
+export type Seamcall = {
+  readonly number: number
+  /** Highest version of the leaf. */
+  readonly versions: number
+  /** Legal before the module is ready. */
+  readonly early: boolean
+  readonly run: SeamcallHandler
+}
+
+export const seamcall = (
+  number: number,
+  run: SeamcallHandler,
+  { versions = 0, early = false }: { versions?: number; early?: boolean } = {},
+): Seamcall => ({ number, versions, early, run })
+
+/**
+ * What a TDCALL leaf came to: a status for RAX; `vmcall`, a TD exit after the instruction; `exit`, a TD exit after which it is
+ * executed again; `resume`, an exception instead of it.
+ */
+export type TdcallResult = bigint | 'vmcall' | 'exit' | 'resume'
+
+/** A TDCALL: guest registers are the Cpu's, `regs` are the host's, for leaves that leave. */
+export type TdcallContext = {
+  readonly module: TdxModule
+  readonly vcpu: Vcpu
+  readonly cpu: Cpu
+  readonly regs: SeamcallRegs
+}
+
+export type Tdcall = { readonly number: number; readonly run: (context: TdcallContext) => TdcallResult }
+
+export const tdcall = (number: number, run: Tdcall['run']): Tdcall => ({ number, run })

@@ -1,0 +1,155 @@
+/** Metadata of a TD (TDR and TDCS). metadata_handlers/metadata_td.c. */
+import { CPUID_LOOKUP, MAX_TDCS_PAGES, TD_FIELDS, TDX_ATTR_DEBUG, TDX_METADATA_FIELD_ID_INCORRECT } from '#abi'
+import { NotModelled } from '#bits'
+import { cpuidRow } from '../guest/cpuid.ts'
+import type { TdxModule } from '../module.ts'
+import { check } from '../status.ts'
+import type { Td } from '../td.ts'
+import {
+  checkReadable,
+  classCode,
+  type Element,
+  elementSize,
+  FieldTable,
+  fieldCode,
+  type Reader,
+  readMask,
+} from './field.ts'
+
+const table = new FieldTable(TD_FIELDS)
+const TDR_CLASSES = [0n, 1n, 2n]
+const CPUID_CLASS = 0x14n
+const CPUID_VALUES = TD_FIELDS.find(row => row.name === 'CPUID_VALUES')!
+
+/** TDR fields are readable whatever the TD's state. */
+export const isTdrField = (id: bigint): boolean => TDR_CLASSES.includes(classCode(id))
+
+/** Row of CPUID_LOOKUP and element that a CPUID_VALUES id names: leaf and sub-leaf are in the field code. */
+const cpuidElement = (id: bigint): Element => {
+  const code = Number(fieldCode(id))
+  const leaf = (((code >> 9) & 0x7f) | (((code >> 16) & 1) << 31)) >>> 0
+  const subleaf = ((code >> 8) & 1) === 1 ? 0xffff_ffff : (code >> 1) & 0x7f
+  const row = cpuidRow(leaf, subleaf)
+  check(row >= 0 && code >> 17 === 0, TDX_METADATA_FIELD_ID_INCORRECT)
+  check(CPUID_LOOKUP[row]!.subleaf === subleaf, TDX_METADATA_FIELD_ID_INCORRECT)
+  return { row: CPUID_VALUES, index: 2 * row + (code & 1) }
+}
+
+export const findTdField = (id: bigint): Element => {
+  if (classCode(id) !== CPUID_CLASS) return table.find(id)
+  table.find((id & ~0xff_ffffn) | (id & 1n)) // the checks of every id
+  return cpuidElement(id)
+}
+
+/** Eight bytes of a byte field, by element. */
+const word = (bytes: Uint8Array, index: number): bigint =>
+  new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(8 * index, true)
+
+const value = (module: TdxModule, td: Td, { row, index }: Element): bigint => {
+  switch (row.name) {
+    case 'FATAL':
+      return td.fatal ? 1n : 0n
+    case 'NUM_TDCX':
+      return BigInt(td.tdcx.length)
+    case 'CHLDCNT':
+      return BigInt(td.childCount)
+    case 'LIFECYCLE_STATE':
+      return BigInt(td.lifecycle)
+    case 'TDCX_PA':
+      return index < MAX_TDCS_PAGES ? BigInt(td.tdcx[index] ?? 0) : 0n
+    case 'TD_UUID':
+      return td.uuid[index] ?? 0n
+    case 'HKID':
+      return BigInt(td.hkid)
+    case 'PKG_CONFIG_BITMAP':
+      return BigInt(td.packages)
+    case 'NUM_VCPUS':
+      return BigInt(td.numVcpus)
+    case 'NUM_ASSOC_VCPUS':
+      return BigInt(td.numAssocVcpus)
+    case 'OP_STATE':
+      return BigInt(td.opState)
+    case 'NUM_L2_VMS':
+      return BigInt(td.numL2Vms)
+    case 'ATTRIBUTES':
+      return td.attributes
+    case 'XFAM':
+      return td.xfam
+    case 'MAX_VCPUS':
+      return BigInt(td.maxVcpus)
+    case 'GPAW':
+      return td.gpaw === 52 ? 1n : 0n
+    case 'EPTP':
+      return td.eptp
+    case 'TSC_OFFSET':
+      return 0n
+    case 'TSC_MULTIPLIER':
+      return td.tscMultiplier
+    case 'TSC_FREQUENCY':
+      return BigInt(td.tscFrequency)
+    case 'NUM_CPUID_VALUES':
+      return BigInt(CPUID_LOOKUP.length)
+    case 'NOTIFY_ENABLES':
+      return td.notifyEnables
+    case 'HP_LOCK_TIMEOUT':
+      return td.hpLockTimeout
+    case 'CONFIG_FLAGS':
+      return td.configFlags
+    case 'TD_CTLS':
+      return td.tdCtls
+    case 'CPUID_VALID':
+      return CPUID_LOOKUP[index]?.faulting === false ? 1n : 0n
+    case 'TD_EPOCH':
+      return td.epoch
+    case 'REFCOUNT':
+      return BigInt(td.refcount[index as 0 | 1])
+    case 'MRTD':
+      return word(td.mrtd, index)
+    case 'MRCONFIGID':
+      return word(td.mrConfigId, index)
+    case 'MROWNER':
+      return word(td.mrOwner, index)
+    case 'MROWNERCONFIG':
+      return word(td.mrOwnerConfig, index)
+    case 'RTMR':
+      return word(td.rtmr[Math.floor(index / 6) as 0], index % 6)
+    case 'CPUID_VALUES': {
+      const at = 2 * index
+      const v = td.cpuid?.values
+      return v === undefined ? 0n : BigInt(v[at]!) | (BigInt(v[at + 1]!) << 32n)
+    }
+    case 'VIRTUAL_IA32_ARCH_CAPABILITIES':
+      return td.archCapabilities
+    case 'SEPT_ROOT':
+      return module.memory.read(td.septRoot + 8 * index, 8)
+    default:
+      // Not modelled: TD metadata of migration, service TDs, L2 VMs, handoff and the XSAVE buffer's layout.
+      throw new NotModelled(`metadata field ${row.name}`)
+  }
+}
+
+const seenBy = (td: Td, reader: Reader): Reader =>
+  reader === 'host' && (td.attributes & TDX_ATTR_DEBUG) !== 0n ? 'debugger' : reader
+
+export const readTdField = (module: TdxModule, td: Td, element: Element, reader: Reader): bigint => {
+  const mask = checkReadable(element, seenBy(td, reader))
+  return value(module, td, element) & mask & ((1n << BigInt(8 * elementSize(element.row.id))) - 1n)
+}
+
+const nextId = (td: Td, from: Element | undefined, reader: Reader): bigint =>
+  table.next(from, row => readMask(row, seenBy(td, reader)) !== 0n)
+
+export const firstTdField = (_module: TdxModule, td: Td, reader: Reader): bigint => nextId(td, undefined, reader)
+
+/** A CPUID_VALUES element is followed by the next one of the table, under its own leaf and sub-leaf. */
+export const nextTdField = (_module: TdxModule, td: Td, from: Element, reader: Reader): bigint => {
+  if (from.row !== CPUID_VALUES) return nextId(td, from, reader)
+  const next = CPUID_LOOKUP[(from.index + 1) >> 1]
+  if (next === undefined) return nextId(td, { row: CPUID_VALUES, index: CPUID_VALUES.fields * 2 - 1 }, reader)
+  const code =
+    ((from.index + 1) & 1) |
+    (next.subleaf === 0xffff_ffff ? 1 << 8 : next.subleaf << 1) |
+    ((next.leaf & 0x7f) << 9) |
+    ((next.leaf >>> 31) << 16)
+  return CPUID_VALUES.id | BigInt(code)
+}

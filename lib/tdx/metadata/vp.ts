@@ -1,0 +1,192 @@
+/** Metadata of a vCPU (TDVPS and its VMCS). metadata_handlers/metadata_vp.c. */
+import {
+  type MetadataField,
+  TDX_ATTR_DEBUG,
+  TDX_METADATA_FIELD_VALUE_NOT_VALID,
+  TDX_TD_VMCS_FIELD_NOT_INITIALIZED,
+  VMCS_FIELDS,
+  VP_FIELDS,
+} from '#abi'
+import { NotModelled } from '#bits'
+import type { TdxModule } from '../module.ts'
+import { sharedMemory } from '../operand.ts'
+import { check, fail, TdxStatus } from '../status.ts'
+import { NOT_ASSOCIATED, type Vcpu } from '../vcpu.ts'
+import { checkReadable, combine, type Element, elementSize, FieldTable, type Reader, readMask } from './field.ts'
+
+/** The VMCS comes first, as in the module's order. */
+const table = new FieldTable([...VMCS_FIELDS, ...VP_FIELDS])
+const GPRS = ['RAX', 'RCX', 'RDX', 'RBX', '', 'RBP', 'RSI', 'RDI', 'R8', 'R9', 'R10', 'R11', 'R12', 'R13', 'R14', 'R15']
+const POSTED_INTERRUPT_NOTIFICATION_VECTOR = 0x2
+const POSTED_INTERRUPT_DESCRIPTOR_ADDRESS = 0x2016
+const NO_VECTOR = 0xffff
+const PROCESS_POSTED = 0x80n
+
+export const findVpField = (id: bigint): Element => table.find(id)
+
+const value = (vcpu: Vcpu, { row, index }: Element): bigint => {
+  const { ve } = vcpu
+  const gpr = GPRS.indexOf(row.name)
+  if (gpr >= 0) return vcpu.cpu?.gpr[gpr] ?? 0n
+  switch (row.name) {
+    case 'POSTED_INTERRUPT_NOTIFICATION_VECTOR':
+      return BigInt(vcpu.notificationVector)
+    case 'POSTED_INTERRUPT_DESCRIPTOR_ADDRESS':
+      return vcpu.pidAddress
+    case 'SHARED_EPT_POINTER':
+      return vcpu.sharedEptp
+    case 'PINBASED_EXEC_CONTROLS':
+      return vcpu.pinbasedControls
+    case 'SECONDARY_EXEC_CONTROLS':
+      return vcpu.secondaryControls
+    case 'INSTRUCTION_TIMEOUT_CONTROL':
+      return vcpu.instructionTimeout
+    case 'EXIT_REASON':
+      return BigInt(ve.exitReason)
+    case 'VALID':
+      return BigInt(ve.valid)
+    case 'EXIT_QUALIFICATION':
+      return ve.exitQualification
+    case 'GLA':
+      return ve.gla
+    case 'GPA':
+      return ve.gpa
+    case 'EPTP_INDEX':
+      return BigInt(ve.eptpIndex)
+    case 'INSTRUCTION_LENGTH':
+      return BigInt(ve.instructionLength)
+    case 'INSTRUCTION_INFORMATION':
+      return BigInt(ve.instructionInfo)
+    case 'VCPU_STATE_DETAILS': {
+      // Bit 0, VMXIP: a virtual interrupt could be delivered.
+      return vcpu.vapic.deliverable(vcpu.cpu?.cr8 ?? 0n) >= 0 ? 1n : 0n
+    }
+    case 'CR2':
+      return vcpu.cpu?.cr2 ?? 0n
+    case 'XCR0':
+      return vcpu.cpu?.xcr0 ?? 1n
+    case 'DR0':
+    case 'DR1':
+    case 'DR2':
+    case 'DR3':
+    case 'DR6':
+      return vcpu.cpu?.dr[Number(row.name.slice(2))] ?? 0n
+    case 'IA32_XSS':
+      return vcpu.xss
+    case 'VCPU_STATE':
+      return BigInt(vcpu.state)
+    case 'VCPU_INDEX':
+      return BigInt(vcpu.index)
+    case 'NUM_TDVPS_PAGES':
+      return BigInt(vcpu.pages.length)
+    case 'ASSOC_LPID':
+      return vcpu.assocLp === NOT_ASSOCIATED ? 0xffff_ffffn : BigInt(vcpu.assocLp)
+    case 'VCPU_EPOCH':
+      return vcpu.epoch
+    case 'CPUID_SUPERVISOR_VE':
+      return vcpu.cpuidSupervisorVe ? 1n : 0n
+    case 'CPUID_USER_VE':
+      return vcpu.cpuidUserVe ? 1n : 0n
+    case 'PEND_NMI':
+      return vcpu.pendNmi ? 1n : 0n
+    case 'XFAM':
+      return vcpu.td.xfam
+    case 'TDVPS_PAGE_PA':
+      return BigInt(vcpu.pages[index] ?? 0)
+    case 'CURR_VM':
+      return 0n
+    case 'CPUID_CONTROL':
+      return BigInt(vcpu.cpuidControl?.[index] ?? 0)
+    default:
+      // Not modelled: vCPU metadata of L2 VMs, stepping filters, the MSRs and XSAVE buffer of debug TDs.
+      throw new NotModelled(`metadata field ${row.name}`)
+  }
+}
+
+/** An address that the host gives must be the host's memory. md_vp_handle_field_attribute_on_wr. */
+const checkShared = (module: TdxModule, address: bigint, size: number): void => {
+  try {
+    sharedMemory(module, address, size, 1n, 'R8')
+  } catch (error) {
+    if (!(error instanceof TdxStatus)) throw error
+    fail(TDX_METADATA_FIELD_VALUE_NOT_VALID)
+  }
+}
+
+const store = (module: TdxModule, vcpu: Vcpu, row: MetadataField, to: bigint): void => {
+  const gpr = GPRS.indexOf(row.name)
+  if (gpr >= 0 && vcpu.cpu !== undefined) {
+    vcpu.cpu.gpr[gpr] = to
+    return
+  }
+  switch (row.name) {
+    case 'POSTED_INTERRUPT_NOTIFICATION_VECTOR':
+      check(to <= 0xffn, TDX_METADATA_FIELD_VALUE_NOT_VALID)
+      vcpu.notificationVector = Number(to)
+      break
+    case 'POSTED_INTERRUPT_DESCRIPTOR_ADDRESS':
+      checkShared(module, to, 64)
+      vcpu.pidAddress = to
+      break
+    case 'SHARED_EPT_POINTER':
+      checkShared(module, to, 4096)
+      vcpu.sharedEptp = to
+      vcpu.stage?.invalidate()
+      break
+    case 'PINBASED_EXEC_CONTROLS':
+      if ((to & PROCESS_POSTED) !== 0n) {
+        check(
+          vcpu.notificationVector !== NO_VECTOR,
+          TDX_TD_VMCS_FIELD_NOT_INITIALIZED,
+          POSTED_INTERRUPT_NOTIFICATION_VECTOR,
+        )
+        check(vcpu.pidAddress >> 63n === 0n, TDX_TD_VMCS_FIELD_NOT_INITIALIZED, POSTED_INTERRUPT_DESCRIPTOR_ADDRESS)
+      }
+      vcpu.pinbasedControls = to
+      break
+    case 'SECONDARY_EXEC_CONTROLS':
+      vcpu.secondaryControls = to
+      break
+    case 'INSTRUCTION_TIMEOUT_CONTROL':
+      vcpu.instructionTimeout = to
+      break
+    case 'PEND_NMI':
+      check(to <= 1n, TDX_METADATA_FIELD_VALUE_NOT_VALID)
+      vcpu.pendNmi = to === 1n
+      break
+    default:
+      throw new NotModelled(`writing metadata field ${row.name}`)
+  }
+}
+
+const seenBy = (vcpu: Vcpu, reader: Reader): Reader =>
+  reader === 'host' && (vcpu.td.attributes & TDX_ATTR_DEBUG) !== 0n ? 'debugger' : reader
+
+const sized = (row: MetadataField): bigint => (1n << BigInt(8 * elementSize(row.id))) - 1n
+
+export const readVpField = (vcpu: Vcpu, element: Element, reader: Reader): bigint => {
+  const mask = checkReadable(element, seenBy(vcpu, reader))
+  return value(vcpu, element) & mask & sized(element.row)
+}
+
+/** Writes the masked bits and returns the old value, as far as it may be read. */
+export const writeVpField = (
+  module: TdxModule,
+  vcpu: Vcpu,
+  element: Element,
+  to: bigint,
+  mask: bigint,
+  reader: Reader,
+): bigint => {
+  const { row } = element
+  const who = seenBy(vcpu, reader)
+  const old = value(vcpu, element) & sized(row)
+  store(module, vcpu, row, combine(row, who, old, to & sized(row), mask))
+  return old & readMask(row, who)
+}
+
+const nextId = (vcpu: Vcpu, from: Element | undefined, reader: Reader): bigint =>
+  table.next(from, row => readMask(row, seenBy(vcpu, reader)) !== 0n)
+
+export const firstVpField = (vcpu: Vcpu, reader: Reader): bigint => nextId(vcpu, undefined, reader)
+export const nextVpField = (vcpu: Vcpu, from: Element, reader: Reader): bigint => nextId(vcpu, from, reader)

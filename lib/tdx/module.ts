@@ -1,0 +1,166 @@
+/** The TDX module: its global state, the objects behind its pages, and the SEAMCALL door. */
+import {
+  PT_NDA,
+  PT_RSVD,
+  PT_TDR,
+  PT_TDVPR,
+  TDH_SYS_LP_SHUTDOWN,
+  TDX_OPERAND_INVALID,
+  TDX_SYS_NOT_READY,
+  TDX_SYS_SHUTDOWN,
+} from '#abi'
+import type { Hpa } from '#bits'
+import type { CpuOptions, PhysicalMemory } from '#x86'
+import { Cpu } from '#x86'
+import type { LogicalProcessor, SeamcallRegs } from './leaf.ts'
+import { page } from './operand.ts'
+import { Pamt } from './pamt.ts'
+import type { Platform } from './platform.ts'
+import { Random } from './random.ts'
+import { notBuilt, SEAMCALLS } from './seamcall/index.ts'
+import { about, TdxStatus } from './status.ts'
+import type { Td } from './td.ts'
+import type { Vcpu } from './vcpu.ts'
+
+/** tdx_global_data.h, sys_state. */
+export type ModuleState = 'SYSINIT_PENDING' | 'SYSINIT_DONE' | 'SYSCONFIG_DONE' | 'SYS_READY' | 'SYS_SHUTDOWN'
+
+/** Key ownership table entry. */
+export type Key = {
+  state: 'HKID_FREE' | 'HKID_ASSIGNED' | 'HKID_FLUSHED' | 'HKID_RESERVED'
+  /** Packages whose caches may hold lines of the key. */
+  wbinvd: number
+}
+
+export type ModuleOptions = {
+  readonly memory: PhysicalMemory
+  readonly platform: Platform
+  /** Of everything random: TD UUIDs, RDRAND in guests. */
+  readonly seed: bigint
+  /** Logical processors of the machine. */
+  readonly processors: number
+  /** How a vCPU gets its CPU; default: the emulated one. */
+  readonly makeCpu?: (options: CpuOptions) => Cpu
+}
+
+export class TdxModule {
+  readonly memory: PhysicalMemory
+  readonly platform: Platform
+  readonly processors: number
+  readonly random: Random
+  readonly makeCpu: (options: CpuOptions) => Cpu
+  state: ModuleState = 'SYSINIT_PENDING'
+  /** Logical processors whose SYS.LP.INIT is done. */
+  readonly initialisedLps = new Set<number>()
+  readonly pamt: Pamt
+  /** Packages whose global key is configured, and the global key id. */
+  configuredPackages = 0
+  globalHkid = 0
+  readonly keys = new Map<number, Key>()
+  readonly tds = new Map<Hpa, Td>()
+  readonly vcpus = new Map<Hpa, Vcpu>()
+  /** Private frames that the host wrote: the next use by their TD is a machine check. */
+  readonly poisoned = new Set<Hpa>()
+
+  constructor({ memory, platform, seed, processors, makeCpu }: ModuleOptions) {
+    this.memory = memory
+    this.platform = platform
+    this.processors = processors
+    this.random = new Random(seed)
+    this.makeCpu = makeCpu ?? (options => new Cpu(options))
+    this.pamt = new Pamt(memory)
+  }
+
+  /** One SEAMCALL: RAX holds leaf and version, then the completion status. */
+  seamcall(lp: LogicalProcessor, regs: SeamcallRegs): void {
+    const { rax } = regs
+    const leaf = Number(rax & 0xffffn)
+    const version = Number((rax >> 16n) & 0xffn)
+    const call = SEAMCALLS[leaf]
+    if (rax >> 24n !== 0n || version > (call?.versions ?? 0)) {
+      regs.rax = about(TDX_OPERAND_INVALID, 'RAX')
+    } else if (this.state === 'SYS_SHUTDOWN' && leaf !== TDH_SYS_LP_SHUTDOWN) {
+      regs.rax = TDX_SYS_SHUTDOWN
+    } else if (this.state !== 'SYS_READY' && call?.early !== true) {
+      regs.rax = TDX_SYS_NOT_READY
+    } else if (call === undefined) {
+      regs.rax = notBuilt(leaf)
+    } else {
+      try {
+        regs.rax = call.run(this, regs, lp, version)
+      } catch (error) {
+        if (!(error instanceof TdxStatus)) throw error
+        regs.rax = error.code
+      }
+    }
+  }
+
+  /** The host's INVEPT, all contexts: needed where it changed a shared EPT. Not a SEAMCALL but an instruction. */
+  invept(): void {
+    for (const vcpu of this.vcpus.values()) vcpu.stage?.invalidate()
+  }
+
+  /** The emulator's own debugger, for a TDVPR page; not part of any host ABI. */
+  inspect(tdvpr: Hpa): { readonly vcpu: Vcpu; readonly cpu: Cpu | undefined } | undefined {
+    const vcpu = this.vcpus.get(tdvpr)
+    return vcpu === undefined ? undefined : { vcpu, cpu: vcpu.cpu }
+  }
+
+  /** Is the frame a private page or control page of a TD (or the module's)? What the host reads of such is not its content. */
+  isPrivate(frame: Hpa): boolean {
+    const entry = this.pamt.find(frame)
+    if (entry === 0) return false
+    const type = this.pamt.type(entry)
+    return type !== PT_NDA && type !== PT_RSVD
+  }
+
+  /** Tells the module that the host wrote to a frame; memory integrity makes the TD notice where it was its own. */
+  hostWrote(frame: Hpa): void {
+    if (!this.isPrivate(frame)) return
+    this.poisoned.add(frame)
+    this.invept()
+  }
+
+  packageOf(lp: LogicalProcessor): number {
+    return Math.floor((lp.id * this.platform.packages) / this.processors)
+  }
+
+  get allPackages(): number {
+    return 2 ** this.platform.packages - 1
+  }
+
+  isPrivateHkid(hkid: number): boolean {
+    return hkid >= this.platform.firstPrivateHkid && hkid < 2 ** this.platform.keyIdBits
+  }
+
+  key(hkid: number): Key {
+    let key = this.keys.get(hkid)
+    if (key === undefined) {
+      key = { state: 'HKID_FREE', wbinvd: 0 }
+      this.keys.set(hkid, key)
+    }
+    return key
+  }
+
+  /** The TD of a TDR operand. */
+  td(tdr: bigint, operand: 'RCX' | 'RDX'): Td {
+    page(this, tdr, PT_TDR, operand)
+    return this.ownerOf(this.pamt.find(Number(tdr)), Number(tdr))
+  }
+
+  /** The vCPU of a TDVPR operand. */
+  vcpu(tdvpr: bigint, operand: 'RCX' | 'RDX'): Vcpu {
+    const at = page(this, tdvpr, PT_TDVPR, operand)
+    const vcpu = this.vcpus.get(at)
+    if (vcpu === undefined) throw new Error(`a PT_TDVPR page without a vCPU: ${at}`)
+    return vcpu
+  }
+
+  /** The TD that a PAMT entry names, or that the page itself is the root of. */
+  ownerOf(entry: number, at: number): Td {
+    const tdr = this.pamt.type(entry) === PT_TDR ? (at as Hpa) : this.pamt.owner(entry)
+    const td = this.tds.get(tdr)
+    if (td === undefined) throw new Error(`a PAMT entry whose owner ${tdr} is no TD`)
+    return td
+  }
+}

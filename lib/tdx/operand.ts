@@ -1,0 +1,120 @@
+/** Checks of SEAMCALL operands that many leaves share. intel/tdx-module, src/common/helpers/helpers.c. */
+import {
+  type OperandName,
+  PT_NDA,
+  TDX_EPT_ENTRY_STATE_INCORRECT,
+  TDX_EPT_WALK_FAILED,
+  TDX_OPERAND_ADDR_RANGE_ERROR,
+  TDX_OPERAND_INVALID,
+  TDX_PAGE_METADATA_INCORRECT,
+} from '#abi'
+import { type Hpa, hpa } from '#bits'
+import type { SeamcallRegs } from './leaf.ts'
+import type { TdxModule } from './module.ts'
+import { LEVEL_SIZE } from './pamt.ts'
+import { architectural, stateOfEntry } from './sept.ts'
+import { about, check, TdxStatus } from './status.ts'
+import type { Td } from './td.ts'
+
+/** A page address with nothing in its key id bits. */
+export const isPlainAddress = (module: TdxModule, address: bigint): boolean =>
+  address >> BigInt(module.platform.physicalAddressBits - module.platform.keyIdBits) === 0n
+
+/** A 4 KiB page operand that must be of `type`. check_and_lock_explicit_4k_private_hpa. */
+export const page = (module: TdxModule, address: bigint, type: number, operand: OperandName): Hpa => {
+  check((address & 0xfffn) === 0n && isPlainAddress(module, address), TDX_OPERAND_INVALID, operand)
+  const at = hpa(Number(address))
+  const { pamt } = module
+  const entry = pamt.find(at)
+  check(entry !== 0, TDX_OPERAND_ADDR_RANGE_ERROR, operand)
+  check(pamt.level === 0 && pamt.type(entry) === type, TDX_PAGE_METADATA_INCORRECT, operand)
+  return at
+}
+
+/** A free page operand of 4 KiB or, at level 1, 2 MiB. check_and_lock_free_range_hpa. */
+export const freePage = (module: TdxModule, address: bigint, operand: OperandName, level: 0 | 1 = 0): Hpa => {
+  if (level === 0) return page(module, address, PT_NDA, operand)
+  const { pamt } = module
+  check(address % BigInt(LEVEL_SIZE[1]) === 0n && isPlainAddress(module, address), TDX_OPERAND_INVALID, operand)
+  const at = hpa(Number(address))
+  check(pamt.find(at) !== 0, TDX_OPERAND_ADDR_RANGE_ERROR, operand)
+  check(pamt.level === 0 && pamt.is2MFree(at), TDX_PAGE_METADATA_INCORRECT, operand)
+  return at
+}
+
+/** Host memory that a leaf reads or writes with the host's own key. shared_hpa_check_with_pwr_2_alignment. */
+export const sharedMemory = (
+  module: TdxModule,
+  address: bigint,
+  size: number,
+  align: bigint,
+  operand: OperandName,
+): Hpa => {
+  check((address & (align - 1n)) === 0n, TDX_OPERAND_INVALID, operand)
+  const { physicalAddressBits, keyIdBits, firstPrivateHkid } = module.platform
+  const keyShift = BigInt(physicalAddressBits - keyIdBits)
+  check(Number(address >> keyShift) < firstPrivateHkid, TDX_OPERAND_INVALID, operand)
+  const at = Number(address & ((1n << keyShift) - 1n))
+  // Memory the machine does not have: real hardware answers such a read with ones, which no structure here allows.
+  check(at + size <= module.memory.u8.length, TDX_OPERAND_INVALID, operand)
+  return hpa(at)
+}
+
+/** A GPA and SEPT level operand ("gpa+lvl"), checked by `gpaAndLevel`. */
+export type GpaAndLevel = { gpa: bigint; at: number; level: number }
+
+const mapping: GpaAndLevel = { gpa: 0n, at: 0, level: 0 }
+
+/**
+ * GPA in bits 51:12, level in 2:0, the rest zero; aligned to the level's size. verify_page_info_input.
+ * The result is good until the next call.
+ */
+export const pageInfo = (value: bigint, min: number, max: number): GpaAndLevel => {
+  const level = Number(value & 7n)
+  check((value & 0xfff0_0000_0000_0ff8n) === 0n && level >= min && level <= max, TDX_OPERAND_INVALID, 'RCX')
+  const gpa = value & 0xf_ffff_ffff_f000n
+  check((gpa & (BigInt(LEVEL_SIZE[level as 0]) - 1n)) === 0n, TDX_OPERAND_INVALID, 'RCX')
+  mapping.gpa = gpa
+  mapping.at = Number(gpa)
+  mapping.level = level
+  return mapping
+}
+
+/** Is the address one the TD can have, and private? check_gpa_validity. */
+export const isPrivateGpa = (td: Td, gpa: bigint): boolean => gpa < td.sharedBit
+
+/** RCX and RDX of an SEPT error: the entry as the host may see it, its level and state. set_arch_septe_details_in_vmm_regs. */
+export const setSeptDetails = (regs: SeamcallRegs, entry: bigint, level: number): void => {
+  regs.rcx = architectural(entry)
+  regs.rdx = BigInt(level | (stateOfEntry(entry) << 8))
+}
+
+/** Completes with a status about RCX that tells of an SEPT entry. */
+export const failSept = (regs: SeamcallRegs, code: bigint, entry: bigint, level: number): never => {
+  setSeptDetails(regs, entry, level)
+  throw new TdxStatus(about(code, 'RCX'))
+}
+
+/**
+ * Checks a GPA operand and walks to its entry: EPT_WALK_FAILED where the tree does not reach the level.
+ * lock_sept_check_and_walk_private_gpa. The tree's `at` is the entry's place afterwards.
+ */
+export const walkTo = (td: Td, regs: SeamcallRegs, { gpa, at, level }: GpaAndLevel): bigint => {
+  check(isPrivateGpa(td, gpa), TDX_OPERAND_INVALID, 'RCX')
+  const { tree } = td
+  const entry = tree.walk(at, level)
+  if (tree.level !== level) failSept(regs, TDX_EPT_WALK_FAILED, entry, tree.level)
+  return entry
+}
+
+/** The entry's state must be one of those the leaf allows. */
+export const checkEntryState = (
+  regs: SeamcallRegs,
+  entry: bigint,
+  level: number,
+  allowed: readonly number[],
+): number => {
+  const state = stateOfEntry(entry)
+  if (!allowed.includes(state)) failSept(regs, TDX_EPT_ENTRY_STATE_INCORRECT, entry, level)
+  return state
+}

@@ -1,0 +1,41 @@
+import * as abi from '#abi'
+import { seamcall } from '../leaf.ts'
+import { checkEntryState, failSept, pageInfo, walkTo } from '../operand.ts'
+import { addressOf, isBlocked, SEPTE_FREE } from '../sept.ts'
+import { check } from '../status.ts'
+import { isTracked, needsTracking } from '../tracking.ts'
+import { REMOVE } from './op-states.ts'
+
+const REMOVABLE = [
+  abi.SEPT_MAPPED,
+  abi.SEPT_BLOCKED,
+  abi.SEPT_BLOCKEDW,
+  abi.SEPT_PENDING,
+  abi.SEPT_PENDING_BLOCKED,
+  abi.SEPT_PENDING_BLOCKEDW,
+]
+
+/** TDH.MEM.PAGE.REMOVE: take a page from a TD; its HPA comes back in RCX. tdh_mem_page_remove.c. */
+export const memPageRemove = seamcall(abi.TDH_MEM_PAGE_REMOVE, (module, regs) => {
+  const { rcx, rdx } = regs
+  regs.rcx = 0n
+  regs.rdx = 0n
+  const td = module.td(rdx, 'RDX')
+  td.checkState(REMOVE)
+  const mapping = pageInfo(rcx, 0, 2)
+  const level = mapping.level as 0 | 1 | 2
+  const entry = walkTo(td, regs, mapping)
+  const state = checkEntryState(regs, entry, level, REMOVABLE)
+  const target = addressOf(entry)
+  const pamtEntry = module.pamt.at(target, level)
+  if (needsTracking(td)) {
+    if (!isBlocked(state)) failSept(regs, abi.TDX_GPA_RANGE_NOT_BLOCKED, entry, level)
+    check(isTracked(td, module.pamt.bepoch(pamtEntry)), abi.TDX_TLB_TRACKING_NOT_DONE, 'RCX')
+  }
+
+  td.tree.write(SEPTE_FREE)
+  td.childCount -= 512 ** level
+  module.pamt.release(pamtEntry)
+  regs.rcx = BigInt(target)
+  return abi.TDX_SUCCESS
+})

@@ -1,0 +1,44 @@
+import { TDH_VP_ENTER, TDX_OPERAND_INVALID, VCPU_ACTIVE } from '#abi'
+import { vmcallReturn } from '../guest/exit.ts'
+import { cpuOf } from '../guest/make.ts'
+import { runVcpu } from '../guest/run.ts'
+import { seamcall } from '../leaf.ts'
+import { check } from '../status.ts'
+import { RUN } from './op-states.ts'
+
+const ADDRESS = 0xf_ffff_ffff_f000n
+const HOST_RECOVERABILITY_HINT = 1n << 52n
+const RESUME_L1 = 1n << 53n
+/** PINBASED_EXEC_CONTROLS: process posted interrupts. */
+const PROCESS_POSTED = 0x80n
+
+/**
+ * TDH.VP.ENTER: run a vCPU until a TD exit. tdh_vp_enter.c.
+ * The checks of host MSRs (TSC_ADJUST, MISC_ENABLE) and of the TSC going back hold on the emulated platform.
+ * Not modelled: the zero-step and single-step filters (OPERAND_BUSY about SEPT_TREE, EPF notification).
+ */
+export const vpEnter = seamcall(TDH_VP_ENTER, (module, regs, lp) => {
+  const { rcx } = regs
+  check((rcx & ~(ADDRESS | HOST_RECOVERABILITY_HINT | RESUME_L1)) === 0n, TDX_OPERAND_INVALID, 'RCX')
+  const vcpu = module.vcpu(rcx & ADDRESS, 'RCX')
+  const { td } = vcpu
+  td.checkState(RUN)
+  vcpu.checkPages()
+  const wasAssociated = vcpu.assocLp === lp.id
+  vcpu.associate(lp.id)
+  check((rcx & HOST_RECOVERABILITY_HINT) === 0n || vcpu.lastExit === 'trap', TDX_OPERAND_INVALID, 'RCX')
+  check((rcx & RESUME_L1) === 0n, TDX_OPERAND_INVALID, 'RCX')
+
+  const cpu = cpuOf(module, vcpu)
+  const slot = Number(td.epoch & 1n) as 0 | 1
+  td.refcount[slot]++
+  if (vcpu.epoch !== td.epoch || !wasAssociated) vcpu.stage?.invalidate()
+  vcpu.epoch = td.epoch
+  if ((vcpu.pinbasedControls & PROCESS_POSTED) !== 0n && vcpu.pidAddress < BigInt(module.memory.u8.length))
+    vcpu.vapic.takePosted(module.memory, Number(vcpu.pidAddress))
+  if (vcpu.lastExit === 'tdvmcall') vmcallReturn(vcpu, cpu, regs)
+  vcpu.state = VCPU_ACTIVE
+  runVcpu(module, vcpu, cpu, regs, lp.quantum)
+  td.refcount[slot]--
+  return regs.rax
+})

@@ -1,0 +1,16 @@
+import { TDH_VP_WR, TDX_SUCCESS } from '#abi'
+import { seamcall } from '../leaf.ts'
+import { findVpField, writeVpField } from '../metadata/vp.ts'
+import { METADATA_WRITE } from './op-states.ts'
+
+/** TDH.VP.WR: write a field of TDVPS; R8 is the old value then. tdh_vp_rd_wr.c. */
+export const vpWr = seamcall(TDH_VP_WR, (module, regs, lp) => {
+  const { rcx, rdx, r8, r9 } = regs
+  regs.r8 = 0n
+  const vcpu = module.vcpu(rcx, 'RCX')
+  vcpu.td.checkState(METADATA_WRITE)
+  vcpu.checkPages()
+  vcpu.associate(lp.id)
+  regs.r8 = writeVpField(module, vcpu, findVpField(rdx), r8, r9, 'host')
+  return TDX_SUCCESS
+})

@@ -1,0 +1,55 @@
+import {
+  SEPT_EXPORTED_DIRTY,
+  SEPT_MAPPED,
+  SEPT_NL_BLOCKED,
+  SEPT_NL_MAPPED,
+  SEPT_PENDING,
+  SEPT_PENDING_EXPORTED_DIRTY,
+  TDG_MEM_PAGE_ACCEPT,
+  TDX_OPERAND_INVALID,
+  TDX_PAGE_ALREADY_ACCEPTED,
+  TDX_PAGE_SIZE_MISMATCH,
+  TDX_SUCCESS,
+  VMX_EEQ_ACCEPT,
+} from '#abi'
+import { EPT_QUALIFICATION } from '#x86'
+import { eptViolationExit } from '../guest/exit.ts'
+import { tdcall } from '../leaf.ts'
+import { isPrivateGpa, pageInfo } from '../operand.ts'
+import { LEVEL_SIZE } from '../pamt.ts'
+import { addressOf, inState, isAccessible, isLeaf, stateOfEntry } from '../sept.ts'
+import { check, fail } from '../status.ts'
+
+const ACCEPTED: Readonly<Record<number, number>> = {
+  [SEPT_PENDING]: SEPT_MAPPED,
+  [SEPT_PENDING_EXPORTED_DIRTY]: SEPT_EXPORTED_DIRTY,
+}
+
+/**
+ * TDG.MEM.PAGE.ACCEPT: take a page that the host added: it is zeroed and mapped. tdg_mem_page_accept.c.
+ * A 2 MiB page is accepted in one go: no interrupt comes in the middle of an emulated instruction.
+ */
+export const memPageAccept = tdcall(TDG_MEM_PAGE_ACCEPT, ({ module, vcpu, cpu, regs }) => {
+  const { td } = vcpu
+  const { gpa, at, level } = pageInfo(cpu.gpr[1]!, 0, 1)
+  check(isPrivateGpa(td, gpa), TDX_OPERAND_INVALID, 'RCX')
+  const { tree } = td
+  const entry = tree.walk(at, level)
+  const state = stateOfEntry(entry)
+  const reached = tree.level
+  if (isLeaf(entry) && isAccessible(entry)) fail(TDX_PAGE_ALREADY_ACCEPTED, reached)
+  if (reached === level && (state === SEPT_NL_MAPPED || state === SEPT_NL_BLOCKED))
+    fail(TDX_PAGE_SIZE_MISMATCH, reached)
+  const accepted = ACCEPTED[state]
+  if (reached !== level || accepted === undefined) {
+    // Requested level, level and state of the entry, whether it is a leaf: vmcs_defs.h, tdaccept_vmx_eeq_info.
+    const info = level | (reached << 3) | (state << 6) | (isLeaf(entry) ? 1 << 14 : 0)
+    const rights = (entry & 7n) << 3n
+    eptViolationExit(vcpu, regs, gpa, EPT_QUALIFICATION.WRITE | rights, VMX_EEQ_ACCEPT | (BigInt(info) << 32n))
+    return 'exit'
+  }
+
+  module.memory.fill(addressOf(entry), LEVEL_SIZE[level as 0 | 1], 0)
+  tree.write(inState(entry, accepted))
+  return TDX_SUCCESS
+})

@@ -29,6 +29,7 @@ import {
   type UcallName,
 } from '#abi'
 import { type Gpa, gpa, hex, mask, readUint, type Size, writeUint } from '#bits'
+import { Misuse } from './failure.ts'
 
 /** Where a vCPU's kvm_run and its port I/O data can be read and written: offsets in `view`. */
 export type RunPage = { readonly view: DataView; readonly at: number; readonly pio: number }
@@ -38,7 +39,7 @@ export type Fields = Readonly<Record<string, string | number>>
 
 type Direction = 'in' | 'out'
 
-/** Sets the value that the guest gets when it goes on. Throws RangeError where the guest asked nothing or it does not fit. */
+/** Sets the value that the guest gets when it goes on. Throws Misuse where the guest asked nothing or it does not fit. */
 type Answer = (value: bigint) => void
 
 /** Instruction.IO of a TD, IN and OUT of an ordinary VM. */
@@ -166,12 +167,12 @@ const MASK64 = mask(8)
 
 const notAsked = (what: string): Answer => {
   return () => {
-    throw new RangeError(`answer: ${what} waits for no value`)
+    throw new Misuse(`answer: ${what} waits for no value`)
   }
 }
 
 const fits = (value: bigint, size: Size): void => {
-  if (value < 0n || value > mask(size)) throw new RangeError(`answer: ${hex(value)} does not fit in ${size} bytes`)
+  if (value < 0n || value > mask(size)) throw new Misuse(`answer: ${hex(value)} does not fit in ${size} bytes`)
 }
 
 /** A size that kvm_run holds. KVM makes no others. */

@@ -16,3 +16,8 @@ export class Failure extends Error {
 export class Skip extends Error {
   override readonly name = 'Skip'
 }
+
+/** The test asks its harness for what cannot be. The message names the thing, the value and what would have been right. */
+export class Misuse extends RangeError {
+  override readonly name = 'Misuse'
+}

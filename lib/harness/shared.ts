@@ -1,5 +1,6 @@
 /** A structure that guest and host share: declared once, with the same names on both sides. */
 import type { GuestBuilder, In, IntType, NameOf, Value } from '#guest'
+import { Misuse } from './failure.ts'
 import type { Td } from './td.ts'
 
 type Fields = Readonly<Record<string, IntType>>
@@ -74,7 +75,7 @@ const accessorOf = (td: Td, name: string, offset: number, { size, signed }: IntT
     const [low, high] = signed
       ? [-(1n << BigInt(size * 8 - 1)), (1n << BigInt(size * 8 - 1)) - 1n]
       : [0n, (1n << BigInt(size * 8)) - 1n]
-    if (value < low || value > high) throw new RangeError(`${name}: ${value} does not fit in ${size} bytes`)
+    if (value < low || value > high) throw new Misuse(`${name}: ${value} does not fit in ${size} bytes`)
     td.store(td.address(name) + BigInt(offset), BigInt.asUintN(size * 8, value), size)
   },
 })

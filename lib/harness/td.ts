@@ -16,7 +16,9 @@ import {
   type Placed,
   type Transport,
   wholePages,
+  whyNoC,
 } from '#guest'
+import { Misuse, Skip } from './failure.ts'
 import type { Machine } from './machine.ts'
 import { beginImage } from './shared.ts'
 import { Steps } from './steps.ts'
@@ -63,6 +65,9 @@ export class Td {
     const vcpus = options.vcpus ?? (Array.isArray(guest) ? guest.length : 1)
     this.name = name
     this.#machine = machine
+    // Before any work: a guest that cannot be compiled here is no failure.
+    const why = isC(guest) ? whyNoC() : undefined
+    if (why !== undefined) throw new Skip(why)
     const vm = new Vm(machine, options)
     this.vm = vm
     beginImage()
@@ -71,7 +76,7 @@ export class Td {
     this.layout = layOut(image, { levels, sharedBit: vm.sharedBit, extra: bootMappings(image.entries.length) })
     const size = wholePages(Math.max(options.memory ?? 0, Number(this.layout.end)))
     if (options.memory !== undefined && options.memory < Number(this.layout.end))
-      throw new RangeError(`t.td: memory is ${hex(options.memory)} bytes, the guest needs ${hex(this.layout.end)}`)
+      throw new Misuse(`t.td: memory is ${hex(options.memory)} bytes, the guest needs ${hex(this.layout.end)}`)
     this.#load(vm.addSlot(0, gpa(0n), size))
     this.pool = initPool(machine, image, this.hva(image.ucall.pool))
     this.#loadBoot(levels)
@@ -131,16 +136,16 @@ export class Td {
 
   /**
    * Host address behind a place in the guest's memory. Private memory has one too: what host memory holds there, which
-   * is not what the guest sees. RangeError where the image has nothing there.
+   * is not what the guest sees. Misuse where the image has nothing there.
    */
   hva(where: Where): Hva {
     const at = this.address(where)
     const segment = this.#segment(at)
-    if (segment === undefined) throw new RangeError(`${this.name}: nothing of the guest lies at ${hex(at)}`)
+    if (segment === undefined) throw new Misuse(`${this.name}: nothing of the guest lies at ${hex(at)}`)
     return hva(this.#slot0.at + segment.gpa + (at - segment.gva))
   }
 
-  /** Guest virtual address of a symbol. RangeError where there is none of that name. */
+  /** Guest virtual address of a symbol. Misuse where there is none of that name. */
   address(where: Where): bigint {
     return typeof where === 'string' ? addressOf(this.image.symbols, where) : where
   }
@@ -149,10 +154,10 @@ export class Td {
     return this.layout.segments.find(s => at >= s.gva && at < s.gva + BigInt(s.size))
   }
 
-  /** Host address of shared memory. RangeError where the place is private. */
+  /** Host address of shared memory. Misuse where the place is private. */
   #shared(where: Where): Hva {
     if (this.#segment(this.address(where))?.shared === false)
-      throw new RangeError(`${this.name}: ${text(where)} is private memory, which the host cannot see: make it shared`)
+      throw new Misuse(`${this.name}: ${text(where)} is private memory, which the host cannot see: make it shared`)
     return this.hva(where)
   }
 
@@ -188,5 +193,7 @@ export class Td {
     this.#machine.host.set(layout, this.#shared(where), values)
   }
 }
+
+const isC = (guest: TdOptions['guest']): boolean => typeof guest === 'object' && 'kind' in guest && guest.kind === 'c'
 
 const text = (where: Where): string => (typeof where === 'string' ? where : hex(where))

@@ -2,6 +2,7 @@
 import { fixture, flat, test } from '#harness'
 
 const PORT = 0x32
+const GDT = 0x50_0000n
 
 const portIo = fixture('port_io', {
   variants: { word: { size: 2, sent: 0xabcdn } },
@@ -86,8 +87,20 @@ test('triple_faults', async t => {
 })
 
 test('calls_tdcall_from_32_bit_code', async t => {
-  // A far return to a 32-bit code segment that is not there would be another fault: TDCALL in compatibility mode it is not.
-  const td = t.td({ guest: g => g.asm('push 0x10\nlea rax, [rip + 3]\npush rax\nretfq\ntdcall') })
+  // A 32-bit code segment in the GDT's free part, and a far return into it.
+  const td = t.td({
+    guest: g =>
+      g.asm(`
+        mov rax, 0x00cf9b000000ffff
+        mov qword ptr [${GDT + 0x100n}], rax
+        mov rcx, 0x100
+        push rcx
+        lea rax, [rip + 3]
+        push rax
+        retfq
+        tdcall`),
+  })
+  t.assert.eq(td.address('gdt'), GDT)
   await td.vcpu.until('UCALL_DONE')
 })
 

@@ -1,0 +1,119 @@
+import t from 'tap'
+import { collected, run } from './sample.ts'
+
+const named = await collected('failing_test.ts')
+const FILE = /testdata\/failing_test\.ts$/
+
+t.test("a guest's failed assertion: both sides, where, and what led there", async t => {
+  const { status, failures, instructions } = await run(named('port_io.word.guest_side'))
+  t.equal(status, 'fail')
+  t.equal(failures.length, 1)
+  t.match(failures[0], {
+    kind: 'assertion',
+    side: 'guest',
+    message: '',
+    site: { file: FILE, line: 14 },
+    comparison: {
+      op: 'eq',
+      seen: { source: 'g.in(PORT, size)', value: '0xabcd' },
+      want: { source: 'sent + 1n', value: '0xabce' },
+    },
+    guest: { vcpu: 0, rip: /^0x401/, notes: [] },
+    steps: [
+      { vcpu: 0, name: 'KVM_EXIT_IO', fields: { direction: 'out', port: '0x32', size: 2, data: '0xabcd' } },
+      { vcpu: 0, name: 'KVM_EXIT_IO', fields: { direction: 'in', port: '0x32', size: 2, data: '0xabcd' } },
+    ],
+    host: { site: { file: FILE, line: 25 }, waiting: 'UCALL_DONE' },
+  })
+  t.equal(failures[0]?.guest?.instructions, instructions)
+})
+
+t.test("a host's failed assertion", async t => {
+  const { status, failures } = await run(named('port_io.word.host_side'))
+  t.equal(status, 'fail')
+  t.match(failures, [
+    {
+      side: 'host',
+      site: { file: FILE, line: 30 },
+      comparison: {
+        op: 'match',
+        seen: { source: 'out', value: /data: 0xabcd$/m },
+        want: { source: "{ port: PORT, direction: 'out', size, data: sent + 1n }", value: /data: 0xabce$/m },
+      },
+    },
+  ])
+})
+
+t.test("a guest's expect goes on, and what it prints is heard", async t => {
+  const { status, failures, said } = await run(named('global.guest_expects_and_goes_on'))
+  t.equal(status, 'fail')
+  t.same(said, ['sum is 4\n'])
+  t.match(failures, [
+    {
+      message: 'arithmetic',
+      comparison: { op: 'eq', seen: { source: 'sum', value: '0x4' }, want: { source: '5', value: '0x5' } },
+    },
+    { comparison: { op: 'lt', seen: { source: 'sum' }, want: { source: '4', value: '0x4' } } },
+  ])
+})
+
+/** Test, kind of its failure, message. */
+const rows: readonly (readonly [string, string, RegExp | string])[] = [
+  ['guest_fails', 'assertion', 'no way on'],
+  ['guest_runs_off_its_end', 'assertion', 'the guest ran off its end: it never said g.done()'],
+  ['another_exit_comes', 'unexpected-exit', 'unexpected KVM_EXIT_IO out port 0x32 size 1 data 0x12'],
+  ['done_comes_twice', 'unexpected-exit', 'vCPU 0 has said UCALL_DONE: it has nothing more to run'],
+  ['not_awaited', 'assertion', 'nobody waits'],
+  [
+    'jumps_into_unmapped_memory',
+    'unexpected-exit',
+    /^the guest does not handle #PF \(Page Fault\) at RIP 0x700_?0000.*not mapped: fetch from 0x700_?0000$/,
+  ],
+  ['triple_faults', 'unexpected-exit', 'the guest shut down: a triple fault (KVM_EXIT_SHUTDOWN)'],
+  ['calls_tdcall_from_32_bit_code', 'unexpected-exit', /^the guest does not handle #(GP|UD)/],
+  [
+    'sends_a_wild_ucall',
+    'unexpected-exit',
+    /^wild ucall: the payload 0xdead_beef is no structure of the pool \(\d+, from 0x7f00_/,
+  ],
+  [
+    'finds_the_pool_exhausted',
+    'unexpected-exit',
+    /^the guest found no free ucall structure: all \d+ of the pool are in use/,
+  ],
+  ['has_too_little_memory', 'assertion', /^t\.td: memory is 0x4000 bytes, the guest needs 0x/],
+  ['is_refused_by_kvm', 'assertion', /^KVM_TDX_INIT_VM: attributes 0x1 .*\(EINVAL\)$/],
+  [
+    'executes_what_is_no_instruction',
+    'unexpected-exit',
+    /^the guest does not handle #UD \(Invalid Opcode\) at RIP 0x401000/,
+  ],
+]
+
+for (const [name, kind, message] of rows)
+  t.test(`${name}: one clear failure`, async t => {
+    const { status, failures } = await run(named(`global.${name}`))
+    t.equal(status, 'fail')
+    t.equal(failures.length, 1)
+    t.match(failures[0], { kind, message, steps: [] })
+  })
+
+t.test('a guest that never ends is stopped by the deadline, and shows where it is', async t => {
+  const { status, reason, failures } = await run(named('global.loops_for_ever'), { limit: 2 })
+  t.equal(status, 'timeout')
+  t.equal(reason, '0.2 seconds')
+  t.match(failures, [
+    {
+      kind: 'timeout',
+      message: 'the guest did not reach UCALL_DONE within 0.2 seconds',
+      guest: { rip: '0x401000', notes: [/^> 0x401000 {2}guest {2}jmp/] },
+    },
+  ])
+})
+
+t.test('a triple fault shows the registers that it left', async t => {
+  const { failures } = await run(named('global.triple_faults'))
+  const notes = failures[0]?.guest?.notes.join('\n') ?? ''
+  t.match(notes, /ud2/)
+  t.match(notes, /CR0 0x8000_0031|CR0 0x8000_0021/)
+})

@@ -1,0 +1,28 @@
+import t from 'tap'
+import { collected, run } from './sample.ts'
+
+const named = await collected('tds_test.ts')
+
+t.test('the same seed gives the same instructions, whatever ran before', async t => {
+  const first = await run(named('global.works_a_little'), { seed: 7n })
+  const between = await run(named('global.two_tds_side_by_side'))
+  const second = await run(named('global.works_a_little'), { seed: 7n })
+  t.equal(first.status, 'pass')
+  t.equal(between.status, 'pass')
+  t.same(second, first)
+  t.ok(first.instructions > 100)
+})
+
+for (const name of [
+  'global.two_vcpus_have_their_own_guests',
+  'global.private_memory_is_out_of_sight',
+  'global.shared_memory_by_name_and_by_structure',
+  'global.says_what_it_does_by_fatal_error',
+  'global.is_left_before_finalize',
+  'global.five_levels_of_tables',
+])
+  t.test(name, async t => {
+    const { status, failures } = await run(named(name))
+    t.same(failures, [])
+    t.equal(status, 'pass')
+  })

@@ -349,6 +349,7 @@ t.test('a VM lives until its last file has gone, in any order, and its key ID is
   ] as const
   const sample = new Sample()
   const { host } = sample
+  host.store(sample.scratch, 8, 0n)
   const before = host.framesInUse
   for (const order of orders) {
     const td = sample.build(HALT_LOOP)

@@ -1,7 +1,9 @@
 /** What the tests of the CPU build on: memory at chosen guest physical addresses, page tables, descriptors, code. */
 import { PAGE_SIZE } from '#bits'
+import { assemble } from '../assemble.ts'
 import { Cpu, type CpuOptions } from '../cpu.ts'
 import { Fault, Leave } from '../fault.ts'
+import type { Mode } from '../insn.ts'
 import { PhysicalMemory } from '../memory.ts'
 import type { Access, SecondStage, VmExit } from '../vmx.ts'
 
@@ -43,6 +45,12 @@ export class TestMachine {
     return this.stage.frame((at & ~0xfffn) as never, 'read' as never) + Number(at & 0xfffn)
   }
 
+  /** Code, assembled, at a guest physical address that it also has as a linear one; where its labels are. */
+  asm(at: bigint, text: string, mode: Mode = 64): Readonly<Record<string, bigint>> {
+    const { bytes, labels } = assemble(text, { mode, at })
+    for (const [n, byte] of bytes.entries()) this.memory.write(this.#host(at + BigInt(n)), 1, BigInt(byte))
+    return labels
+  }
   /** Bytes at a guest physical address; they must not cross a page. */
   put(at: bigint, hex: string): void {
     this.memory.set(this.#host(at), bytesOf(hex))

@@ -63,7 +63,8 @@ export type BootCode = {
 const makeBootCode = (): BootCode => {
   const size = assemble(BOOT, { mode: 32, at: 0n }).bytes.length
   const reset = 2
-  if (size + reset > REACH) throw new RangeError(`boot code of ${size} bytes: the reset vector reaches back ${REACH - reset}`)
+  if (size + reset > REACH)
+    throw new RangeError(`boot code of ${size} bytes: the reset vector reaches back ${REACH - reset}`)
   const entry = gpa(TD_RESET_VECTOR - BigInt(size))
   const code = assemble(BOOT, { mode: 32, at: entry }).bytes
   const first = pageOf(entry)

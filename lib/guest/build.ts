@@ -82,7 +82,15 @@ class Region {
       const bytes = new Uint8Array(used === undefined ? 0 : Number(used.gva - at) + used.bytes.length)
       for (const c of chunks) bytes.set(c.bytes, Number(c.gva - at))
       const name = `${this.#name}${i === 0 ? '' : i}`
-      return { name, gva: gva(at), bytes, size: wholePages(Number(end - at)), shared, writable: true, executable: false }
+      return {
+        name,
+        gva: gva(at),
+        bytes,
+        size: wholePages(Number(end - at)),
+        shared,
+        writable: true,
+        executable: false,
+      }
     })
   }
 }
@@ -150,7 +158,15 @@ export const buildGuest = (guest: Guest | readonly Guest[], options: BuildOption
   }
 
   const segments: Segment[] = [
-    { ...PRIVATE, name: 'runtime', gva: RUNTIME_GVA, bytes: support.bytes, size: PAGE_SIZE, writable: false, executable: true },
+    {
+      ...PRIVATE,
+      name: 'runtime',
+      gva: RUNTIME_GVA,
+      bytes: support.bytes,
+      size: PAGE_SIZE,
+      writable: false,
+      executable: true,
+    },
     ...parts.flatMap(p => p.segments),
     ...data.segments(false),
     ...stackSegments,
@@ -164,7 +180,9 @@ export const buildGuest = (guest: Guest | readonly Guest[], options: BuildOption
     gdt: { base: gdt, limit: TD_GDT_LIMIT },
     idt: { base: idt, limit: TD_IDT_LIMIT },
     sites,
-    symbols: [...support.symbols, ...parts.flatMap(p => p.symbols), ...symbols].sort((a, b) => (a.gva < b.gva ? -1 : 1)),
+    symbols: [...support.symbols, ...parts.flatMap(p => p.symbols), ...symbols].sort((a, b) =>
+      a.gva < b.gva ? -1 : 1,
+    ),
     ucall: { transport, pool, capacity },
     convention: isBuilt || sites.length > 0 ? 'sites' : 'upstream',
   }
@@ -184,14 +202,13 @@ const refuseOverlap = (segments: readonly Segment[]): void => {
   for (const [i, s] of sorted.entries()) {
     const next = sorted[i + 1]
     if (next !== undefined && s.gva + BigInt(s.size) > next.gva)
-      throw new RangeError(`segment ${s.name} ends at ${hex(s.gva + BigInt(s.size))}, in ${next.name} at ${hex(next.gva)}`)
+      throw new RangeError(
+        `segment ${s.name} ends at ${hex(s.gva + BigInt(s.size))}, in ${next.name} at ${hex(next.gva)}`,
+      )
   }
 }
 
-const assembleGuests = (
-  guests: readonly ((g: GuestBuilder) => void)[],
-  shop: Omit<Workshop, 'declare'>,
-): Part[] => {
+const assembleGuests = (guests: readonly ((g: GuestBuilder) => void)[], shop: Omit<Workshop, 'declare'>): Part[] => {
   const code = new Code()
   const functions: { name: string; label: number; scope: Scope; build: (scope: Scope) => void }[] = []
   const declare = (
@@ -205,7 +222,8 @@ const assembleGuests = (
   }
   // Entries come first and in order: the first one's address is the code's. Bodies may declare more functions.
   for (const [n, guest] of guests.entries()) {
-    const name = guest.name === '' || guest.name === 'guest' ? (guests.length === 1 ? 'guest' : `guest${n}`) : guest.name
+    const name =
+      guest.name === '' || guest.name === 'guest' ? (guests.length === 1 ? 'guest' : `guest${n}`) : guest.name
     const scope = new Scope(name, true, undefined)
     const build = (): void => {
       const g = new GuestBuilder({ ...shop, declare }, scope)
@@ -229,7 +247,15 @@ const assembleGuests = (
     size: Number(addresses[functions[i + 1]?.label ?? end]! - addresses[label]!),
   }))
   const segments: Segment[] = [
-    { ...PRIVATE, name: 'code', gva: CODE_GVA, bytes, size: wholePages(bytes.length), writable: false, executable: true },
+    {
+      ...PRIVATE,
+      name: 'code',
+      gva: CODE_GVA,
+      bytes,
+      size: wholePages(bytes.length),
+      writable: false,
+      executable: true,
+    },
   ]
   return guests.map((_, n) => ({
     entry: symbols[n]!.gva,
@@ -243,7 +269,13 @@ const loadGuest = (guest: CGuest | ElfGuest | FlatGuest, sites: Site[]): Part[] 
     case 'flat': {
       const { bytes, at } = guest
       const segment = { ...PRIVATE, name: 'flat', gva: at, bytes, size: wholePages(bytes.length), executable: true }
-      return [{ entry: gva(at + BigInt(guest.entry)), segments: [segment], symbols: [{ name: 'flat', gva: at, size: bytes.length }] }]
+      return [
+        {
+          entry: gva(at + BigInt(guest.entry)),
+          segments: [segment],
+          symbols: [{ name: 'flat', gva: at, size: bytes.length }],
+        },
+      ]
     }
     case 'elf':
     case 'c': {

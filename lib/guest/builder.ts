@@ -4,10 +4,24 @@ import type { Gva, Size } from '#bits'
 import { ALL_GPRS, fixed, maskOf, type Tdcalls, tdcallsOf, type Vmcalls, vmcallsOf } from './calls.ts'
 import type { Op, Operand } from './ir.ts'
 import type { GprName } from './leaves.ts'
-import { CC_SIGNED, CC_UNSIGNED, canonical, Scope, widthOf } from './scope.ts'
-import { placeOf, type Place, type Relation, type Site, type SiteKind } from './site.ts'
-import { type IntType, i8, i16, i32, i64, type NameOf, type TypeName, type TypeOrSize, typeOf, u8, u16, u32, u64 } from './types.ts'
-import { branch, Condition, GuestValueError, type In, operandIn, Value, Variable } from './value.ts'
+import { CC_SIGNED, CC_UNSIGNED, canonical, type Scope, widthOf } from './scope.ts'
+import { type Place, placeOf, type Relation, type Site, type SiteKind } from './site.ts'
+import {
+  type IntType,
+  i8,
+  i16,
+  i32,
+  i64,
+  type NameOf,
+  type TypeName,
+  type TypeOrSize,
+  typeOf,
+  u8,
+  u16,
+  u32,
+  u64,
+} from './types.ts'
+import { branch, type Condition, GuestValueError, type In, operandIn, Value, Variable } from './value.ts'
 
 /** What all functions of an image share while it is built; made by `build.ts`. */
 export type Workshop = {
@@ -18,7 +32,12 @@ export type Workshop = {
   /** Reserves memory of the image. */
   memory(name: string, size: number, options: { shared: boolean; bytes?: Uint8Array; align?: number }): Gva
   /** Reserves a function's number; its body runs later. */
-  declare(name: string, parameters: readonly IntType[], result: IntType | undefined, body: (scope: Scope) => void): number
+  declare(
+    name: string,
+    parameters: readonly IntType[],
+    result: IntType | undefined,
+    body: (scope: Scope) => void,
+  ): number
 }
 
 /** Memory as an array of one type. */
@@ -249,7 +268,8 @@ export class GuestBuilder {
       scope.emit({ op: 'parameters', outs })
       run(...parameters.map((p, i) => new Variable(this, p, this.#narrow(p, outs[i]!))))
       if (type === undefined) scope.emit({ op: 'return', a: undefined })
-      else if (scope.fn.ops.at(-1)?.op !== 'return') this.ranOff(`${name} ran off its end: it never said g.return(value)`)
+      else if (scope.fn.ops.at(-1)?.op !== 'return')
+        this.ranOff(`${name} ran off its end: it never said g.return(value)`)
       this.scope = outer
     })
     return (...args) => this.#call({ fn: number }, parameters, type, args)
@@ -276,7 +296,12 @@ export class GuestBuilder {
   call<R extends TypeName = 'u64'>(at: In<'u64'>, args: readonly In<'u64'>[] = [], result?: IntType<R>): Value<R> {
     const type = (result ?? u64) as IntType<R>
     const target = operandIn(u64, at)
-    return this.#call(target, args.map(() => u64), type, args as readonly In<TypeName>[]) as Value<R>
+    return this.#call(
+      target,
+      args.map(() => u64),
+      type,
+      args as readonly In<TypeName>[],
+    ) as Value<R>
   }
   return(value?: Value | bigint | number): void {
     const { result } = this.scope
@@ -391,8 +416,15 @@ export class GuestBuilder {
       resume: kind === 'expect',
     })
   }
-  #report(kind: SiteKind, command: number, values: readonly In<TypeName>[], place: Place, rest: Partial<Site> = {}): void {
-    if (values.length > MOST_VALUES) throw new RangeError(`${values.length} values: a ucall carries ${MOST_VALUES} beside its site`)
+  #report(
+    kind: SiteKind,
+    command: number,
+    values: readonly In<TypeName>[],
+    place: Place,
+    rest: Partial<Site> = {},
+  ): void {
+    if (values.length > MOST_VALUES)
+      throw new RangeError(`${values.length} values: a ucall carries ${MOST_VALUES} beside its site`)
     const types = values.map(v => (v instanceof Value ? v.type : u64))
     const site = this.#site(kind, place, { types: types.map(t => t.name), ...rest })
     const args = values.map((v, i) => (v instanceof Value ? Value.operand(v) : canonical(types[i]!, BigInt(v))))

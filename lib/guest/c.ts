@@ -82,7 +82,8 @@ export const compiler = (): string | undefined => {
 
 /** Why guests in C cannot run here, for a skip; undefined where they can. */
 export const whyNoC = (): string | undefined => {
-  if (process.platform !== 'linux' || process.arch !== 'x64') return `C guests need an x86-64 Linux compiler, this is ${process.platform} ${process.arch}`
+  if (process.platform !== 'linux' || process.arch !== 'x64')
+    return `C guests need an x86-64 Linux compiler, this is ${process.platform} ${process.arch}`
   if (compiler() === undefined) return `no C compiler: ${process.env['CC'] ?? 'gcc, cc'} not found`
   return undefined
 }
@@ -104,7 +105,9 @@ const cacheFolder = (): string => {
       // The next one, then.
     }
   }
-  throw new CompileError('no folder for compiled guests: neither .seamless/cache nor the temporary folder can be written')
+  throw new CompileError(
+    'no folder for compiled guests: neither .seamless/cache nor the temporary folder can be written',
+  )
 }
 
 const read = (path: string): Uint8Array | undefined => {
@@ -147,7 +150,8 @@ export const compile = (guest: CGuest): Uint8Array => {
   if (cc === undefined) throw new CompileError(`${guest.name}: ${whyNoC()}`)
   const { source } = guest
   const content = 'file' in source ? read(source.file) : Buffer.from(source.text)
-  if (content === undefined) throw new CompileError(`${guest.name}: there is no file ${'file' in source ? source.file : ''}`)
+  if (content === undefined)
+    throw new CompileError(`${guest.name}: there is no file ${'file' in source ? source.file : ''}`)
   const folder = cacheFolder()
   const where = 'file' in source ? source.file : guest.name
   const key = hash(cc, FLAGS.join(' '), guest.flags.join(' '), where, content, readFileSync(SCRIPT))

@@ -101,11 +101,7 @@ export const vmcallsOf = (builder: Builder): Vmcalls => {
       fixed(
         builder,
         TDCALL,
-        [
-          ...inputs({ r10: 0n, ...registers }),
-          ['rcx', BigInt.asUintN(64, mask)],
-          ['rax', 0n],
-        ],
+        [...inputs({ r10: 0n, ...registers }), ['rcx', BigInt.asUintN(64, mask)], ['rax', 0n]],
         ['rax', 'rbx', 'rdx', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'],
         VMCALL_RESULTS | maskOf('rbx', 'rbp', 'rdx', 'rsi', 'rdi', 'r8', 'r9'),
       ),

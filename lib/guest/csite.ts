@@ -29,12 +29,15 @@ export const sitesOf = (
   base: bigint,
   refuse: (why: string) => never,
 ): Site[] => {
-  if (records.length % record.size !== 0) refuse(`.seamless.sites has ${records.length} bytes, not a multiple of ${record.size}`)
+  if (records.length % record.size !== 0)
+    refuse(`.seamless.sites has ${records.length} bytes, not a multiple of ${record.size}`)
   const view = new DataView(records.buffer, records.byteOffset, records.byteLength)
   const word = (at: bigint): string | undefined => {
     if (at === base) return undefined
     const offset = Number(at - base)
-    return offset >= 0 && offset < texts.length ? stringAt(texts, offset) : refuse(`.seamless.sites names text at ${at}, outside .seamless.text`)
+    return offset >= 0 && offset < texts.length
+      ? stringAt(texts, offset)
+      : refuse(`.seamless.sites names text at ${at}, outside .seamless.text`)
   }
   return Array.from({ length: records.length / record.size }, (_, number) => {
     const r = record.read(view, number * record.size)

@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { type Gva, gva, hex } from '#bits'
-import { type Segment, type Sym, wholePages } from './image.ts'
 import { sitesOf } from './csite.ts'
+import { type Segment, type Sym, wholePages } from './image.ts'
 import type { Site } from './site.ts'
 
 export type ElfGuest = { readonly kind: 'elf'; readonly name: string; readonly bytes: Uint8Array }
@@ -39,7 +39,13 @@ export type LoadedElf = {
   readonly sites: readonly Site[]
 }
 
-type Section = { readonly name: string; readonly type: number; readonly bytes: Uint8Array; readonly link: number; readonly address: bigint }
+type Section = {
+  readonly name: string
+  readonly type: number
+  readonly bytes: Uint8Array
+  readonly link: number
+  readonly address: bigint
+}
 
 /** Reads an ELF file. Throws `ElfError` where it is broken or not a static x86-64 program. */
 export const loadElf = (bytes: Uint8Array, name: string): LoadedElf => {
@@ -48,7 +54,8 @@ export const loadElf = (bytes: Uint8Array, name: string): LoadedElf => {
     throw new ElfError(`${name}: ${why}`)
   }
   if (bytes.length < HEADER) refuse(`${bytes.length} bytes, an ELF header has ${HEADER}`)
-  if (view.getUint32(0, false) !== 0x7f45_4c46) refuse(`begins with ${hex(view.getUint32(0, false))}, not with 7f 'ELF'`)
+  if (view.getUint32(0, false) !== 0x7f45_4c46)
+    refuse(`begins with ${hex(view.getUint32(0, false))}, not with 7f 'ELF'`)
   if (bytes[4] !== 2 || bytes[5] !== 1) refuse(`class ${bytes[4]}, data ${bytes[5]}: not 64-bit little-endian`)
   if (view.getUint16(18, true) !== EM_X86_64) refuse(`machine ${view.getUint16(18, true)}, not ${EM_X86_64} (x86-64)`)
   const type = view.getUint16(16, true)
@@ -65,7 +72,8 @@ export const loadElf = (bytes: Uint8Array, name: string): LoadedElf => {
   const segments: Segment[] = []
   const phoff = u64At(32)
   const phnum = view.getUint16(56, true)
-  if (phnum > 0 && view.getUint16(54, true) !== PHDR) refuse(`program headers of ${view.getUint16(54, true)} bytes, not ${PHDR}`)
+  if (phnum > 0 && view.getUint16(54, true) !== PHDR)
+    refuse(`program headers of ${view.getUint16(54, true)} bytes, not ${PHDR}`)
   range('program headers', phoff, BigInt(phnum * PHDR))
   for (let n = 0; n < phnum; n++) {
     const at = Number(phoff) + n * PHDR
@@ -103,7 +111,8 @@ export const loadElf = (bytes: Uint8Array, name: string): LoadedElf => {
     refuse(`entry ${hex(entry)} lies in no executable segment`)
   const part = (wanted: string) => sections.find(s => s.name === wanted)
   const [records, texts] = [part('.seamless.sites'), part('.seamless.text')]
-  const sites = records === undefined || texts === undefined ? [] : sitesOf(records.bytes, texts.bytes, texts.address, refuse)
+  const sites =
+    records === undefined || texts === undefined ? [] : sitesOf(records.bytes, texts.bytes, texts.address, refuse)
   return { entry, segments: joined(segments), symbols: loaded, sites }
 }
 
@@ -129,8 +138,14 @@ const sectionsOf = (
     const type = view.getUint32(at + 4, true)
     const size = view.getBigUint64(at + 32, true)
     const bytes =
-      type === SHT_NOBITS || type === 0 ? new Uint8Array(0) : range(`section ${n}`, view.getBigUint64(at + 24, true), size)
-    const [nameAt, address, link] = [view.getUint32(at, true), view.getBigUint64(at + 16, true), view.getUint32(at + 40, true)]
+      type === SHT_NOBITS || type === 0
+        ? new Uint8Array(0)
+        : range(`section ${n}`, view.getBigUint64(at + 24, true), size)
+    const [nameAt, address, link] = [
+      view.getUint32(at, true),
+      view.getBigUint64(at + 16, true),
+      view.getUint32(at + 40, true),
+    ]
     return { nameAt, type, bytes, address, link }
   })
   const names = raw[view.getUint16(62, true)]?.bytes ?? new Uint8Array(0)

@@ -1,7 +1,7 @@
 /** From operations with their registers to machine code. */
-import { ones, signed, type Size } from '#bits'
-import { assemble, type Imm, type Mem, type Operand as X86Operand, type Reg } from '#x86'
-import { ARGUMENTS, type Allocation, allocate, CALLEE_SAVED, R10, R11, RAX, RCX, RDX, RSP } from './allocate.ts'
+import { ones, type Size, signed } from '#bits'
+import { assemble, type Imm, type Mem, type Reg, type Operand as X86Operand } from '#x86'
+import { type Allocation, ARGUMENTS, allocate, CALLEE_SAVED, R10, R11, RAX, RCX, RDX, RSP } from './allocate.ts'
 import type { Code } from './code.ts'
 import { type Address, type Fn, NOT, type Op, type Operand, SWAPPED, type Width } from './ir.ts'
 import { simplify } from './simplify.ts'
@@ -311,7 +311,8 @@ class Emitter {
     if (place < 0 && name !== 'mul' && typeof a === 'number' && this.#at.place[a] === place) {
       const source = this.#source(b, size, R11)
       if (source.kind === 'mem') code.op('MOV', reg(R11, size), source)
-      if (size === 8) code.op(name.toUpperCase(), this.#slot(op.dst, size), source.kind === 'mem' ? reg(R11, size) : source)
+      if (size === 8)
+        code.op(name.toUpperCase(), this.#slot(op.dst, size), source.kind === 'mem' ? reg(R11, size) : source)
       else {
         // The upper half of a slot is zero, as that of a register is.
         code.op(name.toUpperCase(), this.#slot(op.dst, size), source.kind === 'mem' ? reg(R11, size) : source)
@@ -404,7 +405,12 @@ class Emitter {
   }
 
   /** Compares, and gives the code under which `cc` holds: the operands may have to change sides. */
-  #compare(cc: Op extends infer O ? (O extends { cc: infer C } ? C : never) : never, size: Width, a: Operand, b: Operand) {
+  #compare(
+    cc: Op extends infer O ? (O extends { cc: infer C } ? C : never) : never,
+    size: Width,
+    a: Operand,
+    b: Operand,
+  ) {
     const code = this.#code
     if (typeof a === 'bigint' && typeof b === 'number') return this.#compareOrdered(SWAPPED[cc], size, b, a)
     if (typeof a === 'bigint') {

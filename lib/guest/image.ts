@@ -1,6 +1,6 @@
 /** A guest image: what a guest consists of before anybody decides where in guest physical memory it goes. */
-import { PAGE_SIZE, type Gpa, type Gva, gpa, gva } from '#bits'
-import { type Mapping, type PageTables, type PagingLevels, buildPageTables } from './paging.ts'
+import { type Gpa, type Gva, gpa, gva, PAGE_SIZE } from '#bits'
+import { buildPageTables, type Mapping, type PageTables, type PagingLevels } from './paging.ts'
 import type { Site } from './site.ts'
 
 /** A range of guest virtual memory. `bytes` may be shorter than `size`; the rest is zero. Both ends page aligned. */

@@ -88,7 +88,11 @@ export const VMCALLS = {
   wrmsr: leaf(TDVMCALL_WRMSR, { index: 'r12', value: 'r13' }, {}),
   /** The GPA carries the shared bit. */
   mmio: leaf(TDVMCALL_MMIO, { size: 'r12', direction: 'r13', gpa: 'r14', data: 'r15' }, { data: 'r11' }),
-  getTdVmCallInfo: leaf(TDVMCALL_GET_TD_VM_CALL_INFO, { leaf: 'r12' }, { r11: 'r11', r12: 'r12', r13: 'r13', r14: 'r14' }),
+  getTdVmCallInfo: leaf(
+    TDVMCALL_GET_TD_VM_CALL_INFO,
+    { leaf: 'r12' },
+    { r11: 'r11', r12: 'r12', r13: 'r13', r14: 'r14' },
+  ),
   /** The shared bit of the GPA says which way. */
   mapGpa: leaf(TDVMCALL_MAP_GPA, { gpa: 'r12', size: 'r13' }, { next: 'r11' }),
   getQuote: leaf(TDVMCALL_GET_QUOTE, { gpa: 'r12', size: 'r13' }, {}),

@@ -203,7 +203,11 @@ again:
   jmp again
 `
 
-export type Runtime = { readonly bytes: Uint8Array; readonly handlers: readonly Gva[]; readonly symbols: readonly Sym[] }
+export type Runtime = {
+  readonly bytes: Uint8Array
+  readonly handlers: readonly Gva[]
+  readonly symbols: readonly Sym[]
+}
 
 const made = new Map<string, Runtime>()
 

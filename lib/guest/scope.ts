@@ -1,6 +1,16 @@
 /** One function while it is built: appends operations, folds constants and addresses on the way. */
 import { mask, type Size } from '#bits'
-import { type Address, type Cc, eachDefinition, type Fn, type Label, type Op, type Operand, type Vreg, type Width } from './ir.ts'
+import {
+  type Address,
+  type Cc,
+  eachDefinition,
+  type Fn,
+  type Label,
+  type Op,
+  type Operand,
+  type Vreg,
+  type Width,
+} from './ir.ts'
 import { type IntType, u64 } from './types.ts'
 
 /** Width a type is computed in. */
@@ -104,7 +114,8 @@ export class Scope {
     if (op === undefined || this.#definedIn[v] !== this.#block) return undefined
     const at = this.#writtenAt[v]!
     const isFresh = (operand: Operand): boolean => typeof operand === 'bigint' || (this.#writtenAt[operand] ?? -1) < at
-    if (op.op === 'binary' || op.op === 'shift' || op.op === 'set') return isFresh(op.a) && isFresh(op.b) ? op : undefined
+    if (op.op === 'binary' || op.op === 'shift' || op.op === 'set')
+      return isFresh(op.a) && isFresh(op.b) ? op : undefined
     return undefined
   }
 
@@ -180,7 +191,10 @@ export class Scope {
       const narrows = to.size === 4 && from.size === 8
       return narrows ? this.#extend(a, 4, false, 4) : a
     }
-    const fits = from.size < to.size ? from.signed === to.signed || !from.signed : from.size === to.size && from.signed === to.signed
+    const fits =
+      from.size < to.size
+        ? from.signed === to.signed || !from.signed
+        : from.size === to.size && from.signed === to.signed
     return fits ? a : this.#extend(a, to.size as 1 | 2, to.signed, 4)
   }
   #extend(a: Vreg, from: 1 | 2 | 4, signed: boolean, size: Width): Vreg {

@@ -29,8 +29,7 @@ const UNSIGNED: { readonly [S in Size]: IntType<UnsignedOf<S>> } = { 1: u8, 2: u
 
 /** A type, or the size in bytes of an unsigned one. */
 export type TypeOrSize = IntType | Size
-export type NameOf<T extends TypeOrSize> =
-  T extends IntType<infer N> ? N : T extends Size ? UnsignedOf<T> : never
+export type NameOf<T extends TypeOrSize> = T extends IntType<infer N> ? N : T extends Size ? UnsignedOf<T> : never
 
 export const typeOf = <T extends TypeOrSize>(t: T): IntType<NameOf<T>> =>
   (typeof t === 'number' ? UNSIGNED[t as Size] : t) as IntType<NameOf<T>>

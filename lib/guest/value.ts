@@ -1,6 +1,7 @@
 /** Values of a guest: they exist when the guest runs, so the host can only say what is to be done with them. */
-import { CC_SIGNED, CC_UNSIGNED, canonical, type BinaryName, type Scope, widthOf } from './scope.ts'
+
 import { NOT, type Operand, type Vreg } from './ir.ts'
+import { type BinaryName, CC_SIGNED, CC_UNSIGNED, canonical, type Scope, widthOf } from './scope.ts'
 import type { Relation } from './site.ts'
 import { type IntType, type TypeName, u64 } from './types.ts'
 
@@ -128,7 +129,9 @@ export class Value<T extends TypeName = TypeName> {
   /** The value as it is now, whatever becomes of the variable. */
   copy(): Value<T> {
     const operand = Value.operand(this)
-    return typeof operand === 'bigint' ? this : new Value(this.#builder, this.type, this.#builder.scope.variable(operand))
+    return typeof operand === 'bigint'
+      ? this
+      : new Value(this.#builder, this.type, this.#builder.scope.variable(operand))
   }
 
   [Symbol.toPrimitive](): never {
@@ -189,7 +192,9 @@ export const branch = (builder: Builder, condition: Condition | Value, holds: bo
 export const operandIn = <T extends TypeName>(type: IntType<T>, value: In<T>): Operand => {
   if (value instanceof Value) {
     if (value.type.name !== type.name)
-      throw new GuestValueError(`a ${value.type.name} stands where a ${type.name} is wanted: convert it with .as(${type.name})`)
+      throw new GuestValueError(
+        `a ${value.type.name} stands where a ${type.name} is wanted: convert it with .as(${type.name})`,
+      )
     return Value.operand(value)
   }
   if (typeof value === 'number' && !Number.isSafeInteger(value)) throw new RangeError(`${value} is not an integer`)

@@ -2,22 +2,29 @@
  * The least that a guest image runs on: a bare CPU that starts as a TD's vCPU does, memory, and a host that answers
  * ucalls by MMIO, port I/O and VP.INFO. For this room's unit tests: the real TD is the rooms' above.
  */
-import { ucall, ucallPool, UCALL_MMIO_GPA, UCALL_NAMES, type UcallName, TD_RESET_VECTOR } from '#abi'
+import {
+  TD_BOOT_PARAMETERS_GPA,
+  TD_RESET_VECTOR,
+  UCALL_MMIO_GPA,
+  UCALL_NAMES,
+  type UcallName,
+  ucall,
+  ucallPool,
+} from '#abi'
 import { type Gpa, type Gva, gpa, type Hpa, hex, PAGE_SIZE } from '#bits'
 import { Cpu, describeCpu, EXIT_REASON_TDCALL, IMPLEMENTED, PhysicalMemory, type VmxControls } from '#x86'
 import {
+  type BuildOptions,
   bootCode,
   bootMappings,
   bootParametersOf,
   buildGuest,
   encodeBootParameters,
-  type BuildOptions,
   type Guest,
   type GuestImage,
   layOut,
   type PagingLevels,
 } from '../index.ts'
-import { TD_BOOT_PARAMETERS_GPA } from '#abi'
 
 export const SHARED = 1n << 47n
 
@@ -68,7 +75,9 @@ export class Machine {
     for (const page of layout.tables.pages) this.#put(page.gpa, page.bytes, PAGE_SIZE)
     const boot = bootCode()
     this.#put(boot.gpa, boot.bytes, boot.bytes.length)
-    const parameters = encodeBootParameters(bootParametersOf(this.image, { cr3: layout.tables.root, levels, xsave: false }))
+    const parameters = encodeBootParameters(
+      bootParametersOf(this.image, { cr3: layout.tables.root, levels, xsave: false }),
+    )
     this.#put(gpa(TD_BOOT_PARAMETERS_GPA), parameters, parameters.length)
     const { pool, capacity } = this.image.ucall
     for (let n = 0; n < capacity; n++) {
@@ -127,7 +136,10 @@ export class Machine {
     const cpu = this.cpus[vcpu]!
     for (;;) {
       const exit = cpu.run(budget)
-      if (exit.reason !== EXIT_REASON_TDCALL) throw new Error(`exit ${exit.reason} at RIP ${hex(cpu.rip)}, qualification ${hex(exit.qualification)}, GLA ${hex(exit.gla)}, GPA ${hex(exit.gpa)}`)
+      if (exit.reason !== EXIT_REASON_TDCALL)
+        throw new Error(
+          `exit ${exit.reason} at RIP ${hex(cpu.rip)}, qualification ${hex(exit.qualification)}, GLA ${hex(exit.gla)}, GPA ${hex(exit.gpa)}`,
+        )
       const said = this.#tdcall(cpu)
       cpu.advance(exit.instructionLength)
       if (said !== undefined) return said
@@ -137,7 +149,11 @@ export class Machine {
   all(vcpu = 0): Said[] {
     const said: Said[] = []
     do said.push(this.next(vcpu))
-    while (said.at(-1)!.name !== 'UCALL_DONE' && said.at(-1)!.name !== 'UCALL_ABORT' && said.at(-1)!.name !== 'UCALL_UNHANDLED')
+    while (
+      said.at(-1)!.name !== 'UCALL_DONE' &&
+      said.at(-1)!.name !== 'UCALL_ABORT' &&
+      said.at(-1)!.name !== 'UCALL_UNHANDLED'
+    )
     return said
   }
 
@@ -148,7 +164,14 @@ export class Machine {
       return undefined
     }
     if (gpr[0] !== 0n) throw new Error(`TDCALL leaf ${gpr[0]}`)
-    const [r10, r11, r12, r13, r14, r15] = gpr.subarray(10) as unknown as [bigint, bigint, bigint, bigint, bigint, bigint]
+    const [r10, r11, r12, r13, r14, r15] = gpr.subarray(10) as unknown as [
+      bigint,
+      bigint,
+      bigint,
+      bigint,
+      bigint,
+      bigint,
+    ]
     if (r10 !== 0n || gpr[1] !== 0xfc00n) throw new Error(`TDVMCALL with R10 ${r10}, RCX ${hex(gpr[1]!)}`)
     if (r11 === 30n) {
       const size = Number(r12)

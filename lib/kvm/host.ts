@@ -11,7 +11,7 @@ import {
   type struct,
   type Values,
 } from '#bits'
-import { type Platform, platformCpuid, SAPPHIRE_RAPIDS } from '#tdx'
+import { nativeCpuid, type Platform, SAPPHIRE_RAPIDS } from '#tdx'
 import { PhysicalMemory } from '#x86'
 import { AddressSpace } from './addressspace.ts'
 import { type CpuidEntry, supportedCpuid } from './cpuid.ts'
@@ -92,7 +92,7 @@ export class Host {
   supportedCpuid(): readonly CpuidEntry[] {
     const { platform } = this
     this.#supportedCpuid ??= supportedCpuid(
-      (leaf, subleaf) => platformCpuid(platform, leaf, subleaf),
+      (leaf, subleaf) => nativeCpuid(platform, leaf, subleaf),
       platform.ept5 ? platform.physicalAddressBits : 48,
     )
     return this.#supportedCpuid

@@ -168,14 +168,15 @@ export const round = (
       c.raised |= UNDERFLOW | INEXACT
       return packZero(f, sign)
     }
-    const cut = minimum - f.fractionBits - exponent
-    // With reduced precision the denormal result still has the format's own last place.
-    const least = Math.max(cut, 0)
-    const denormal = roundOff(significand, sticky, c.precision === 0 ? cut : least, sign, c)
+    // Reduced precision counts from the place of the integer bit, for denormal results too.
+    const unused = f.fractionBits + 1 - width
+    const cut = minimum - f.fractionBits - exponent + unused
+    const denormal = roundOff(significand, sticky, cut, sign, c)
+    const denormalBits = denormal.kept << BigInt(unused)
     if (!denormal.exact) c.raised |= UNDERFLOW | INEXACT
     c.roundedUp = denormal.up
-    const isNormal = lengthOf(denormal.kept) > f.fractionBits
-    return assemble(f, sign, isNormal && !f.explicit ? 1 : isNormal ? 1 : 0, denormal.kept)
+    const isNormal = lengthOf(denormalBits) > f.fractionBits
+    return assemble(f, sign, isNormal ? 1 : 0, denormalBits)
   }
   let wrapped = top
   if (tiny) {

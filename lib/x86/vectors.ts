@@ -16,7 +16,7 @@ export type VectorResult = {
   readonly file: string
   passed: number
   total: number
-  /** Per mnemonic (the case's name up to its first `_`): passed and total. */
+  /** Per mnemonic (the case name up to its first `_`, VEX left out): passed and total. */
   readonly mnemonics: Map<string, { passed: number; total: number }>
   /** The first failures, at most as many per mnemonic as asked for. */
   readonly failures: VectorFailure[]
@@ -56,7 +56,7 @@ export const runVectors = async (path: string, { filter, keep = 2 }: VectorOptio
     const c = JSON.parse(line) as Case & DecodeCase
     const id = c.id ?? c.op
     if (filter !== undefined && !filter.test(id)) continue
-    const mnemonic = c.id === undefined ? c.op : id.replace(/[_#].*/, '')
+    const mnemonic = c.id === undefined ? c.op : id.replace(/^VEX_/, '').replace(/[_#].*/, '')
     let differences: readonly Difference[]
     try {
       differences = machine === undefined ? checkDecode(c, header.mode) : machine.run(c)

@@ -226,20 +226,32 @@ export const comparison = (
   value: bigint,
   { quiet = false, pops = 0, toFlags = false }: { quiet?: boolean; pops?: number; toFlags?: boolean },
 ): void => {
+  const before = cpu.x87.fsw & C1
   const c = start(cpu, true)
   let result = C3 | C2 | C0
+  let counted = pops
   if (isEmpty(cpu, 0) || (from === FROM.ST && isEmpty(cpu, Number(value)))) {
-    if (!stackFault(cpu, false)) return
+    // An unmasked invalid comparison still says "unordered" in FSW, as measured; flags and stack stay.
+    if (!stackFault(cpu, false)) {
+      if (toFlags) return
+      counted = 0
+    }
   } else {
+    // With results in RFLAGS, C1 tells of nothing but a stack fault.
+    if (toFlags) cpu.x87.fsw |= before
     result = relation(unpack(EXTENDED, bitsOf(cpu, 0)), fetch(cpu, from, value), quiet, c)
-    if (!settle(cpu, c)) return
+    if (!settle(cpu, c)) {
+      if (toFlags || (c.raised & INVALID) === 0) return
+      counted = 0
+    }
   }
   if (toFlags) {
     cpu.cf = (result & C0) !== 0
     cpu.pf = (result & C2) !== 0
     cpu.zf = (result & C3) !== 0
+    cpu.of = cpu.sf = cpu.af = false
   } else cpu.x87.fsw = (cpu.x87.fsw & ~(C3 | C2 | C0)) | result
-  for (let n = 0; n < pops; n++) pop(cpu)
+  for (let n = 0; n < counted; n++) pop(cpu)
 }
 
 /** FLD, FILD: onto the stack. Only narrower formats can be invalid or denormal. */
@@ -329,6 +341,8 @@ export const dyadic = (cpu: Cpu, of: (a: Float, b: Float, c: Control) => bigint)
     return
   }
   const [a, b] = [unpack(EXTENDED, bitsOf(cpu, 0)), unpack(EXTENDED, bitsOf(cpu, 1))]
+  // A NaN is a complete remainder.
+  if (of !== scale) cpu.x87.fsw &= ~C2
   const result = special(a) || special(b) ? nan(a, b, c) : of(a, b, c)
   if (settle(cpu, c)) setBits(cpu, 0, result)
 }
@@ -489,7 +503,6 @@ export const exchange = (cpu: Cpu, i: number): void => {
 }
 /** FCMOVcc where it moves: ST(i) to ST(0). */
 export const conditional = (cpu: Cpu, i: number, moves: boolean): void => {
-  start(cpu, true)
   if (isEmpty(cpu, 0) || isEmpty(cpu, i)) {
     if (stackFault(cpu, false)) setBits(cpu, 0, indefinite(EXTENDED))
   } else if (moves) setBits(cpu, 0, bitsOf(cpu, i))

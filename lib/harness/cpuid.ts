@@ -1,5 +1,5 @@
 /** The CPUID a TD is created with: what KVM supports, as far as the TDX module lets it be configured. */
-import { KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2 } from '#abi'
+import { kvm_cpuid_entry2 } from '#abi'
 
 const { size, offset } = kvm_cpuid_entry2
 const PHYSICAL_ADDRESS_LEAF = 0x8000_0008
@@ -35,8 +35,7 @@ export const filterCpuid = (supported: Uint8Array, configurable: Uint8Array, gpa
 const find = (list: DataView, leaf: number, index: number): number => {
   for (let entry = 0; entry < list.byteLength; entry += size) {
     if (list.getUint32(entry + offset.function, true) !== leaf) continue
-    const isIndexed = (list.getUint32(entry + offset.flags, true) & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) !== 0
-    if (!isIndexed || list.getUint32(entry + offset.index, true) === index) return entry
+    if (list.getUint32(entry + offset.index, true) === index) return entry
   }
   return -1
 }

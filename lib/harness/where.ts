@@ -1,5 +1,5 @@
 /** Where in a test file something was called: the place a failure points at. */
-import { dirname, relative } from 'node:path'
+import { dirname, relative, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Site } from '#reports'
 
@@ -16,6 +16,10 @@ const HERE = dirname(fileURLToPath(import.meta.url))
 /** Is the file one of the harness itself, whose frames a reader of a failure does not want? */
 const isOurs = (path: string): boolean => dirname(path) === HERE && !path.endsWith('.test.ts')
 
+/** Is the file one of any room below the test's? What a room throws was brought about by the test's own line. */
+const isRooms = (path: string): boolean =>
+  path.startsWith(`${dirname(HERE)}${sep}`) && !path.endsWith('.test.ts') && !path.includes(`${sep}testdata${sep}`)
+
 const pathOf = (name: string): string => (name.startsWith('file:') ? fileURLToPath(name.replace(/\?.*$/, '')) : name)
 
 /** The innermost caller outside the harness. Costs microseconds: for failures and for registering tests. */
@@ -28,7 +32,7 @@ export const thrower = (error: Error): Place | undefined => {
     if (match === null) continue
     const [, name, file = '', row, column] = match
     const path = pathOf(file)
-    if (isOurs(path) || path.includes('node_modules')) continue
+    if (isRooms(path) || path.includes('node_modules')) continue
     return {
       path,
       line: Number(row),

@@ -11,8 +11,6 @@ import {
   CR0_PG,
   CR0_TS,
   CR0_WP,
-  CR3_PCD,
-  CR3_PWT,
   CR4_DE,
   CR4_FSGSBASE,
   CR4_LA57,
@@ -164,8 +162,7 @@ const setCr3 = (cpu: Cpu, wanted: bigint): void => {
   if (cpu.mode === 64 && (value & (ones(64) & ~ones(cpu.stage.width))) !== 0n) refuse(cpu)
   const pae = !long && (cpu.cr0 & CR0_PG) !== 0n && (cpu.cr4 & CR4_PAE) !== 0n
   const pdptes = pae ? checkedPdptes(cpu, value) : undefined
-  const kept = long && (cpu.cr4 & CR4_PCIDE) !== 0n ? 0xfffn : CR3_PWT | CR3_PCD
-  cpu.cr3 = pae ? value & 0xffff_fff8n : value & (~0xfffn | kept)
+  cpu.cr3 = value
   cpu.pdptes = pdptes
 }
 

@@ -1,7 +1,9 @@
 /**
- * CPUID: where each feature's bit is, and the processor a bare machine has. What it claims is one list, `IMPLEMENTED`,
- * so that nothing is claimed whose instructions are not there. SDM Vol. 2A, "CPUID—CPU Identification".
+ * CPUID: where each feature's bit is, and the processor a bare machine has. It claims what is `IMPLEMENTED`, so nothing
+ * whose instructions are not there. SDM Vol. 2A, "CPUID—CPU Identification".
  */
+import { semantics } from './semantics/index.ts'
+import { table } from './table.ts'
 
 export type CpuidResult = readonly [eax: number, ebx: number, ecx: number, edx: number]
 export type Cpuid = (leaf: number, subleaf: number) => CpuidResult
@@ -117,15 +119,39 @@ export const featuresOf = (cpuid: Cpuid): Features => {
   return { has, pdpe1gb: has('PDPE1GB') }
 }
 
-/** Features that are there: their instructions execute, their control bits work. */
-export const IMPLEMENTED: Feature[] = [
-  ...(['FPU', 'DE', 'PSE', 'TSC', 'MSR', 'PAE', 'MCE', 'CX8', 'SEP', 'PGE', 'CMOV', 'PAT', 'PSE-36', 'CLFSH'] as const),
-  ...(['MONITOR', 'CX16', 'MOVBE', 'POPCNT', 'XSAVE', 'RDRAND'] as const),
-  ...(['FSGSBASE', 'SMEP', 'ERMS', 'INVPCID', 'RDSEED', 'SMAP', 'CLFLUSHOPT', 'CLWB'] as const),
-  ...(['UMIP', 'PKU', 'LA57', 'RDPID', 'SERIALIZE'] as const),
-  ...(['LAHF', 'LZCNT', 'PREFETCHW', 'SYSCALL', 'NX', 'PDPE1GB', 'RDTSCP', 'LM', 'WBNOINVD'] as const),
-  ...(['BMI1', 'BMI2', 'ADX'] as const),
+/** Features without instructions of their own: what this room does for them is always there. */
+const MECHANISMS: readonly Feature[] = [
+  ...(['DE', 'PSE', 'TSC', 'MSR', 'PAE', 'MCE', 'PGE', 'CMOV', 'PAT', 'PSE-36', 'ERMS', 'SMEP', 'UMIP'] as const),
+  ...(['LA57', 'LAHF', 'PREFETCHW', 'NX', 'PDPE1GB', 'LM'] as const),
 ]
+/** Features that are nothing without another. */
+const NEEDS: { readonly [F in Feature]?: Feature } = {
+  XSAVEOPT: 'XSAVE',
+  XSAVEC: 'XSAVE',
+  XSAVES: 'XSAVE',
+  AVX: 'XSAVE',
+  AVX2: 'AVX',
+  FMA: 'AVX',
+  F16C: 'AVX',
+  VAES: 'AVX',
+  VPCLMULQDQ: 'AVX',
+}
+/** Other makers' features, which a GenuineIntel processor does not have. */
+const FOREIGN: readonly string[] = ['SSE4A', 'FMA4']
+
+/**
+ * The features that are there: mechanisms, and every feature of the instruction table of whose rows none lacks its
+ * semantics. So a feature is claimed from the day its last instruction is written, and not before.
+ */
+export const IMPLEMENTED: readonly Feature[] = (() => {
+  const whole = new Set<string>(table.map(row => row.feature))
+  for (const row of table) if (!Object.hasOwn(semantics, row.semantics)) whole.delete(row.feature)
+  const found = (name: Feature): boolean => {
+    const needs = NEEDS[name]
+    return (whole.has(name) || MECHANISMS.includes(name)) && (needs === undefined || found(needs))
+  }
+  return (Object.keys(FEATURES) as Feature[]).filter(name => found(name) && !FOREIGN.includes(name))
+})()
 
 /** Family 6, model 0x8f, stepping 8: a Sapphire Rapids. */
 const SIGNATURE = 0x0008_06f8

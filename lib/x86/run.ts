@@ -107,8 +107,9 @@ const one = (cpu: Cpu): void => {
   const flags = words[STATE.SYSTEM_FLAGS / 4]!
   cpu.isStepping = (flags & TF) !== 0
   cpu.shadow = 'none'
-  const { feature } = insn.row
-  if (feature !== '' && !cpu.features.has(feature)) cpu.raise(VECTOR_UD)
+  const { feature, semantics } = insn.row
+  // VMCALL leaves a virtual machine whether or not CPUID has VMX.
+  if (feature !== '' && !cpu.features.has(feature) && semantics !== 'vmcall') cpu.raise(VECTOR_UD)
   execute(cpu, insn)
   // RF lasts for one instruction, other than the one that loads it.
   if ((flags & RF) !== 0) words[STATE.SYSTEM_FLAGS / 4] = words[STATE.SYSTEM_FLAGS / 4]! & ~RF

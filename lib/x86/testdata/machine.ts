@@ -137,6 +137,8 @@ export const longMode = (options: Partial<CpuOptions> & { readonly width?: numbe
     descriptor(0x89, 0, { base: Number(TASK), limit: 0x67 }),
     0n,
   )
+  // The I/O permission bitmap lies beyond the limit: no port is allowed.
+  machine.put64(TASK + 0x60n, 0x68n << 48n)
   cpu.cr3 = 0x1000n
   cpu.cr4 = 0x6a0n
   cpu.efer = 0xd01n

@@ -1,0 +1,323 @@
+import t from 'tap'
+import { IA32_EFER, IA32_LSTAR, IA32_PAT, IA32_TSC_AUX } from '#abi'
+import { hex } from '#bits'
+import { describeCpu, IMPLEMENTED } from './cpuid.ts'
+import { CS } from './insn.ts'
+import { CODE, exitOf, faultOf, longMode, TestMachine } from './testdata/machine.ts'
+import {
+  EXIT_REASON_CPUID,
+  EXIT_REASON_CR_ACCESS,
+  EXIT_REASON_IO_INSTRUCTION,
+  EXIT_REASON_TDCALL,
+  EXIT_REASON_VMCALL,
+  EXIT_REASON_WBINVD,
+  EXIT_REASON_WRMSR,
+  EXIT_REASON_XSETBV,
+  type VmxControls,
+} from './vmx.ts'
+
+const [PE, NE, NW, CD, PG] = [1n, 0x20n, 1n << 29n, 1n << 30n, 1n << 31n]
+const [PAE, MCE, VMXE, LA57, PCIDE] = [0x20n, 0x40n, 0x2000n, 0x1000n, 1n << 17n]
+
+/** What a TD owns. */
+const td: VmxControls = {
+  io: true,
+  hlt: true,
+  monitorMwait: true,
+  wbinvd: true,
+  rdpmc: true,
+  msr: (index, write) => index === IA32_EFER && write,
+  cr0Mask: PE | NE | NW | CD,
+  cr0Shadow: PE | NE,
+  cr4Mask: MCE | VMXE,
+  cr4Shadow: MCE,
+}
+
+t.test('CR0: combinations that are #GP(0)', async t => {
+  const { cpu } = new TestMachine({ start: 'flat32' })
+  const write = (value: bigint) => faultOf(() => cpu.writeCr(0, value))
+  t.equal(write(PG), '#GP(0x0)', 'PG without PE')
+  t.equal(write(PE | NW), '#GP(0x0)', 'NW without CD')
+  t.equal(write(PE | (1n << 32n)), '#GP(0x0)')
+  t.equal(write(PE | NW | CD), 'none')
+  t.equal(cpu.readCr(0), PE | NW | CD | 0x10n, 'ET is always set')
+  t.equal(write(PE | 0x40n), 'none')
+  t.equal(cpu.readCr(0), PE | 0x10n, 'undefined bits are ignored')
+})
+
+t.test('paging with LME: PAE is needed, LMA follows, and 64-bit mode cannot leave', async t => {
+  const { cpu } = new TestMachine({ start: 'flat32' })
+  cpu.wrmsr(IA32_EFER, 0x100n)
+  t.equal(
+    faultOf(() => cpu.writeCr(0, PE | PG)),
+    '#GP(0x0)',
+    'without PAE',
+  )
+  cpu.writeCr(4, PAE)
+  cpu.segments[CS]!.rights |= 1 << 13
+  t.equal(
+    faultOf(() => cpu.writeCr(0, PE | PG)),
+    '#GP(0x0)',
+    'with CS.L',
+  )
+  cpu.segments[CS]!.rights &= ~(1 << 13)
+  cpu.writeCr(0, PE | PG)
+  t.equal(cpu.rdmsr(IA32_EFER), 0x500n)
+  t.equal(cpu.mode, 32)
+  t.equal(
+    faultOf(() => cpu.wrmsr(IA32_EFER, 0n)),
+    '#GP(0x0)',
+    'LME while paging',
+  )
+  t.equal(
+    faultOf(() => cpu.writeCr(4, 0n)),
+    '#GP(0x0)',
+    'PAE while LMA',
+  )
+  t.equal(
+    faultOf(() => cpu.writeCr(4, PAE | LA57)),
+    '#GP(0x0)',
+  )
+  cpu.writeCr(0, PE)
+  t.equal(cpu.rdmsr(IA32_EFER), 0x100n)
+
+  const long = longMode().cpu
+  t.equal(
+    faultOf(() => long.writeCr(0, PE)),
+    '#GP(0x0)',
+  )
+  t.equal(
+    faultOf(() => long.writeCr(3, 1n << 46n)),
+    '#GP(0x0)',
+    'beyond the physical width',
+  )
+  t.equal(
+    faultOf(() => long.writeCr(8, 16n)),
+    '#GP(0x0)',
+  )
+  t.equal(
+    faultOf(() => long.writeCr(1, 0n)),
+    '#UD',
+  )
+  t.equal(
+    faultOf(() => long.writeCr(4, long.cr4 | PCIDE)),
+    '#GP(0x0)',
+    'no PCIDs in this CPU',
+  )
+  t.equal(
+    faultOf(() => long.writeCr(4, long.cr4 | VMXE)),
+    '#GP(0x0)',
+  )
+})
+
+t.test('PAE: the four pointers are loaded and checked when CR3 is', async t => {
+  const m = new TestMachine({ start: 'flat32' })
+  const { cpu } = m
+  m.put64(0x1020n, 0x2001n, 0n, 0x3001n, 0x4001n)
+  m.put64(0x1040n, 0x2003n)
+  cpu.writeCr(4, PAE)
+  cpu.writeCr(3, 0x1040n)
+  t.equal(
+    faultOf(() => cpu.writeCr(0, PE | PG)),
+    '#GP(0x0)',
+    'bit 1 of a pointer',
+  )
+  t.equal(cpu.cr0 & PG, 0n)
+  cpu.writeCr(3, 0x1020n)
+  cpu.writeCr(0, PE | PG)
+  m.put64(0x1020n, 0n)
+  t.same(cpu.pdptes, [0x2001n, 0n, 0x3001n, 0x4001n])
+  t.equal(
+    faultOf(() => cpu.writeCr(3, 0x1040n)),
+    '#GP(0x0)',
+  )
+  t.equal(cpu.cr3, 0x1020n)
+})
+
+t.test('CPL 3 may not', async t => {
+  const { cpu } = longMode()
+  cpu.cpl = 3
+  t.equal(
+    faultOf(() => cpu.readCr(0)),
+    '#GP(0x0)',
+  )
+  t.equal(
+    faultOf(() => cpu.rdmsr(IA32_EFER)),
+    '#GP(0x0)',
+  )
+  t.equal(
+    faultOf(() => cpu.clts()),
+    '#GP(0x0)',
+  )
+  t.equal(
+    faultOf(() => cpu.lgdt(0n, 0)),
+    '#GP(0x0)',
+  )
+  t.equal(
+    faultOf(() => cpu.hlt()),
+    '#GP(0x0)',
+  )
+  t.equal(
+    faultOf(() => cpu.invlpg(0n)),
+    '#GP(0x0)',
+  )
+  t.equal(
+    faultOf(() => cpu.in(0x80, 1)),
+    '#GP(0x0)',
+  )
+  t.equal(
+    faultOf(() => cpu.sti()),
+    '#GP(0x0)',
+  )
+  t.equal(
+    faultOf(() => cpu.swapgs()),
+    '#GP(0x0)',
+  )
+  t.equal(
+    faultOf(() => cpu.rdtsc()),
+    'none',
+  )
+  cpu.cr4 |= 4n
+  t.equal(
+    faultOf(() => cpu.rdtsc()),
+    '#GP(0x0)',
+  )
+})
+
+t.test('MSRs of a CPU by itself', async t => {
+  const { cpu } = longMode()
+  t.equal(hex(cpu.rdmsr(IA32_PAT)), '0x7_0406_0007_0406')
+  t.equal(
+    faultOf(() => cpu.wrmsr(IA32_PAT, 2n)),
+    '#GP(0x0)',
+  )
+  t.equal(
+    faultOf(() => cpu.wrmsr(IA32_LSTAR, 1n << 47n)),
+    '#GP(0x0)',
+  )
+  t.equal(
+    faultOf(() => cpu.wrmsr(IA32_TSC_AUX, 1n << 32n)),
+    '#GP(0x0)',
+  )
+  t.equal(
+    faultOf(() => cpu.rdmsr(0x1234)),
+    '#GP(0x0)',
+  )
+  t.equal(
+    faultOf(() => cpu.wrmsr(IA32_EFER, cpu.efer | 2n)),
+    '#GP(0x0)',
+  )
+  cpu.wrmsr(IA32_TSC_AUX, 5n)
+  t.equal(cpu.rdpid(), 5n)
+  const before = cpu.rdtsc()
+  cpu.wrmsr(0x10, 1000n)
+  t.equal(cpu.rdtsc(), 1000n)
+  t.equal(before, 0n)
+})
+
+t.test('owned bits leave, before anything but privilege is checked', async t => {
+  const { cpu } = longMode({ controls: td })
+  const write = (n: number, value: bigint) => {
+    const exit = exitOf(() => cpu.writeCr(n, value))
+    return exit === undefined ? 'native' : `${exit.reason} ${hex(exit.qualification)}`
+  }
+  cpu.cr0 |= NE
+  cpu.cr4 |= MCE | VMXE
+  t.equal(cpu.readCr(4) & (MCE | VMXE), MCE, 'the shadow')
+  t.equal(write(0, cpu.cr0 & ~PE), `${EXIT_REASON_CR_ACCESS} 0x0`)
+  t.equal(write(4, cpu.cr4), `${EXIT_REASON_CR_ACCESS} 0x4`, 'VMXE is set and shown clear')
+  t.equal(write(4, cpu.readCr(4) | 0x80n), 'native')
+  t.equal(cpu.cr4 & VMXE, VMXE, 'owned bits stay')
+  t.equal(write(0, cpu.readCr(0) | 2n), 'native')
+})
+
+t.test('what leaves a virtual machine, with the length of the instruction', async t => {
+  const run = (code: string, before: (cpu: ReturnType<typeof longMode>['cpu']) => void = () => {}) => {
+    const m = longMode({ controls: td, cpuid: describeCpu([...IMPLEMENTED, 'XSAVE']) })
+    before(m.cpu)
+    m.asm(CODE, code)
+    const { reason, qualification, instructionLength } = m.cpu.run(1)
+    t.equal(m.cpu.rip, CODE)
+    return [reason, hex(qualification), instructionLength]
+  }
+  t.same(run('cpuid'), [EXIT_REASON_CPUID, '0x0', 2])
+  t.same(run('tdcall'), [EXIT_REASON_TDCALL, '0x0', 4])
+  t.same(run('vmcall'), [EXIT_REASON_VMCALL, '0x0', 3])
+  t.same(run('wbinvd'), [EXIT_REASON_WBINVD, '0x0', 2])
+  t.same(run('mov cr0, rcx'), [EXIT_REASON_CR_ACCESS, '0x100', 3])
+  const efer = (cpu: ReturnType<typeof longMode>['cpu']) => {
+    cpu.gpr[1] = 0xc000_0080n
+  }
+  t.same(run('wrmsr', efer), [EXIT_REASON_WRMSR, '0x0', 2])
+  t.same(run('out 0x80, al'), [EXIT_REASON_IO_INSTRUCTION, hex(0x80_0040n), 2])
+  const port = (cpu: ReturnType<typeof longMode>['cpu']) => {
+    cpu.gpr[2] = 0x3f8n
+    cpu.gpr[1] = 2n
+    cpu.gpr[7] = 0x3_8000n
+    cpu.gpr[6] = 0x3_8000n
+  }
+  t.same(run('in eax, dx', port), [EXIT_REASON_IO_INSTRUCTION, hex(0x3f8_000bn), 1])
+  t.same(run('rep insw', port), [EXIT_REASON_IO_INSTRUCTION, hex(0x3f8_0039n), 3])
+  t.same(run('outsb', port), [EXIT_REASON_IO_INSTRUCTION, hex(0x3f8_0010n), 1])
+  const xsave = (cpu: ReturnType<typeof longMode>['cpu']) => {
+    cpu.cr4 |= 1n << 18n
+  }
+  t.same(run('xsetbv', xsave), [EXIT_REASON_XSETBV, '0x0', 3])
+})
+
+t.test('TDCALL: #GP(0) above ring 0, #UD where there is no virtualization', async t => {
+  const { cpu } = longMode({ controls: td })
+  cpu.cpl = 3
+  t.equal(
+    faultOf(() => cpu.tdcall()),
+    '#GP(0x0)',
+  )
+  t.equal(
+    faultOf(() => longMode().cpu.tdcall()),
+    '#UD',
+  )
+})
+
+t.test('advance moves past the instruction that left, and clears RF', async t => {
+  const m = longMode({ controls: td })
+  m.asm(CODE, 'cpuid\nnop')
+  m.cpu.run(1)
+  m.cpu.rflags |= 0x1_0000n
+  m.cpu.advance(2)
+  t.equal(m.cpu.rip, CODE + 2n)
+  t.equal(m.cpu.rflags, 2n)
+  t.equal(m.cpu.instructions, 1)
+})
+
+t.test('LMSW sets PE and never clears it; CLTS', async t => {
+  const { cpu } = new TestMachine()
+  cpu.lmsw(0xfn)
+  t.equal(cpu.cr0 & 0xfn, 0xfn)
+  cpu.lmsw(0n)
+  t.equal(cpu.cr0 & 0xfn, 1n)
+  cpu.lmsw(9n)
+  cpu.clts()
+  t.equal(cpu.cr0 & 0xfn, 1n)
+})
+
+t.test('debug registers: aliases, reserved bits, general detect', async t => {
+  const { cpu } = longMode()
+  cpu.writeDr(0, 0x1234n)
+  cpu.writeDr(6, 0xffff_ffffn)
+  t.equal(hex(cpu.readDr(4)), '0xffff_efff')
+  cpu.cr4 |= 8n
+  t.equal(
+    faultOf(() => cpu.readDr(4)),
+    '#UD',
+  )
+  t.equal(
+    faultOf(() => cpu.writeDr(7, 1n << 32n)),
+    '#GP(0x0)',
+  )
+  t.throws(() => cpu.writeDr(7, 1n), { name: 'NotModelled' })
+  cpu.writeDr(7, 0x2000n)
+  t.equal(
+    faultOf(() => cpu.readDr(0)),
+    '#DB',
+  )
+})

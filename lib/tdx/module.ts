@@ -9,7 +9,7 @@ import {
   TDX_SYS_NOT_READY,
   TDX_SYS_SHUTDOWN,
 } from '#abi'
-import type { Hpa } from '#bits'
+import { type Hpa, hpa } from '#bits'
 import type { CpuOptions, PhysicalMemory } from '#x86'
 import { Cpu } from '#x86'
 import type { LogicalProcessor, SeamcallRegs } from './leaf.ts'
@@ -108,6 +108,7 @@ export class TdxModule {
 
   /** Is the frame a private page or control page of a TD (or the module's)? What the host reads of such is not its content. */
   isPrivate(frame: Hpa): boolean {
+    if (this.pamt.holds(frame)) return true
     const entry = this.pamt.find(frame)
     if (entry === 0) return false
     const type = this.pamt.type(entry)
@@ -117,7 +118,7 @@ export class TdxModule {
   /** Tells the module that the host wrote to a frame; memory integrity makes the TD notice where it was its own. */
   hostWrote(frame: Hpa): void {
     if (!this.isPrivate(frame)) return
-    this.poisoned.add(frame)
+    this.poisoned.add(hpa(frame - (frame % 4096)))
     this.invept()
   }
 

@@ -16,6 +16,8 @@ export type Tdmr = {
   /** PAMT base by page level: 4 KiB, 2 MiB, 1 GiB. */
   readonly pamt: readonly [number, number, number]
   readonly reserved: readonly { readonly offset: number; readonly size: number }[]
+  /** Bytes of each of those. */
+  readonly pamtSize: readonly [number, number, number]
   /** How far TDH.SYS.TDMR.INIT came. */
   initialised: number
 }
@@ -58,6 +60,14 @@ export class Pamt {
         return tdmr.pamt[level] + Math.floor((at - tdmr.base) / LEVEL_SIZE[level]) * PAMT_ENTRY_SIZE
     }
     return 0
+  }
+
+  /** Does the page hold PAMT entries? Such memory is the module's own. */
+  holds(at: number): boolean {
+    for (const { pamt, pamtSize } of this.tdmrs)
+      for (let level = 0; level < 3; level++)
+        if (at >= pamt[level as 0] && at < pamt[level as 0] + pamtSize[level as 0]) return true
+    return false
   }
 
   /** Are all 4 KiB pages of the 2 MiB page at `at` free? */

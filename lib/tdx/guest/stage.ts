@@ -62,6 +62,8 @@ export class TdStage implements SecondStage {
     if (table === 0) return this.#missing('convertible')
     for (let level = this.#sept.top; ; level--) {
       if (table + 4096 > u8.length) return this.#missing('misconfiguration')
+      // A table that the host has given to a TD reads as zeroes.
+      if (this.#module.isPrivate(hpa(table))) return this.#missing('convertible')
       const at = table + (Math.floor(gpa / 2 ** (12 + 9 * level)) & 511) * 8
       const low = view.getUint32(at, true)
       const high = view.getUint32(at + 4, true)

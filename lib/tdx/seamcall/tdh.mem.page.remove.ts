@@ -36,6 +36,7 @@ export const memPageRemove = seamcall(abi.TDH_MEM_PAGE_REMOVE, (module, regs) =>
   td.tree.write(SEPTE_FREE)
   td.childCount -= 512 ** level
   module.pamt.release(pamtEntry)
+  module.poisoned.delete(target)
   regs.rcx = BigInt(target)
   return abi.TDX_SUCCESS
 })

@@ -145,6 +145,7 @@ const toTdmr = ({ base, size, pamts, reserved }: Info): Tdmr => ({
   base: Number(base),
   size: Number(size),
   pamt: [Number(pamts[0]?.base), Number(pamts[1]?.base), Number(pamts[2]?.base)],
+  pamtSize: [Number(pamts[0]?.size), Number(pamts[1]?.size), Number(pamts[2]?.size)],
   reserved: reserved
     .filter(area => area.size !== 0n)
     .map(area => ({ offset: Number(area.offset), size: Number(area.size) })),

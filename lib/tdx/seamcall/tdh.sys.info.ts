@@ -15,6 +15,7 @@ import {
   TDX_SYS_LP_INIT_NOT_DONE,
   TDX_XFAM_FIXED1,
 } from '#abi'
+import type { Hpa } from '#bits'
 import { configurableBits } from '../guest/cpuid.ts'
 import { seamcall } from '../leaf.ts'
 import { cmrsOf, supportedXfam, VERSION } from '../metadata/sys.ts'
@@ -44,8 +45,11 @@ export const sysInfo = seamcall(
       for (const [j, value] of configurableBits(platform, leaf, subleaf).entries())
         config.setUint32(24 * i + 8 + 4 * j, value, true)
     }
-    memory.fill(info, 1024, 0)
-    TDSYSINFO.write(memory.view, info, {
+    const isWritable = (at: Hpa) => {
+      module.hostWrote(at)
+      return !module.isPrivate(at)
+    }
+    const bytes = TDSYSINFO.encode({
       ...VERSION,
       vendor_id: 0x8086,
       sys_rd: 1,
@@ -61,8 +65,12 @@ export const sysInfo = seamcall(
       num_cpuid_config: CPUID_CONFIGURABLE.length,
       cpuid_config: new Uint8Array(config.buffer),
     })
-    memory.fill(list, MAX_CMR * CMR_ENTRY, 0)
-    for (const [i, cmr] of cmrsOf(module).entries()) {
+    if (isWritable(info)) {
+      memory.fill(info, 1024, 0)
+      memory.set(info, bytes)
+    }
+    if (isWritable(list)) memory.fill(list, MAX_CMR * CMR_ENTRY, 0)
+    for (const [i, cmr] of isWritable(list) ? cmrsOf(module).entries() : []) {
       memory.write(list + CMR_ENTRY * i, 8, BigInt(cmr.base))
       memory.write(list + CMR_ENTRY * i + 8, 8, BigInt(cmr.size))
     }

@@ -1,4 +1,5 @@
 import { TDH_VP_ENTER, TDX_OPERAND_INVALID, VCPU_ACTIVE } from '#abi'
+import { hpa } from '#bits'
 import { vmcallReturn } from '../guest/exit.ts'
 import { cpuOf } from '../guest/make.ts'
 import { runVcpu } from '../guest/run.ts'
@@ -34,8 +35,10 @@ export const vpEnter = seamcall(TDH_VP_ENTER, (module, regs, lp) => {
   td.refcount[slot]++
   if (vcpu.epoch !== td.epoch || !wasAssociated) vcpu.stage?.invalidate()
   vcpu.epoch = td.epoch
-  if ((vcpu.pinbasedControls & PROCESS_POSTED) !== 0n && vcpu.pidAddress < BigInt(module.memory.u8.length))
-    vcpu.vapic.takePosted(module.memory, Number(vcpu.pidAddress))
+  if ((vcpu.pinbasedControls & PROCESS_POSTED) !== 0n) {
+    const descriptor = hpa(Number(vcpu.pidAddress))
+    if (!module.isPrivate(descriptor)) vcpu.vapic.takePosted(module.memory, descriptor)
+  }
   if (vcpu.lastExit === 'tdvmcall') vmcallReturn(vcpu, cpu, regs)
   vcpu.state = VCPU_ACTIVE
   runVcpu(module, vcpu, cpu, regs, lp.quantum)

@@ -336,13 +336,13 @@ export const rounded = (v: Float, c: Control): bigint => {
 /** An operation of ST(0) and ST(1) into ST(0): FSCALE, FPREM. */
 export const dyadic = (cpu: Cpu, of: (a: Float, b: Float, c: Control) => bigint): void => {
   const c = start(cpu, true)
+  // Whatever keeps the operation from being done leaves nothing to go on with.
+  if (of !== scale) cpu.x87.fsw &= ~C2
   if (isEmpty(cpu, 0) || isEmpty(cpu, 1)) {
     if (stackFault(cpu, false)) setBits(cpu, 0, indefinite(EXTENDED))
     return
   }
   const [a, b] = [unpack(EXTENDED, bitsOf(cpu, 0)), unpack(EXTENDED, bitsOf(cpu, 1))]
-  // A NaN is a complete remainder.
-  if (of !== scale) cpu.x87.fsw &= ~C2
   const result = special(a) || special(b) ? nan(a, b, c) : of(a, b, c)
   if (settle(cpu, c)) setBits(cpu, 0, result)
 }

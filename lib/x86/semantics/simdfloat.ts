@@ -10,7 +10,8 @@ const lanewise =
     begin(t, i)
     const { to, a, b, imm } = parts(i)
     const second = source(t, i, b)
-    finish(t, i, to, t.float(name, to.size, t.read(a), second, imm))
+    // Conversions to narrower elements are as wide as their source.
+    finish(t, i, to, t.float(name, Math.max(to.size, b.size), t.read(a), second, imm))
   }
 
 /** COMISS and its like: ZF, PF and CF; OF, SF and AF are cleared. SDM Vol. 2A, "COMISS". */

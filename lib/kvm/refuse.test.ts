@@ -2,6 +2,7 @@
 import t from 'tap'
 import * as abi from '#abi'
 import { NotModelled } from '#bits'
+import { SAPPHIRE_RAPIDS } from '#tdx'
 import { outcome, Sample } from './sample.ts'
 
 const HALT_LOOP = Uint8Array.of(0xeb, 0xfe)
@@ -271,6 +272,22 @@ t.test('FINALIZE_VM without a vCPU: the module refuses, the VM is dead', async t
     outcome(() => sample.host.ioctl(vm, abi.KVM_CHECK_EXTENSION, 0)),
     'EIO',
   )
+  sample.host.close()
+  t.equal(sample.host.memory.used, 0)
+})
+
+t.test('a TD more than there are key IDs', async t => {
+  const platform = { ...SAPPHIRE_RAPIDS, keyIdBits: 7, firstPrivateHkid: 126 }
+  const sample = new Sample({ platform })
+  const first = sample.createVm()
+  const second = sample.createVm()
+  t.equal(sample.initVm(first), 0)
+  t.equal(
+    outcome(() => sample.initVm(second)),
+    'ENOSPC',
+  )
+  sample.host.close(first)
+  t.equal(sample.initVm(second), 0, 'the key ID of a TD that is gone is free')
   sample.host.close()
   t.equal(sample.host.memory.used, 0)
 })

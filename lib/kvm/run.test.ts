@@ -252,6 +252,12 @@ t.test('CPUID comes from KVM_SET_CPUID2, HLT blocks', async t => {
   t.equal(asked, 3)
   sample.call(vcpu, abi.KVM_SET_MP_STATE, abi.kvm_mp_state, { mp_state: abi.KVM_MP_STATE_RUNNABLE })
   t.equal(resumed(td).r10, 0n)
+
+  enter.push(vmcall({ r11: 12n, r12: 1n }))
+  t.equal(sample.run(vcpu, run).result, 'EINTR')
+  t.equal(sample.host.ioctl(vcpu, abi.KVM_NMI), 0)
+  t.equal(resumed(td).r10, 0n, 'an NMI wakes it, interrupts blocked or not')
+  t.equal(state(), abi.KVM_MP_STATE_RUNNABLE)
   end(t, td)
 })
 

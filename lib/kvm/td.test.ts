@@ -200,6 +200,48 @@ t.test('the guest starts with the RCX that INIT_VCPU gave; KVM_GET_REGS stays re
   end(t, td)
 })
 
+t.test('two vCPUs of one TD, each on a processor of its own, and memory that leaves while both have run', async t => {
+  const sample = new Sample({ processors: 2 })
+  const vm = sample.createVm()
+  sample.splitIrqchip(vm)
+  sample.initVm(vm)
+  const { hva: memory } = sample.addSlot(vm, 0, BASE, PAGES)
+  const vcpus = [sample.addVcpu(vm, 0), sample.addVcpu(vm, 1)]
+  sample.host.write(
+    memory,
+    image(`
+    mov rbx, 0xffc00000
+    mov r12d, esi
+    mov [rbx + r12 * 4], r12d
+    ${FATAL}
+    mov r12d, [rbx]
+    ${FATAL}
+  `),
+  )
+  sample.setPrivate(vm, BASE, PAGES)
+  sample.initMemory(vcpus[0]!, memory, BASE, PAGES)
+  sample.tdx(vm, abi.KVM_TDX_FINALIZE_VM)
+  const runs = vcpus.map(vcpu => sample.mapRun(vcpu))
+  const shared = [1, 2].map(slot => sample.addSlot(vm, slot, 0x8000_0000n + BigInt((slot - 1) * PAGE_SIZE), 1).hva)
+  for (const [i, vcpu] of vcpus.entries()) {
+    t.same(sample.run(vcpu, runs[i]!), { result: 0, reason: abi.KVM_EXIT_SYSTEM_EVENT })
+    t.equal(sample.exit(abi.kvm_run_system_event, runs[i]!).data[12], BigInt(i), 'ESI is the index')
+  }
+  t.equal(sample.host.load(shared[0]!, 8), 0x1_0000_0000n)
+  // The slot goes and comes back with other memory behind it: no vCPU may see the old one.
+  const region = { slot: 1, guest_phys_addr: 0x8000_0000n, userspace_addr: shared[1]!, guest_memfd: 0 }
+  const layout = abi.kvm_userspace_memory_region2
+  sample.call(vm, abi.KVM_SET_USER_MEMORY_REGION2, layout, { ...region, memory_size: 0n })
+  sample.call(vm, abi.KVM_SET_USER_MEMORY_REGION2, layout, { ...region, memory_size: 4096n })
+  sample.host.store(shared[1]!, 8, 0x77n)
+  for (const [i, vcpu] of vcpus.entries()) {
+    sample.run(vcpu, runs[i]!)
+    t.equal(sample.exit(abi.kvm_run_system_event, runs[i]!).data[12], 0x77n)
+  }
+  sample.host.close()
+  t.equal(sample.host.memory.used, 0)
+})
+
 t.test('a guest that never leaves is left at the next tick of the host when a signal is pending', async t => {
   const td = build('jmp $')
   const { sample, vcpu, run } = td

@@ -107,8 +107,10 @@ const instruction = (text: string, mode: Mode): Pick<Statement, 'make' | 'fixed'
   const readings =
     operandText === '' ? [] : split(operandText, ',').map(operand => readOperand(operand, { mode, addressSize }))
   const far = readings.some(reading => reading.far)
+  const vector = /\[[^\]]*\b([xy])mm\d/i.exec(operandText)?.[1]?.toLowerCase()
+  const vsib = vector === undefined ? undefined : vector === 'y' ? 32 : 16
   const wide = readings.some(reading => reading.labels)
-  const options: EncodeOptions = { mode, lock, rep, far, wide, operandSize, addressSize }
+  const options: EncodeOptions = { mode, lock, rep, far, wide, operandSize, addressSize, vsib }
   const sizes = branchSizes(mnemonic, operandSize === undefined ? mode : ((operandSize * 8) as Mode), mode)
   const first = readings[0]
   if (readings.length === 1 && first?.target !== undefined && sizes.length > 0)

@@ -17,6 +17,8 @@ export type EncodeOptions = {
   readonly operandSize?: 2 | 4 | 8 | undefined
   /** Address size in bytes, for LOOP, whose operands do not say it. */
   readonly addressSize?: 2 | 4 | 8 | undefined
+  /** Bytes of a gather's index register; without it the narrower one is meant. */
+  readonly vsib?: 16 | 32 | undefined
 }
 
 /** No row of the table fits; the message says what the instruction takes. */
@@ -150,10 +152,14 @@ const operandFits = (row: Row, form: OperandForm, operand: Operand, options: Enc
   }
 }
 
-/** Operands that may be left out: what the instruction implies. */
+/** Operands that may be left out: what the instruction implies, a shift by 1, the top of the x87 stack. */
 const mayOmit = (row: Row, form: OperandForm): boolean =>
   form.place === 'implied' ||
-  (form.place === 'fixed' && (form.file === 'vec' || row.forms.some(other => other.place === 'implied')))
+  (form.place === 'fixed' &&
+    (form.file === 'vec' ||
+      form.file === 'st' ||
+      form.size === 0 ||
+      row.forms.some(other => other.place === 'implied')))
 
 const matches = (row: Row, operands: readonly Operand[], options: EncodeOptions): boolean => {
   const { forms } = row
@@ -347,6 +353,7 @@ const isRefused = (row: Row, operands: readonly Operand[], options: EncodeOption
   if (size !== undefined && row.operandSize !== size && row.operandSize !== 0) return true
   if (options.lock && !(row.lock && operands[0]?.kind === 'mem')) return true
   if (options.rep && !row.rep) return true
+  if (options.vsib && row.forms.some(form => form.vsib !== 0 && form.vsib !== options.vsib)) return true
   const last = operands[operands.length - 1]
   if (last?.kind === 'rel') return size === undefined && !natural(row, options.mode)
   if (last?.kind !== 'mem') return false
@@ -360,9 +367,12 @@ const isRefused = (row: Row, operands: readonly Operand[], options: EncodeOption
  * usual synonyms (`jz`, `repz` and the like). A `Rel` of size 0 takes the shortest form that its displacement fits.
  * @throws EncodeError where no row fits
  */
-export const encode = (mnemonic: string, operands: readonly Operand[], options: EncodeOptions): Uint8Array => {
+export const encode = (mnemonic: string, given: readonly Operand[], options: EncodeOptions): Uint8Array => {
   const entry = entryOf(mnemonic, options.mode)
   if (entry === undefined) throw new EncodeError(`${mnemonic} is no instruction`)
+  // imul rax, 5 is imul rax, rax, 5.
+  const [first, second] = given
+  const operands = given.length === 2 && second?.kind === 'imm' && entry.isImul ? [first!, first!, second] : given
   let shortest = 0
   let [memory, unclear] = [-1, false]
   const unsized = operands.some(operand => operand.kind === 'mem' && operand.size === 0)

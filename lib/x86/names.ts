@@ -8,6 +8,7 @@ export type Entry = {
   readonly operandSize: 2 | 4 | 8 | undefined
   /** Memory without a size has the one that goes with the mode: stack, near branches, x87 environments. */
   readonly isNatural: boolean
+  readonly isImul: boolean
 }
 
 const CC: Record<string, string> = {
@@ -95,8 +96,10 @@ const look = (mnemonic: string, mode: Mode): Entry | undefined => {
   ]
   const all = byMnemonic.get(plain)
   if (all === undefined) return undefined
-  const rows = all.filter(row => (mode === 64 ? row.valid64 : row.valid32))
-  return { rows, operandSize, isNatural: NATURAL.has(plain) }
+  const isFull = (row: Row) =>
+    row.forms.some(form => form.place === 'moffs' || (form.place === 'imm' && form.size === 8))
+  const rows = all.filter(row => (mode === 64 ? row.valid64 : row.valid32) && (upper !== 'MOVABS' || isFull(row)))
+  return { rows, operandSize, isNatural: NATURAL.has(plain), isImul: plain === 'IMUL' }
 }
 
 /** What `mnemonic` means in code of `mode` bits; undefined where there is no such instruction at all. */

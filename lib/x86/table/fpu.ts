@@ -27,7 +27,8 @@ const reversed = each(REVERSED, (name, n) =>
 ${name} | DC ${at(n)}+i | ST(0), ST(i) | dec`
     : `
 ${name}  | DC ${at(n)}+i | ST(i), ST(0) |
-${name}P | DE ${at(n)}+i | ST(i), ST(0) |`,
+${name}P | DE ${at(n)}+i | ST(i), ST(0) |
+${name}P | DE ${hex(0xc1 + n * 8)} | | enc`,
 )
 
 const constants = each(
@@ -76,6 +77,11 @@ FNSTENV | o16 D9 /6   | m14byte      |
 FNSTENV | o32 D9 /6   | m28byte      | WIG
 FNSTCW  | D9 /7       | m2byte       |
 FXCH    | D9 C8+i     | ST(0), ST(i) |
+FXCH    | D9 C9       |              | enc
+FCOM    | D8 D1       |              | enc
+FCOMP   | D8 D9       |              | enc
+FUCOM   | DD E1       |              | enc
+FUCOMP  | DD E9       |              | enc
 FNOP    | D9 D0       |              |
 FSTPNCE | D9 D8+i     | ST(i)        | =fstp dec
 FCHS    | D9 E0       |              |

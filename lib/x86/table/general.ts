@@ -163,6 +163,8 @@ AAA    | 37            |               | i64
 AAS    | 3F            |               | i64
 AAM    | D4 ib         | imm8          | i64
 AAD    | D5 ib         | imm8          | i64
+AAM    | D4 0A         |               | i64 enc
+AAD    | D5 0A         |               | i64 enc
 SALC   | D6            |               | i64
 SHLD   | oV 0F A4 /r ib | r/mV, rV, imm8 |
 SHLD   | oV 0F A5 /r   | r/mV, rV, CL  |

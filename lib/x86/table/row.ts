@@ -159,8 +159,19 @@ const registerOf = (text: string): Pick<OperandForm, 'file' | 'size'> | undefine
   }
 }
 
+const known = new Map<string, OperandForm>()
+
 /** What an operand is, as far as it says so itself. Registers get their place from the row. */
 const operandForm = (text: string): OperandForm => {
+  let made = known.get(text)
+  if (made === undefined) {
+    made = readOperand(text)
+    known.set(text, made)
+  }
+  return made
+}
+
+const readOperand = (text: string): OperandForm => {
   const gpr = GPR[text]
   if (gpr !== undefined) return form('fixed', { index: gpr[0], size: gpr[1] })
   if (text === '1') return form('fixed', { index: 1, size: 0 })
@@ -216,6 +227,10 @@ const place = (
 }
 
 const PREFIXES = new Set(['NP', '66', 'F3', 'F2', 'NFx'])
+/** Tokens that say what follows the opcode; the operands say it too. */
+const TAIL = new Set(['ib', 'iw', 'id', 'io', 'cb', 'cw', 'cd', 'cp', 'mo', '/is4'])
+const SIZE: Record<string, 2 | 4 | 8> = { o16: 2, o32: 4, a16: 2, a32: 4, a64: 8 }
+const CONDITIONAL = /^(J|SET|CMOV)(O|NO|B|AE|E|NE|BE|A|S|NS|P|NP|L|GE|LE|G)$/
 
 /** One line of a group, every abbreviation gone. */
 const row = (
@@ -227,7 +242,6 @@ const row = (
   number: number,
 ): Row => {
   const operands = operandText === '' ? [] : operandText.split(', ')
-  const tokens = opcode.split(/ \+ | /).filter(token => token !== '')
   let prefix: Prefix = ''
   let [map, byte, digit, fixed] = [0, -1, -1, -1]
   let [plus, slashR, signed, stackIndex] = [false, false, false, false]
@@ -236,8 +250,9 @@ const row = (
   let w: Row['w'] = -1
   let l: Row['l'] = -1
   let [default64, vex] = [false, false]
-  const size = (text: string) => (Number(text.slice(1)) / 8) as 2 | 4 | 8
-  for (const token of tokens) {
+  for (const token of opcode.split(' ')) {
+    const size = SIZE[token]
+    if (token === '' || token === '+' || TAIL.has(token)) continue
     if (token.startsWith('VEX.')) {
       vex = true
       prefix = 'NP'
@@ -252,12 +267,11 @@ const row = (
     } else if (byte < 0 && map === 0 && PREFIXES.has(token)) prefix = token as Prefix
     else if (token === 'REX.W') [operandSize, w] = [8, 1]
     else if (token === 'o64') [operandSize, default64] = [8, true]
-    else if (/^o\d/.test(token)) operandSize = size(token)
-    else if (/^a\d/.test(token)) addressSize = size(token)
+    else if (size !== undefined && token[0] === 'o') operandSize = size
+    else if (size !== undefined) addressSize = size
     else if (token === '/r') slashR = true
-    else if (/^\/[0-7]$/.test(token)) digit = Number(token[1])
+    else if (token[0] === '/') digit = Number(token[1])
     else if (token === 'ibs') signed = true
-    else if (/^(ib|iw|id|io|cb|cw|cd|cp|mo|\/is4)$/.test(token)) continue
     else if (token === '0F' && !vex && byte < 0 && map === 0) map = 1
     else if (map === 1 && !vex && byte < 0 && (token === '38' || token === '3A')) map = token === '38' ? 2 : 3
     else if (/^[0-9A-F]{2}(\+r|\+i)?$/.test(token)) {
@@ -296,7 +310,7 @@ const row = (
           : 'any'
   const generalVex = vex && forms.some(f => f.file === 'gpr' && f.size >= 4)
   const noB = notes.includes('noB')
-  const family = /^(J|SET|CMOV)(O|NO|B|AE|E|NE|BE|A|S|NS|P|NP|L|GE|LE|G)$/.exec(mnemonic)
+  const family = CONDITIONAL.exec(mnemonic)
   const semantics = notes.find(note => note.startsWith('='))?.slice(1)
   return {
     mnemonic,
@@ -375,7 +389,7 @@ const IMMEDIATE: Record<number, string> = { 16: 'iw', 32: 'id', 64: 'io' }
 
 /** A line with its operand size and vector length abbreviations written out. */
 const expand = ([mnemonic, opcode, operands, notes]: Line): Line[] => {
-  const abbreviation = /\bo[VDSFY]\b/.exec(opcode)?.[0]
+  const abbreviation = opcode.includes('o') ? /\bo[VDSFY]\b/.exec(opcode)?.[0] : undefined
   if (abbreviation !== undefined)
     return (SIZES[abbreviation] as NonNullable<(typeof SIZES)[string]>).map(([token, bits, note]) => {
       const narrow = Math.min(bits, 32)
@@ -393,7 +407,7 @@ const expand = ([mnemonic, opcode, operands, notes]: Line): Line[] => {
         note === '' ? notes : [...notes, note],
       ]
     })
-  if (/\bX\d|\bmX\b/.test(operands) || opcode.includes('VEX.X'))
+  if (opcode.startsWith('VEX.X'))
     return [128, 256].map(bits => [
       mnemonic,
       opcode.replace('VEX.X', `VEX.${bits}`),

@@ -39,9 +39,11 @@ INVLPG | 0F 01 /7 | m      |
 LAR    | o16 0F 02 /r     | r16, r/m16   |
 LAR    | o32 0F 02 /r     | r32, r32/m16 |
 LAR    | REX.W + 0F 02 /r | r64, r32/m16 |
+LAR    | o32 0F 02 /r     | r32, r/m16   | enc
 LSL    | o16 0F 03 /r     | r16, r/m16   |
 LSL    | o32 0F 03 /r     | r32, r32/m16 |
 LSL    | REX.W + 0F 03 /r | r64, r32/m16 |
+LSL    | o32 0F 03 /r     | r32, r/m16   | enc
 ARPL   | 63 /r    | r/m16, r16 | i64
 CLTS   | 0F 06    | |
 INVD   | 0F 08    | |
@@ -182,7 +184,7 @@ INVEPT   | 66 0F 38 80 /r | r64, m128 | o64 f64
 INVVPID  | 66 0F 38 81 /r | r32, m128 | i64
 INVVPID  | 66 0F 38 81 /r | r64, m128 | o64 f64`,
   ),
-  // SDM Vol. 2D, "SEAMCALL", "SEAMOPS", "SEAMRET" and "TDCALL" are described in the Intel TDX CPU Architecture Specification.
+  // Intel Trust Domain CPU Architectural Extensions, "SEAMCALL", "SEAMOPS", "SEAMRET" and "TDCALL".
   rows(
     'TDX',
     `

@@ -85,6 +85,18 @@ export type Event =
     }
   /** A failure; a test may have several (`expect`) before its `end`. */
   | { readonly type: 'failure'; readonly file: string; readonly test: string; readonly failure: Failure }
+  /** An attempt that is not the last: the test runs again, in a clean worker. Its `end` comes with the last one. */
+  | {
+      readonly type: 'attempt'
+      readonly file: string
+      readonly test: string
+      /** From 1. */
+      readonly attempt: number
+      readonly status: Status
+      readonly reason?: string
+      /** Milliseconds. */
+      readonly duration: number
+    }
   | {
       readonly type: 'end'
       readonly file: string
@@ -93,6 +105,8 @@ export type Event =
       readonly reason?: string
       /** Milliseconds. */
       readonly duration: number
+      /** How many there were, if more than one. */
+      readonly attempts?: number
       /** Guest instructions run by the test: the same in every run with the same seed. */
       readonly instructions: number
     }
@@ -106,4 +120,12 @@ export type Event =
       readonly duration: number
       readonly time: number
     }
-  | { readonly type: 'run-end'; readonly interrupted: boolean; readonly duration: number; readonly time: number }
+  | {
+      readonly type: 'run-end'
+      /** Not everything was run. */
+      readonly interrupted: boolean
+      /** Why not: `interrupted`, `a test failed`, ... */
+      readonly reason?: string
+      readonly duration: number
+      readonly time: number
+    }

@@ -30,6 +30,8 @@ export const harnessLines = (run: RunFacts): ((event: Event) => string[]) => {
         return failureLines(event.failure, { file: event.file, test: event.test, ...run })
           .flatMap(lines)
           .map(comment)
+      case 'attempt':
+        return [comment(`${safeName(event.test)}: attempt ${event.attempt}: ${event.status}, runs again`)]
       case 'end': {
         const { status } = event
         tally[status]++

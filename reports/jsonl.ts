@@ -17,6 +17,7 @@ const TYPES: ReadonlySet<string> = new Set<Event['type']>([
   'test',
   'output',
   'failure',
+  'attempt',
   'end',
   'file-end',
   'run-end',

@@ -2,7 +2,7 @@
 import type { Status } from './events.ts'
 import { failureLines } from './failure.ts'
 import type { Report, Write } from './report.ts'
-import { type FileResult, gather, type RunResult, type TestResult } from './results.ts'
+import { type Attempt, type FileResult, gather, type RunResult, type TestResult } from './results.ts'
 import { isOk } from './tally.ts'
 import { lines } from './text.ts'
 
@@ -64,6 +64,7 @@ const asTest = (file: FileResult): TestResult => ({
   duration: file.duration,
   failures: file.failure === undefined ? [] : [file.failure],
   output: file.kind === 'executable' ? file.output : '',
+  earlier: [],
 })
 
 const suite = (file: FileResult, tests: readonly TestResult[], run: RunResult): string => {
@@ -88,16 +89,23 @@ const testCase = (test: TestResult, file: FileResult, run: RunResult): string =>
 }
 
 const outcome = (test: TestResult, file: FileResult, run: RunResult): string => {
-  const { status, reason, failures } = test
+  const { status, reason } = test
   if (status === 'skip' || status === 'xfail') {
     const message = status === 'skip' ? reason : `failed as expected: ${reason || 'unknown'}`
     return `      <skipped${attributes({ message })}/>\n`
   }
-  if (isOk(status)) return ''
-  const element = status === 'error' ? 'error' : 'failure'
   const again = { file: file.file, ...(test.name === file.name ? {} : { test: test.name }), ...run }
-  const blocks = failures.map(failure => failureLines(failure, again))
-  const message = blocks[0]?.[0] ?? (reason || status)
-  const all = blocks.length === 0 ? [reason || status] : blocks.flat()
-  return `      <${element}${attributes({ message, type: status })}>${text(all.join('\n'))}</${element}>\n`
+  const element = (name: string, { status, reason, failures }: Attempt): string => {
+    const blocks = failures.map(failure => failureLines(failure, again))
+    const message = blocks[0]?.[0] ?? (reason || status)
+    const all = blocks.length === 0 ? [reason || status] : blocks.flat()
+    return `      <${name}${attributes({ message, type: status })}>${text(all.join('\n'))}</${name}>\n`
+  }
+  // Surefire's schema: failed attempts of a test that passed are flaky, those of one that failed are reruns.
+  const kind = isOk(status) ? 'flaky' : 'rerun'
+  const earlier = test.earlier
+    .filter(one => !isOk(one.status))
+    .map(one => element(`${kind}${one.status === 'error' ? 'Error' : 'Failure'}`, one))
+  const last = isOk(status) ? [] : [element(status === 'error' ? 'error' : 'failure', test)]
+  return [...last, ...earlier].join('')
 }

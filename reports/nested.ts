@@ -84,7 +84,8 @@ const nestedReport = (write: Write, dialect: Dialect): Report => {
       const head = dialect.nestedVersion === undefined ? [`# Subtest: ${name}`] : []
       print([...head, ...inner.map(line => dialect.indent + line), result])
     },
-    (_run, { interrupted }) => print([...(interrupted ? ['Bail out! interrupted'] : []), `# ${totals(tally)}`]),
+    (_run, { interrupted, reason = 'interrupted' }) =>
+      print([...(interrupted ? [`Bail out! ${reason}`] : []), `# ${totals(tally)}`]),
     run => print([dialect.version, `1..${run.files.length}`]),
   )
   return { event }

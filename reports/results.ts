@@ -1,7 +1,7 @@
 /** Events gathered into what came of each file: for reports that need a file whole. */
 import type { Event, Failure, Site, Status } from './events.ts'
 import { inOrder } from './report.ts'
-import { emptyTally, type Tally } from './tally.ts'
+import { emptyTally, isOk, type Tally } from './tally.ts'
 
 export type TestResult = {
   readonly name: string
@@ -11,7 +11,14 @@ export type TestResult = {
   readonly duration: number
   readonly failures: readonly Failure[]
   readonly output: string
+  /** Attempts before this one. */
+  readonly earlier: readonly Attempt[]
 }
+
+export type Attempt = Pick<TestResult, 'status' | 'reason' | 'duration' | 'failures' | 'output'>
+
+/** Passed only when run again. */
+export const isFlaky = (test: TestResult): boolean => isOk(test.status) && test.earlier.some(one => !isOk(one.status))
 
 export type FileResult = {
   readonly file: string
@@ -38,6 +45,7 @@ type Open = {
   tests: TestResult[]
   tally: Tally
   output: string
+  earlier: Map<string, Attempt[]>
   test?: { name: string; site?: Site; failures: Failure[]; output: string }
 }
 
@@ -60,7 +68,7 @@ export const gather = (
       case 'run-end':
         return end(run, event)
       case 'file':
-        open = { begin: event, tests: [], tally: emptyTally(), output: '' }
+        open = { begin: event, tests: [], tally: emptyTally(), output: '', earlier: new Map() }
         return
       case 'test':
         if (open === undefined) return
@@ -74,11 +82,29 @@ export const gather = (
       case 'failure':
         open?.test?.failures.push(event.failure)
         return
+      case 'attempt': {
+        if (open === undefined) return
+        const { test: name, status, reason = '', duration } = event
+        const { failures = [], output = '' } = open.test?.name === name ? open.test : {}
+        const earlier = open.earlier.get(name) ?? []
+        open.earlier.set(name, [...earlier, { status, reason, duration, failures, output }])
+        delete open.test
+        return
+      }
       case 'end': {
         if (open === undefined) return
         const { test: name, status, reason = '', duration } = event
         const { failures = [], output = '', site } = open.test?.name === name ? open.test : {}
-        open.tests.push({ name, status, reason, duration, failures, output, ...(site && { site }) })
+        open.tests.push({
+          name,
+          status,
+          reason,
+          duration,
+          failures,
+          output,
+          earlier: open.earlier.get(name) ?? [],
+          ...(site && { site }),
+        })
         open.tally[status]++
         delete open.test
         return

@@ -39,10 +39,11 @@ export const tapReport = (write: Write): Report => {
         return [...said.map(nested), fileLine(number, name, event)]
       }
       case 'run-end':
-        return [...(event.interrupted ? ['Bail out! interrupted'] : []), `# ${totals(tally)}`]
+        return [...(event.interrupted ? [`Bail out! ${event.reason ?? 'interrupted'}`] : []), `# ${totals(tally)}`]
       case 'test':
       case 'output':
       case 'failure':
+      case 'attempt':
       case 'end':
         return body(event).map(nested)
     }

@@ -31,6 +31,8 @@ export const terminalReport = (write: Write, options: TerminalOptions): Report &
   const said = new Map<string, string[]>()
   const running = new Map<string, Running>()
   const failed: Failed[] = []
+  const flaky: Failed[] = []
+  const wobbly = new Set<string>()
   let run = { seed: '', options: [] as readonly string[], files: 0 }
   let files = 0
 
@@ -64,6 +66,7 @@ export const terminalReport = (write: Write, options: TerminalOptions): Report &
         `        ${againCommand({ file, ...(test === undefined ? {} : { test }), seed: run.seed, options: run.options })}`,
       )
     }
+    for (const { file, test } of flaky) print(`${paint('yellow', 'flaky')}  ${test}  ${file}`)
     const total = count(tests) === 0 ? 'no test ran' : counts(tests).join('  ')
     print(
       `${event.interrupted ? paint('red', 'interrupted: ') : ''}${total}  in ${files} file${files === 1 ? '' : 's'}, ${time(event.duration)}`,
@@ -95,12 +98,16 @@ export const terminalReport = (write: Write, options: TerminalOptions): Report &
           print(text.map(line => `  ${line}`).join('\n'))
           break
         }
+        case 'attempt':
+          if (!isOk(event.status)) wobbly.add(`${event.file} ${event.test}`)
+          break
         case 'end': {
           tests[event.status]++
           const tally = perFile.get(event.file)
           if (tally !== undefined) tally[event.status]++
           const { file, test, status, reason = '' } = event
           if (!isOk(status)) failed.push({ file, test, status, reason })
+          else if (wobbly.has(`${file} ${test}`)) flaky.push({ file, test, status, reason })
           break
         }
         case 'file-end': {

@@ -41,7 +41,17 @@ export const OPTIONS: readonly Option[] = [
     group: 'Which tests',
     help: 'run the files of this collection',
   },
+  {
+    name: 'expression',
+    alias: 'E',
+    value: 'EXPR',
+    group: 'Which tests',
+    help: "e.g. 'suite(tdx) & tag(slow) - test(/mmio/)'",
+  },
+  { name: 'rerun-failed', group: 'Which tests', help: 'run what did not pass, or was not reached, in the last run' },
+  { name: 'shard', value: 'M/N', group: 'Which tests', help: 'run part M of N; "auto" asks the CI' },
   { name: 'list', alias: 'l', group: 'Which tests', help: 'list the tests, run none' },
+  { name: 'json', group: 'Which tests', help: 'list as JSON', rare: true },
   { name: 'timeout', value: 'SECONDS', group: 'How they run', help: 'limit of one test [30]; 0 is none' },
   {
     name: 'seed',
@@ -50,6 +60,17 @@ export const OPTIONS: readonly Option[] = [
     help: 'number that all chance comes from, or "random" [0x5eed]',
   },
   { name: 'jobs', alias: 'j', value: 'N', group: 'How they run', help: 'files at a time [one per core]' },
+  {
+    name: 'retries',
+    value: 'N',
+    group: 'How they run',
+    help: 'run a failed test again in a clean worker, up to N times',
+  },
+  { name: 'fail-on-flaky', group: 'How they run', help: 'a test that passed only when run again fails the run' },
+  { name: 'repeat', value: 'N', group: 'How they run', help: 'run every test N times' },
+  { name: 'bail', group: 'How they run', help: 'stop at the first failure' },
+  { name: 'shuffle', group: 'How they run', help: 'run in an order that the seed decides' },
+  { name: 'profile', value: 'NAME', group: 'How they run', help: 'settings of seamless.config.ts [local; in CI, ci]' },
   {
     name: 'report',
     value: 'FORMAT[:FILE]',
@@ -63,6 +84,7 @@ export const OPTIONS: readonly Option[] = [
     group: 'What you see',
     help: 'keep the events of the run in FILE, or "none" [.seamless/]',
   },
+  { name: 'show-config', group: 'What you see', help: 'show every setting and where it comes from' },
   { name: 'help', alias: 'h', group: 'What you see', help: 'show this' },
   { name: 'version', group: 'What you see', help: 'show the version' },
 ]
@@ -77,11 +99,17 @@ const BY_FLAG = new Map<string, Option>(
   }),
 )
 
+/** Where settings may stand; the first there is counts. */
+export const CONFIG_FILES = ['seamless.config.ts', 'seamless.config.json']
+
 /** A command line taken apart: files, and options in the order given. */
 export type CommandLine = {
   readonly files: readonly string[]
-  readonly given: readonly { readonly name: string; readonly value: string }[]
+  readonly given: readonly Given[]
 }
+
+/** An option that is given, and where unless on the command line. */
+export type Given = { readonly name: string; readonly value: string; readonly from?: string }
 
 /** Reads a well-formed command line. Undefined if there is anything to say about it: then yargs says it. */
 export const read = (argv: readonly string[]): CommandLine | undefined => {

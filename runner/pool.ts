@@ -14,6 +14,7 @@ export class WorkerProcess {
   #output: ((stream: 'stdout' | 'stderr', text: string) => void) | undefined
   #end: ((exit: Exit | undefined) => void) | undefined
   #exit: Exit | undefined
+  isUsed = false
 
   constructor() {
     // A group of its own: what a test leaves behind dies with its worker, and a terminal's ctrl-C reaches only us.
@@ -43,6 +44,7 @@ export class WorkerProcess {
     answer: (answer: Answer) => void,
     output: (stream: 'stdout' | 'stderr', text: string) => void,
   ): Promise<Exit | undefined> {
+    this.isUsed = true
     this.#answer = answer
     this.#output = output
     return new Promise(resolve => {
@@ -108,8 +110,18 @@ export class Pool {
     this.size = size
   }
 
-  /** A free worker; waits for one if all are busy. Give it back. */
-  async take(): Promise<WorkerProcess> {
+  /** A free worker; waits for one if all are busy. A `clean` one has run nothing yet. Give it back. */
+  async take(clean = false): Promise<WorkerProcess> {
+    const worker = await this.#take()
+    if (!clean || !worker.isUsed) return worker
+    worker.close()
+    this.#busy.delete(worker)
+    const fresh = new WorkerProcess()
+    this.#busy.add(fresh)
+    return fresh
+  }
+
+  async #take(): Promise<WorkerProcess> {
     let worker = this.#idle.pop()
     while (worker !== undefined && !worker.alive) worker = this.#idle.pop()
     if (worker === undefined && this.#busy.size < this.size) worker = new WorkerProcess()

@@ -8,6 +8,8 @@ import type { Answer, Listed } from './protocol.ts'
 import { runSelftest, type SelftestOptions } from './selftest.ts'
 
 export type RunOptions = SelftestOptions & {
+  /** Files at a time. */
+  readonly jobs: number
   readonly executable: ExecutableOptions
   /** Options to repeat in the command that repeats a test. */
   readonly again: readonly string[]
@@ -50,7 +52,14 @@ export const run = async (
   })
   fifos.close()
   interrupt.removeEventListener('abort', stop)
-  emit({ type: 'run-end', interrupted: interrupt.aborted, duration: performance.now() - began, time: Date.now() })
+  const reason = interrupt.aborted ? { reason: String(interrupt.reason) } : {}
+  emit({
+    type: 'run-end',
+    interrupted: interrupt.aborted,
+    ...reason,
+    duration: performance.now() - began,
+    time: Date.now(),
+  })
   return tally
 }
 

@@ -1,16 +1,15 @@
 /** The command `seamless`: reads the command line, finds and filters tests, runs them, and ends with kselftest's codes. */
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import { exitCode } from '#reports'
-import { discover, type TestFile } from './discover.ts'
+import { type Event, exitCode, isOk } from '#reports'
 import { EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USAGE, UsageError } from './errors.ts'
 import { testEnvironment } from './executable.ts'
-import { misses, near, selects, suggestion } from './filter.ts'
-import { all, type CommandLine, clauses, has, last, numberOf, read } from './options.ts'
+import { all, CONFIG_FILES, type CommandLine, has, last, numberOf, read } from './options.ts'
 import { openReports } from './outputs.ts'
 import { Pool } from './pool.ts'
-import { type Listing, list, type Part, type RunOptions, run } from './run.ts'
+import { type Part, type RunOptions, run } from './run.ts'
 import { DEFAULT_SEED, parseSeed } from './seed.ts'
+import { listing, select } from './select.ts'
 
 const SECOND = 1000
 const DEFAULT_TIMEOUT = 30 * SECOND
@@ -39,15 +38,38 @@ const main = async (argv: readonly string[]): Promise<number> => {
     return 0
   }
   if (command !== undefined) return await (await command())(line)
-  const options = runOptions(line)
-  const pool = new Pool(Math.floor(numberOf(line, 'jobs', 1) ?? availableParallelism()))
-  const files = inCollections(discover(process.cwd(), line.files), all(line, 'collection'))
+  const full = await withSettings(line)
+  if (has(full, 'show-config')) {
+    const { shown } = await import('./config.ts')
+    process.stdout.write(shown(full))
+    return 0
+  }
+  const options = runOptions(full)
+  const pool = new Pool(options.jobs)
   try {
-    const parts = await select(pool, files, line, options)
-    return parts === undefined ? 0 : await report(pool, parts, line, options)
+    if (has(full, 'list')) return await showList(pool, full, options)
+    const parts = await select(pool, full, options.timeout, options.seed)
+    return await report(pool, parts, full, options)
   } finally {
     pool.close(GRACE)
   }
+}
+
+/** Adds what a file or the environment sets; most runs have neither, and load nothing for it. */
+const withSettings = async (line: CommandLine): Promise<CommandLine> => {
+  const isSet =
+    has(line, 'profile') ||
+    has(line, 'show-config') ||
+    Object.keys(process.env).some(name => name.startsWith('SEAMLESS_')) ||
+    CONFIG_FILES.some(name => existsSync(name))
+  return isSet ? (await import('./config.ts')).configured(line, process.cwd(), process.env) : line
+}
+
+const showList = async (pool: Pool, line: CommandLine, { timeout }: RunOptions): Promise<number> => {
+  const { text, broken } = await listing(pool, line, timeout)
+  process.stdout.write(text)
+  for (const { file, broken: why } of broken) process.stderr.write(`seamless: ${file.file}: does not load: ${why}\n`)
+  return broken.length === 0 ? 0 : 1
 }
 
 const version = (): string => JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version
@@ -64,63 +86,48 @@ const runOptions = (line: CommandLine): RunOptions => {
       environment: testEnvironment(process.env),
       ...(timeout === undefined ? {} : { timeout: timeout * SECOND }),
     },
+    retries: Math.floor(numberOf(line, 'retries', 0) ?? 0),
+    repeat: Math.floor(numberOf(line, 'repeat', 1) ?? 1),
+    jobs: Math.floor(numberOf(line, 'jobs', 1) ?? availableParallelism()),
     again: timeout === undefined ? [] : ['--timeout', String(timeout)],
   }
 }
 
-const inCollections = (files: readonly TestFile[], names: readonly string[]): readonly TestFile[] => {
-  if (names.length === 0) return files
-  const known = [...new Set(files.map(file => file.collection))]
-  for (const name of names)
-    if (!known.includes(name)) throw new UsageError(`no such collection '${name}'${suggestion(near(name, known))}`)
-  return files.filter(file => names.includes(file.collection))
-}
-
-/** The tests to run, or undefined if they were to be listed only. Throws `UsageError` if there are none. */
-const select = async (
-  pool: Pool,
-  files: readonly TestFile[],
-  line: CommandLine,
-  { timeout }: RunOptions,
-): Promise<readonly Part[] | undefined> => {
-  const filters = clauses(line)
-  if (filters.length === 0 && !has(line, 'list')) return files.map(file => ({ file }))
-  const listings = await list(pool, files, timeout)
-  const broken = listings.filter(listing => listing.broken !== undefined)
-  const miss = misses(
-    filters,
-    listings.flatMap(listing => listing.tests),
-  )[0]
-  if (miss !== undefined) throw new UsageError(noMatch(`-${miss.letter} ${miss.value}`, suggestion(miss.near), broken))
-  const chosen = listings.map(listing => ({ ...listing, tests: listing.tests.filter(test => selects(filters, test)) }))
-  if (has(line, 'list')) {
-    for (const { file, tests } of chosen) for (const { name } of tests) process.stdout.write(`${file.file} ${name}\n`)
-    for (const { file, broken: why } of broken) process.stderr.write(`seamless: ${file.file}: does not load: ${why}\n`)
-    return broken.length === 0 ? undefined : []
-  }
-  // A file that does not load stays in: what was asked for may be in it.
-  const parts = chosen.filter(({ tests, broken }) => tests.length > 0 || broken !== undefined)
-  if (chosen.every(({ tests }) => tests.length === 0) && broken.length === 0)
-    throw new UsageError(noMatch(filters.map(({ letter, value }) => `-${letter} ${value}`).join(' '), '', []))
-  return parts.map(({ file, tests, broken }) =>
-    broken === undefined ? { file, tests: tests.map(test => test.name) } : { file },
-  )
-}
-
-const noMatch = (filter: string, suggestion: string, broken: readonly Listing[]): string => {
-  const also = broken.map(({ file }) => file.file).join(', ')
-  return `${filter} matches no test${suggestion}${also === '' ? '' : `; ${also} did not load`}`
-}
-
 const report = async (pool: Pool, parts: readonly Part[], line: CommandLine, options: RunOptions): Promise<number> => {
-  if (parts.length === 0) return 1
   const { event, close } = await openReports(all(line, 'report'), last(line, 'record') ?? 'auto')
-  const interrupt = new AbortController()
-  const onSignal = () => interrupt.abort()
+  const stop = new AbortController()
+  const onSignal = () => stop.abort('interrupted')
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal)
-  const tally = await run(pool, parts, options, event, interrupt.signal)
+  const watched = new Watch()
+  const tally = await run(
+    pool,
+    parts,
+    options,
+    happened => {
+      event(happened)
+      watched.event(happened)
+      if (watched.failed && has(line, 'bail')) stop.abort('a test failed')
+    },
+    stop.signal,
+  )
   close?.()
-  return interrupt.signal.aborted ? EXIT_INTERRUPTED : exitCode(tally)
+  if (stop.signal.reason === 'interrupted') return EXIT_INTERRUPTED
+  if (watched.failed || (watched.flaky && has(line, 'fail-on-flaky'))) return 1
+  return exitCode(tally)
+}
+
+/** What the exit code depends on besides how files ended. */
+class Watch {
+  failed = false
+  flaky = false
+  readonly #wobbly = new Set<string>()
+
+  event(event: Event): void {
+    if (event.type === 'attempt' && !isOk(event.status)) this.#wobbly.add(`${event.file} ${event.test}`)
+    if (event.type === 'end' && isOk(event.status)) this.flaky ||= this.#wobbly.has(`${event.file} ${event.test}`)
+    // A result that an executable printed itself is its own affair: its exit code decides.
+    if (event.type === 'file-end' && !isOk(event.status)) this.failed = true
+  }
 }
 
 // A reader that has seen enough (`seamless | head`) is no fault.

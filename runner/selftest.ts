@@ -1,6 +1,6 @@
 /** Runs one file of our tests in a worker: watches the clock, and goes on in a fresh worker after a crash. */
 import { constants } from 'node:os'
-import { type Event, emptyTally, type Failure, type Site, type Status, statusOf } from '#reports'
+import { type Event, emptyTally, type Failure, isOk, type Site, type Status, statusOf } from '#reports'
 import type { TestFile } from './discover.ts'
 import type { Exit, Pool } from './pool.ts'
 import type { Answer, Listed } from './protocol.ts'
@@ -11,10 +11,25 @@ export type SelftestOptions = {
   readonly timeout: number
   /** Milliseconds from a limit to SIGTERM, and from there to SIGKILL. */
   readonly grace: number
+  /** How often a failed test is run again. */
+  readonly retries: number
+  /** How often a test has to pass. */
+  readonly repeat: number
 }
 
 /** What stopped a worker from outside the test. */
 type Uncaught = { readonly message: string; readonly stack: string }
+
+/** How a worker came back from an order. */
+type Return = {
+  readonly exit: Exit | undefined
+  readonly broken?: Uncaught
+  readonly uncaught?: Uncaught
+  /** The limit that we ended it for, milliseconds. */
+  readonly fired?: number
+}
+
+const seconds = (ms: number): string => `${ms / 1000} second${ms === 1000 ? '' : 's'}`
 
 /** Runs `tests` of `file` (all, if absent) and emits its events. Never throws for what the file does. */
 export const runSelftest = async (
@@ -25,44 +40,9 @@ export const runSelftest = async (
   emit: (event: Event) => void,
 ): Promise<Status> => {
   const began = performance.now()
-  const tally = emptyTally()
-  const seconds = (ms: number) => `${ms / 1000} second${ms === 1000 ? '' : 's'}`
-  let announced: readonly string[] | undefined
-  let limits = new Map<string, number>()
-  let running: { test: string; site?: Site; began: number } | undefined
-  const ended = new Set<string>()
-
-  const announce = (listed: readonly Listed[]): void => {
-    if (announced !== undefined) return
-    announced = tests ?? listed.map(test => test.name)
-    limits = new Map(listed.flatMap(({ name, timeout }) => (timeout === undefined ? [] : [[name, timeout]])))
-    emit({
-      type: 'file',
-      file: file.file,
-      collection: file.collection,
-      name: file.name,
-      tests: announced,
-      time: Date.now(),
-    })
-  }
-  const end = (test: string, status: Status, reason: string): void => {
-    const duration = running?.test === test ? performance.now() - running.began : 0
-    take({ type: 'end', file: file.file, test, status, reason, duration, instructions: 0 })
-  }
-  const take = (event: Event): void => {
-    if (event.type === 'test') {
-      const { test, site } = event
-      running = { test, began: performance.now(), ...(site === undefined ? {} : { site }) }
-    }
-    if (event.type === 'end') {
-      running = undefined
-      ended.add(event.test)
-      tally[event.status]++
-    }
-    emit(event)
-  }
+  const book = new Book(file, tests, options, emit)
   const fileEnd = (status: Status, reason?: string, failure?: Failure): Status => {
-    announce([])
+    book.announce([])
     emit({
       type: 'file-end',
       file: file.file,
@@ -76,83 +56,202 @@ export const runSelftest = async (
   }
 
   for (;;) {
-    const before = ended.size
-    const remaining = announced?.filter(name => !ended.has(name)) ?? tests
-    const worker = await pool.take()
-    let broken: Uncaught | undefined
-    let uncaught: Uncaught | undefined
-    let fired: number | undefined
-    let timer: NodeJS.Timeout | undefined
-    const watch = (limit: number): void => {
-      clearTimeout(timer)
-      if (limit > 0)
-        timer = setTimeout(() => {
-          fired = limit
-          worker.kill(options.grace)
-        }, limit + options.grace)
-    }
-    watch(options.timeout)
-    const exit = await worker.do(
-      {
-        type: 'run',
-        path: file.path,
-        file: file.file,
-        seed: options.seed,
-        timeout: options.timeout,
-        ...(remaining === undefined ? {} : { tests: remaining }),
-      },
-      (answer: Answer) => {
-        if (answer.type === 'listed') announce(answer.tests)
-        else if (answer.type === 'broken') broken = answer
-        else if (answer.type === 'uncaught') uncaught = answer
-        else if (answer.type === 'events')
-          for (const event of answer.events) {
-            take(event)
-            if (event.type === 'test') watch(limits.get(event.test) ?? options.timeout)
-          }
-      },
-      (stream, text) => emit({ type: 'output', file: file.file, ...(running && { test: running.test }), stream, text }),
-    )
-    clearTimeout(timer)
-    pool.give(worker)
-
+    const before = book.attempts
+    const order = book.order()
+    const { exit, broken, uncaught, fired } = await work(pool, file, order, book, options)
+    const stack = uncaught === undefined ? {} : { stack: uncaught.stack }
+    const kind = fired === undefined ? 'crash' : 'timeout'
     if (broken !== undefined) {
       const { message, stack } = broken
       const failure: Failure = { kind: 'crash', side: 'host', message: `does not load: ${message}`, steps: [], stack }
       return fileEnd('error', `does not load: ${message}`, failure)
     }
+    const { running } = book
     if (exit !== undefined && running !== undefined) {
       const { test, site } = running
       const message =
         fired !== undefined
           ? `did not end within ${seconds(fired)}, and did not listen: killed`
           : (uncaught?.message ?? `Test terminated unexpectedly by ${exitText(exit)}`)
-      const stack = uncaught === undefined ? {} : { stack: uncaught.stack }
-      const kind = fired === undefined ? 'crash' : 'timeout'
       const where = site === undefined ? {} : { site }
       const failure: Failure = { kind, side: 'host', message, steps: [], ...where, ...stack }
       emit({ type: 'failure', file: file.file, test, failure })
-      if (fired === undefined) end(test, 'fail', message)
-      else end(test, 'timeout', seconds(fired))
-    } else if (exit !== undefined) {
-      const when = announced === undefined ? 'while it loaded' : 'between its tests'
+      if (fired === undefined) book.end(test, 'fail', message)
+      else book.end(test, 'timeout', seconds(fired))
+    } else if (exit !== undefined && (!book.isAnnounced || book.attempts === before || book.left.length === 0)) {
+      const when = book.isAnnounced ? 'between its tests' : 'while it loaded'
       const how = fired === undefined ? (uncaught?.message ?? exitText(exit)) : `no end within ${seconds(fired)}`
       const message = `worker ended ${when}: ${how}`
-      if (announced === undefined || ended.size === before || ended.size === announced.length) {
-        for (const name of announced ?? []) if (!ended.has(name)) end(name, 'error', 'not run')
-        const stack = uncaught === undefined ? {} : { stack: uncaught.stack }
-        const kind = fired === undefined ? 'crash' : 'timeout'
-        return fileEnd('error', message, { kind, side: 'host', message, steps: [], ...stack })
-      }
+      for (const name of book.left) book.end(name, 'error', 'not run')
+      return fileEnd('error', message, { kind, side: 'host', message, steps: [], ...stack })
     }
-    const missing = announced?.filter(name => !ended.has(name)) ?? []
-    if (missing.length > 0 && exit !== undefined) continue
+    if (exit === undefined && book.attempts === before) for (const name of book.left) book.end(name, 'error', 'not run')
     // A worker that is through has run all it was asked for: a name it did not know has vanished since the listing.
-    for (const name of missing) end(name, 'error', 'not there any more')
-    if (announced?.length === 0) return fileEnd('error', 'holds no test')
-    const status = statusOf(tally)
+    if (exit === undefined) for (const name of book.unknown(order.tests)) book.end(name, 'error', 'not there any more')
+    if (book.left.length > 0) continue
+    if (book.isEmpty) return fileEnd('error', 'holds no test')
+    const status = statusOf(book.tally)
     if (status === 'fail') return fileEnd(status, 'exit=1')
     return fileEnd(status, ...(status === 'skip' ? ['all tests skipped'] : []))
+  }
+}
+
+type Work = { readonly tests: readonly string[] | undefined; readonly isAgain: boolean }
+
+/** Gives a worker one order, and ends it if a test takes too long. */
+const work = async (pool: Pool, file: TestFile, order: Work, book: Book, options: SelftestOptions): Promise<Return> => {
+  const worker = await pool.take(order.isAgain)
+  let back: Omit<Return, 'exit'> = {}
+  let timer: NodeJS.Timeout | undefined
+  const watch = (limit: number): void => {
+    clearTimeout(timer)
+    if (limit > 0)
+      timer = setTimeout(() => {
+        back = { ...back, fired: limit }
+        worker.kill(options.grace)
+      }, limit + options.grace)
+  }
+  watch(options.timeout)
+  const exit = await worker.do(
+    {
+      type: 'run',
+      path: file.path,
+      file: file.file,
+      seed: options.seed,
+      timeout: options.timeout,
+      ...(order.tests === undefined ? {} : { tests: order.tests }),
+    },
+    (answer: Answer) => {
+      if (answer.type === 'listed') book.announce(answer.tests)
+      else if (answer.type === 'broken') back = { ...back, broken: answer }
+      else if (answer.type === 'uncaught') back = { ...back, uncaught: answer }
+      else if (answer.type === 'events')
+        for (const event of answer.events) {
+          book.take(event)
+          if (event.type === 'test') watch(book.limits.get(event.test) ?? options.timeout)
+        }
+    },
+    (stream, text) => book.output(stream, text),
+  )
+  clearTimeout(timer)
+  pool.give(worker)
+  return { ...back, exit }
+}
+
+/** What has become of a file's tests so far, and which are left to run. */
+class Book {
+  readonly tally = emptyTally()
+  /** Limits of tests that have their own, milliseconds. */
+  readonly limits = new Map<string, number>()
+  running: { test: string; site?: Site; began: number } | undefined
+  /** All attempts that ended. */
+  attempts = 0
+
+  readonly #file: TestFile
+  readonly #wanted: readonly string[] | undefined
+  readonly #options: SelftestOptions
+  readonly #emit: (event: Event) => void
+  #announced: readonly string[] | undefined
+  readonly #ended = new Set<string>()
+  /** Attempts of each test so far. */
+  readonly #tried = new Map<string, { passed: number; failed: number }>()
+  /** To be run again when the others are through. */
+  #waiting: string[] = []
+
+  constructor(
+    file: TestFile,
+    wanted: readonly string[] | undefined,
+    options: SelftestOptions,
+    emit: (event: Event) => void,
+  ) {
+    this.#file = file
+    this.#wanted = wanted
+    this.#options = options
+    this.#emit = emit
+  }
+
+  get isAnnounced(): boolean {
+    return this.#announced !== undefined
+  }
+
+  get isEmpty(): boolean {
+    return this.#announced?.length === 0
+  }
+
+  get left(): string[] {
+    return (this.#announced ?? []).filter(name => !this.#ended.has(name))
+  }
+
+  /** The tests to run next: those not tried yet, then those to be tried again. */
+  order(): Work {
+    if (this.#announced === undefined) return { tests: this.#wanted, isAgain: false }
+    const fresh = this.left.filter(name => !this.#tried.has(name))
+    if (fresh.length > 0) return { tests: fresh, isAgain: false }
+    const tests = this.#waiting
+    this.#waiting = []
+    return { tests, isAgain: true }
+  }
+
+  /** Of the tests that were ordered, those that the file did not know. */
+  unknown(ordered: readonly string[] | undefined): string[] {
+    return (ordered ?? this.left).filter(name => !this.#tried.has(name))
+  }
+
+  announce(listed: readonly Listed[]): void {
+    if (this.#announced !== undefined) return
+    this.#announced = this.#wanted ?? listed.map(test => test.name)
+    for (const { name, timeout } of listed) if (timeout !== undefined) this.limits.set(name, timeout)
+    const { file, collection, name } = this.#file
+    this.#emit({ type: 'file', file, collection, name, tests: this.#announced, time: Date.now() })
+  }
+
+  output(stream: 'stdout' | 'stderr', text: string): void {
+    const { running } = this
+    this.#emit({ type: 'output', file: this.#file.file, ...(running && { test: running.test }), stream, text })
+  }
+
+  /** Ends a test that could not say so itself. */
+  end(test: string, status: Status, reason: string): void {
+    const duration = this.running?.test === test ? performance.now() - this.running.began : 0
+    this.take({ type: 'end', file: this.#file.file, test, status, reason, duration, instructions: 0 })
+  }
+
+  take(event: Event): void {
+    if (event.type === 'test') {
+      const { test, site } = event
+      this.running = { test, began: performance.now(), ...(site === undefined ? {} : { site }) }
+    }
+    if (event.type === 'end') this.#ends(event)
+    else this.#emit(event)
+  }
+
+  #ends(event: Extract<Event, { type: 'end' }>): void {
+    const { file, test, status, reason, duration } = event
+    const { retries, repeat } = this.#options
+    const tried = this.#tried.get(test) ?? { passed: 0, failed: 0 }
+    this.#tried.set(test, tried)
+    this.running = undefined
+    this.attempts++
+    if (isOk(status)) tried.passed++
+    else tried.failed++
+    const attempt = tried.passed + tried.failed
+    const again = isOk(status) ? status === 'pass' && tried.passed < repeat : tried.failed <= retries
+    if (again) {
+      this.#waiting.push(test)
+      this.#emit({
+        type: 'attempt',
+        file,
+        test,
+        attempt,
+        status,
+        duration,
+        ...(reason === undefined ? {} : { reason }),
+      })
+      return
+    }
+    this.#ended.add(test)
+    this.tally[status]++
+    this.#emit(attempt === 1 ? event : { ...event, attempts: attempt })
   }
 }
 

@@ -153,10 +153,12 @@ export class Msrs {
         break
       case X2APIC_ICR:
         // Vectors 0 to 15 are illegal: nothing is sent.
+        // Not modelled: interrupts from one vCPU of a TD to another by the x2APIC ICR.
         if (!isHost && (value & 0xffn) >= 16n) throw new NotModelled('IPIs by the x2APIC ICR of a TD')
         break
       case X2APIC_INITIAL_COUNT:
       case IA32_TSC_DEADLINE:
+        // Not modelled: the local APIC timer of a TD, in any of its modes.
         if (!isHost && value !== 0n) throw new NotModelled('the local APIC timer of a TD')
         break
     }

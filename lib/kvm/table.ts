@@ -49,7 +49,10 @@ export const SYSTEM: ReadonlyMap<number, Handler<Host>> = new Map<number, Handle
   [abi.KVM_GET_SUPPORTED_CPUID, getSupportedCpuid],
 ])
 
-/** ioctls of a VM. */
+/**
+ * ioctls of a VM.
+ * Not modelled: interrupts from the host (KVM_IRQFD, KVM_SIGNAL_MSI, KVM_SET_GSI_ROUTING, KVM_IRQ_LINE), KVM_IOEVENTFD and coalesced MMIO, dirty logs, KVM_GET_CLOCK.
+ */
 export const VM: ReadonlyMap<number, Handler<Vm>> = new Map<number, Handler<Vm>>([
   [abi.KVM_CHECK_EXTENSION, (vm, arg) => checkExtension(vm.host, vm, Number(arg))],
   [abi.KVM_ENABLE_CAP, enableCap],
@@ -73,7 +76,10 @@ export const VM: ReadonlyMap<number, Handler<Vm>> = new Map<number, Handler<Vm>>
   [abi.KVM_SET_IDENTITY_MAP_ADDR, () => 0],
 ])
 
-/** ioctls of a vCPU. KVM_RUN is not here: the host calls it without a look-up. */
+/**
+ * ioctls of a vCPU. KVM_RUN is not here: the host calls it without a look-up.
+ * Not modelled: KVM_TRANSLATE, KVM_INTERRUPT, KVM_SMI, KVM_GET_VCPU_EVENTS, statistics, nested state and Xen's and Hyper-V's own on a vCPU of a TD.
+ */
 export const VCPU: ReadonlyMap<number, Handler<Vcpu>> = new Map<number, Handler<Vcpu>>([
   [abi.KVM_SET_CPUID2, setCpuid2],
   [abi.KVM_GET_CPUID2, getCpuid2],

@@ -6,7 +6,10 @@ import { Errno } from '../errno.ts'
 import { GuestMemfd } from '../guestmemfd.ts'
 import type { Vm } from '../vm.ts'
 
-/** EINVAL: unknown flags, size 0 or not whole pages. Not modelled: GUEST_MEMFD_FLAG_MMAP, GUEST_MEMFD_FLAG_INIT_SHARED. */
+/**
+ * EINVAL: unknown flags, size 0 or not whole pages.
+ * Not modelled: guest_memfd with GUEST_MEMFD_FLAG_MMAP or GUEST_MEMFD_FLAG_INIT_SHARED, and conversion in place.
+ */
 export const createGuestMemfd = (vm: Vm, arg: bigint): number => {
   const { size, flags } = vm.host.space.get(kvm_create_guest_memfd, hva(arg))
   if ((flags & ~(GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED)) !== 0n) {

@@ -27,7 +27,10 @@ const only = (name: string, value: bigint, mask: bigint): bigint => {
   return value
 }
 
-/** EINVAL: unknown capability, flags, or an argument out of range; EEXIST: an irqchip is there, or vCPUs are. */
+/**
+ * EINVAL: unknown capability, flags, or an argument out of range; EEXIST: an irqchip is there, or vCPUs are.
+ * Not modelled: enabling other capabilities of a VM, among them moving a TD to another VM (KVM_CAP_VM_MOVE_ENC_CONTEXT_FROM).
+ */
 export const enableCap = (vm: Vm, arg: bigint): number => {
   const { cap, flags, args } = vm.host.space.get(kvm_enable_cap, hva(arg))
   const [first = 0n] = args

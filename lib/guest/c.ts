@@ -5,6 +5,7 @@ import { accessSync, constants, mkdirSync, readFileSync, renameSync, rmSync, wri
 import { tmpdir } from 'node:os'
 import { basename, delimiter, dirname, isAbsolute, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { placeOf } from './site.ts'
 
 export type CGuest = {
   readonly kind: 'c'
@@ -24,9 +25,12 @@ export class CompileError extends Error {
  * "seamless.h" and begins at `void guest_code(void)`. Compiled when the guest is built.
  */
 export const c = (source: string | TemplateStringsArray, ...rest: readonly unknown[]): CGuest => {
-  if (typeof source !== 'string')
-    return { kind: 'c', name: 'guest.c', source: { text: String.raw({ raw: source.raw }, ...rest) }, flags: [] }
-  return { kind: 'c', name: basename(source), source: { file: resolve(source) }, flags: rest.map(String) }
+  if (typeof source === 'string')
+    return { kind: 'c', name: basename(source), source: { file: resolve(source) }, flags: rest.map(String) }
+  // Lines of the text are lines of the file it is written in, for the compiler's messages and for sites.
+  const { file, line } = placeOf(c)
+  const text = `#line ${line} ${JSON.stringify(file)}\n${String.raw({ raw: source.raw }, ...rest)}`
+  return { kind: 'c', name: `${basename(file)}:${line}`, source: { text }, flags: [] }
 }
 
 const INCLUDE = fileURLToPath(new URL('include', import.meta.url))
@@ -167,6 +171,7 @@ export const compile = (guest: CGuest): Uint8Array => {
     const done = spawnSync(cc, [...FLAGS, ...guest.flags, ...include, ...out, ...input], {
       input: 'file' in source ? '' : source.text,
       encoding: 'utf8',
+      env: { ...process.env, LC_ALL: 'C' },
     })
     if (done.error !== undefined) throw new CompileError(`${cc}: ${done.error.message}`)
     if (done.status !== 0) throw new CompileError(`${guest.name}: ${basename(cc)} refused it\n${done.stderr.trimEnd()}`)

@@ -121,12 +121,15 @@ class Watch {
   failed = false
   flaky = false
   readonly #wobbly = new Set<string>()
+  readonly #executables = new Set<string>()
 
   event(event: Event): void {
     if (event.type === 'attempt' && !isOk(event.status)) this.#wobbly.add(`${event.file} ${event.test}`)
     if (event.type === 'end' && isOk(event.status)) this.flaky ||= this.#wobbly.has(`${event.file} ${event.test}`)
+    if (event.type === 'file' && event.kind === 'executable') this.#executables.add(event.file)
     // A result that an executable printed itself is its own affair: its exit code decides.
-    if (event.type === 'file-end' && !isOk(event.status)) this.failed = true
+    if (event.type === 'end' && this.#executables.has(event.file)) return
+    if ((event.type === 'end' || event.type === 'file-end') && !isOk(event.status)) this.failed = true
   }
 }
 

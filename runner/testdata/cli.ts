@@ -1,14 +1,27 @@
 /** The command as a user runs it: a process of its own, from the directory of the project. */
 import { type SpawnSyncReturns, spawnSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
 
 const ROOT = new URL('../..', import.meta.url)
 
-export const seamless = (args: readonly string[], env: NodeJS.ProcessEnv = {}): SpawnSyncReturns<string> =>
-  spawnSync(process.execPath, ['runner/seamless.js', ...args], {
-    cwd: ROOT,
+export const COMMAND = fileURLToPath(new URL('../seamless.js', import.meta.url))
+
+export const environment = (env: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv => ({
+  ...process.env,
+  SEAMLESS_HARNESS: new URL('harness.ts', import.meta.url).href,
+  ...env,
+})
+
+export const seamless = (
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+  cwd: URL | string = ROOT,
+): SpawnSyncReturns<string> =>
+  spawnSync(process.execPath, [COMMAND, ...args], {
+    cwd,
     encoding: 'utf8',
     timeout: 30_000,
-    env: { ...process.env, SEAMLESS_HARNESS: new URL('harness.ts', import.meta.url).href, ...env },
+    env: environment(env),
   })
 
 /** A test file of this directory, as the command line names it. */

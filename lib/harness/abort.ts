@@ -22,7 +22,7 @@ export const abortFailure = (image: GuestImage, { args, text }: Ucall): Omit<Fai
   }
   const site = image.sites[Number(args[0] ?? -1n)]
   if (site === undefined) return { ...base, message: `the guest aborted at site ${args[0]}, which the image has not` }
-  const where = { ...base, site: placed(site) }
+  const where = site.file === '' ? base : { ...base, site: placed(site) }
   switch (site.kind) {
     case 'assert':
     case 'expect': {
@@ -41,7 +41,7 @@ export const abortFailure = (image: GuestImage, { args, text }: Ucall): Omit<Fai
     case 'fail':
       return { ...where, message: site.message ?? 'the guest failed' }
     case 'end':
-      return { ...where, message: 'the guest ran off its end: it said neither done nor sync' }
+      return { ...where, message: site.message ?? 'the guest ran off its end' }
     case 'sync':
     case 'printf':
     case 'done':
@@ -69,7 +69,6 @@ export const unhandledText = (image: GuestImage, { args }: Ucall): string => {
   const what = known === undefined ? `exception ${vector}` : `${known.mnemonic} (${known.name})`
   const symbol = symbolAt(image.symbols, rip)
   const where = `RIP ${hex(rip)}${symbol === undefined ? '' : ` ${symbol.name}+${hex(symbol.offset)}`}`
-  if (image.convention === 'upstream') return `the guest does not handle exception ${vector}: ${what}`
   const parts = [where]
   if (known?.errorCode === true) parts.push(`error code ${hex(code)}`)
   if (Number(vector) === VECTOR_PF) parts.push(`${accessText(Number(code))} ${hex(cr2)}`)

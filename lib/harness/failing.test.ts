@@ -74,7 +74,7 @@ const rows: readonly (readonly [string, string, RegExp | string])[] = [
   [
     'sends_a_wild_ucall',
     'unexpected-exit',
-    /^wild ucall: the payload 0xdead_beef is no structure of the pool \(\d+, from 0x7f00_/,
+    /^wild ucall: the payload 0xdead_beef is no structure of the pool \(\d+, from 0x7/,
   ],
   [
     'finds_the_pool_exhausted',
@@ -99,7 +99,7 @@ for (const [name, kind, message] of rows)
   })
 
 t.test('a guest that never ends is stopped by the deadline, and shows where it is', async t => {
-  const { status, reason, failures } = await run(named('global.loops_for_ever'), { limit: 2 })
+  const { status, reason, failures } = await run(named('global.loops_for_ever'), { limit: 20 })
   t.equal(status, 'timeout')
   t.equal(reason, '0.2 seconds')
   t.match(failures, [

@@ -68,6 +68,8 @@ export class Trial {
     // A Failure has been noted when it was made.
     if (thrown instanceof Failure) return
     if (thrown instanceof Skip) this.skipped ??= thrown.message
+    else if (thrown instanceof Errno && thrown.code === 'EINTR' && this.options.deadline())
+      this.note({ ...describe(thrown), kind: 'timeout' })
     else this.note(describe(thrown))
   }
 

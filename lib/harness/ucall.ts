@@ -75,7 +75,7 @@ export const payloadOf = ({ view, at }: RunPage, transport: Pool['transport']): 
 const NO_ARGS: readonly bigint[] = Array.from({ length: UCALL_MAX_ARGS }, () => 0n)
 
 /** The ucall behind a payload, or what is wrong with the payload. */
-export const readUcall = (machine: Machine, pool: Pool, payload: bigint): Ucall | string => {
+export const readUcall = (machine: Machine, image: GuestImage, pool: Pool, payload: bigint): Ucall | string => {
   if (payload === UCALL_PAYLOAD_NONE) return { name: 'UCALL_NONE', args: NO_ARGS, stage: 0n, values: [], text: '' }
   if (payload === UCALL_PAYLOAD_NO_MEMORY)
     return `the guest found no free ucall structure: all ${pool.capacity} of the pool are in use (payload -1)`
@@ -91,12 +91,14 @@ export const readUcall = (machine: Machine, pool: Pool, payload: bigint): Ucall 
   if (name === undefined) return `the ucall at ${hex(payload)} has the unknown command ${command}`
   const args: bigint[] = []
   for (let i = 0; i < UCALL_MAX_ARGS; i++) args.push(view.getBigUint64(at + ucall.offset.args + 8 * i, true))
-  // A site's number, or GUEST_SYNC's "hello" pointer, stands before what the guest sent.
+  // A site's number, or GUEST_SYNC's "hello" pointer, stands before what the guest sent. The site knows how much that is.
+  const site = image.convention === 'sites' ? image.sites[Number(args[0])] : undefined
+  const values = args.slice(1, 1 + (site?.types?.length ?? UCALL_MAX_ARGS))
   return {
     name,
     args,
     stage: args[1]!,
-    values: args.slice(1),
+    values,
     text: textAt(view, at + ucall.offset.buffer, ucall.fields.buffer.size),
   }
 }

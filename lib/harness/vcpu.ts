@@ -1,6 +1,7 @@
 /** A vCPU as a test sees it: runs until something happens, and fails the test where something else does. */
 import { KVM_RUN, kvm_run } from '#abi'
 import { hva, PAGE_SIZE } from '#bits'
+import type { GuestImage } from '#guest'
 import { Errno } from '#kvm'
 import type { Failure as FailureData } from '#reports'
 import { abortFailure, printfText, unhandledText } from './abort.ts'
@@ -75,7 +76,7 @@ export class Vcpu {
         this.#trial.note(failure)
         continue
       } else {
-        this.#fail('unexpected-exit', unexpected(outcome, this.td), reason)
+        this.#fail('unexpected-exit', unexpected(outcome, this.td.image), reason)
       }
       this.td.steps.push(this.index, outcome)
     }
@@ -102,7 +103,7 @@ export class Vcpu {
     }
     const payload = payloadOf(this.#page, this.td.pool.transport)
     if (payload === undefined) return readExit(this.#page)
-    const found = readUcall(machine, this.td.pool, payload)
+    const found = readUcall(machine, this.td.image, this.td.pool, payload)
     this.#complete(waiting)
     if (typeof found === 'string') this.#fail('unexpected-exit', found, waiting)
     return found
@@ -150,15 +151,15 @@ const is = <R extends Reason>(outcome: Exit | Ucall, reason: R): outcome is Outc
   outcome.name === reason
 
 /** The message for an exit that nobody waited for. */
-const unexpected = (outcome: Exit | Ucall, td: Td): string => {
+const unexpected = (outcome: Exit | Ucall, image: GuestImage): string => {
   switch (outcome.name) {
     case 'KVM_EXIT_SHUTDOWN':
       return 'the guest shut down: a triple fault (KVM_EXIT_SHUTDOWN)'
     case 'UCALL_UNHANDLED':
-      return unhandledText(td.image, outcome)
+      return unhandledText(image, outcome)
     case 'UCALL_DONE':
       return 'the guest was done too early (UCALL_DONE)'
     default:
-      return `unexpected ${exitText(outcome)} of ${td.name}`
+      return `unexpected ${exitText(outcome)}`
   }
 }

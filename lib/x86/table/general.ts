@@ -92,11 +92,11 @@ LEA    | oV 8D /r      | rV, m         |
 PAUSE  | F3 90         |               | noB
 NOP    | oV 90         |               | noB
 XCHG   | oV 90+r       | rV, AV        |
-XCHG   | oV 90+r       | AV, rV        |
+XCHG   | oV 90+r       | AV, rV        | enc
 XCHG   | 86 /r         | r/m8, r8      | lock
 XCHG   | oV 87 /r      | r/mV, rV      | lock
-XCHG   | 86 /r         | r8, r/m8      |
-XCHG   | oV 87 /r      | rV, r/mV      |
+XCHG   | 86 /r         | r8, r/m8      | enc
+XCHG   | oV 87 /r      | rV, r/mV      | enc
 XLATB  | D7            | m8@rBX        | =xlat
 PUSH   | oS 50+r       | rV            |
 PUSH   | oS 6A ibs     | imm8          |
@@ -290,7 +290,11 @@ RESERVEDNOP | oV 0F 1E /r  | r/mV, rV | =nop :R dec
 RESERVEDNOP | oV 0F 1F /r  | r/mV, rV | =nop :R dec
 ENDBR64     | F3 0F 1E FA  |    | =nop
 ENDBR32     | F3 0F 1E FB  |    | =nop
-PREFETCH    | 0F 0D /r     | m8 | dec
+PREFETCH    | 0F 0D /0     | m8 | dec
+PREFETCH    | 0F 0D /4     | m8 | dec
+PREFETCH    | 0F 0D /5     | m8 | dec
+PREFETCH    | 0F 0D /6     | m8 | dec
+PREFETCH    | 0F 0D /7     | m8 | dec
 PREFETCHW   | 0F 0D /1     | m8 |
 PREFETCHWT1 | 0F 0D /2     | m8 |
 PREFETCHW   | 0F 0D /3     | m8 | dec

@@ -138,7 +138,7 @@ WRGSBASE | F3 oY 0F AE /3 | rV | o64`,
     `
 UMONITOR | F3 a16 0F AE /6 | r16 | i64
 UMONITOR | F3 a32 0F AE /6 | r32 |
-UMONITOR | F3 a64 0F AE /6 | r64 |
+UMONITOR | F3 a64 0F AE /6 | r64 | o64
 UMWAIT   | F2 0F AE /6 | r32 |
 TPAUSE   | 66 0F AE /6 | r32 |`,
   ),

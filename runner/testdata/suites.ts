@@ -18,10 +18,9 @@ export const three = {
   tdx: { 'c_test.ts': fake({ 'global.e': FAIL }) },
 }
 export const inside = (t: Tap, selftests: object) => {
-  export const cwd = t.testdir({ selftests } as Parameters<Tap['testdir']>[0])
+  const cwd = t.testdir({ selftests } as Parameters<Tap['testdir']>[0])
   return { cwd, run: (...args: string[]) => seamless(args, {}, cwd) }
 }
 export type Tap = { testdir: (typeof t)['testdir'] }
 
 export const ran = (stdout: string) => [...stdout.matchAll(/^# (?:not )?ok \d+ (\S+)/gm)].map(match => match[1])
-

@@ -10,7 +10,7 @@ export const fake = (tests: Record<string, string>) =>
 export const PASS = "return { status: 'pass', instructions: 1 }"
 export const FAIL = "return { status: 'fail', instructions: 1 }"
 /** Fails the first time it runs in this directory. */
-export const FLAKY = `export const fs = await import('node:fs'); if (fs.existsSync('ran')) ${PASS}; fs.writeFileSync('ran', ''); ${FAIL}`
+export const FLAKY = `const fs = await import('node:fs'); if (fs.existsSync('ran')) ${PASS}; fs.writeFileSync('ran', ''); ${FAIL}`
 
 export const three = {
   'a_test.ts': fake({ 'global.a': PASS, 'global.b': FAIL, 'port.byte.c': PASS }),

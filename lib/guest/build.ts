@@ -80,7 +80,7 @@ class Region {
     return found.map(({ gva: at, end, chunks }, i) => {
       const used = chunks.findLast(c => c.bytes.length > 0)
       const bytes = new Uint8Array(used === undefined ? 0 : Number(used.gva - at) + used.bytes.length)
-      for (const c of chunks) bytes.set(c.bytes, Number(c.gva - at))
+      for (const c of chunks) if (c.bytes.length > 0) bytes.set(c.bytes, Number(c.gva - at))
       const name = `${this.#name}${i === 0 ? '' : i}`
       return {
         name,

@@ -335,12 +335,18 @@ class Emitter {
     let to = this.#target(op.dst, R11)
     // Three operands by LEA, where no move would be saved.
     if (place >= 0 && to !== ra && to !== rb && ra >= 0 && size === 8 && name === 'add') {
-      if (rb >= 0) return code.op('LEA', reg(to, 8), mem(0, ra, 0n, rb))
-      if (typeof b === 'bigint' && isShort(b, 8)) return code.op('LEA', reg(to, 8), mem(0, ra, signed(b, 8)))
+      const constant = typeof b === 'bigint' && isShort(b, 8) ? signed(b, 8) : undefined
+      if (rb >= 0 || constant !== undefined) {
+        code.op('LEA', reg(to, 8), constant === undefined ? mem(0, ra, 0n, rb) : mem(0, ra, constant))
+        return
+      }
     }
     if (place >= 0 && to !== ra && ra >= 0 && size === 8 && name === 'sub' && typeof b === 'bigint') {
       const negated = BigInt.asUintN(64, -b)
-      if (isShort(negated, 8)) return code.op('LEA', reg(to, 8), mem(0, ra, signed(negated, 8)))
+      if (isShort(negated, 8)) {
+        code.op('LEA', reg(to, 8), mem(0, ra, signed(negated, 8)))
+        return
+      }
     }
     if (to === rb && to !== ra) {
       if (commutes) {

@@ -197,7 +197,7 @@ unhandled:
   push qword ptr [rsp + ${FRAME + 40}]
   push qword ptr [rsp + ${FRAME + 40}]
   push qword ptr [rsp + ${FRAME + 40}]
-  push ${UCALL_UNHANDLED | (6 << 8)}
+  push qword ${UCALL_UNHANDLED | (6 << 8)}
 again:
   call ucall
   jmp again

@@ -124,6 +124,10 @@ export const argumentsOf = (text: string): string[] => {
   let from = open + 1
   for (let i = from; i < end; ) {
     const next = skip(text, i)
+    if (next !== i && text[i] === '/') {
+      // Of a comment nothing is kept.
+      return argumentsOf(text.slice(0, i) + text.slice(next))
+    }
     if (next !== i) i = next
     else if (CLOSER[text[i]!] !== undefined) i = matching(text, i) + 1
     else if (text[i] === ',') {

@@ -132,6 +132,8 @@ export class Cpu {
   nmiBlocked = false
   /** The running instruction ends in a single-step trap. */
   isStepping = false
+  /** The exit that the running instruction ends with; see `end`. */
+  exit: VmExit | undefined
   /** Where instructions are fetched from. */
   readonly fetch: run.Fetch
   /** Events handed to `inject` and not yet delivered, in order. */
@@ -395,6 +397,15 @@ export class Cpu {
   /** Leaves the guest; RIP stays at the instruction. */
   leave(reason: number, qualification: bigint, instructionInfo = 0): never {
     throw new Leave(vmExit(reason, { qualification, instructionLength: this.insn?.length ?? 0, instructionInfo }))
+  }
+
+  /**
+   * Leaves at the end of an instruction that does nothing else, without the cost of unwinding: the run loop sees `exit`.
+   * RIP stays at the instruction all the same.
+   */
+  end(reason: number, qualification = 0n): void {
+    if (this.insn === undefined) this.leave(reason, qualification)
+    this.exit = vmExit(reason, { qualification, instructionLength: this.insn.length })
   }
 
   leaveEpt(qualification: bigint, linear: bigint, at: bigint): never {

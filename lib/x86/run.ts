@@ -96,8 +96,8 @@ const fetch = (cpu: Cpu): Insn => {
 /** Did the instruction just executed load SS, so that debug traps wait? */
 const holdsTraps = (cpu: Cpu): boolean => cpu.shadow === 'mov-ss'
 
-/** One instruction, start to end. */
-const one = (cpu: Cpu): void => {
+/** One instruction, start to end. The exit, where it does nothing but leave. */
+const one = (cpu: Cpu): VmExit | undefined => {
   const insn = fetch(cpu)
   const { words } = cpu
   cpu.insn = insn
@@ -111,6 +111,12 @@ const one = (cpu: Cpu): void => {
   // VMCALL leaves a virtual machine whether or not CPUID has VMX.
   if (feature !== '' && !cpu.features.has(feature) && semantics !== 'vmcall') cpu.raise(VECTOR_UD)
   execute(cpu, insn)
+  if (cpu.exit !== undefined) {
+    const { exit } = cpu
+    cpu.exit = undefined
+    cpu.insn = undefined
+    return exit
+  }
   // RF lasts for one instruction, other than the one that loads it.
   if ((flags & RF) !== 0) words[STATE.SYSTEM_FLAGS / 4] = words[STATE.SYSTEM_FLAGS / 4]! & ~RF
   // A REP instruction that stays where it is counts when it ends.
@@ -123,11 +129,13 @@ const one = (cpu: Cpu): void => {
     cpu.isStepping = false
     throw new Fault(VECTOR_DB, undefined, undefined, DR6_BS, true)
   }
+  return undefined
 }
 
 /** Answers what ended an instruction early: delivers a fault, returns the exit of a leave. */
 const answer = (cpu: Cpu, thrown: unknown): VmExit | undefined => {
   cpu.insn = undefined
+  cpu.exit = undefined
   cpu.isStepping = false
   if (thrown instanceof Leave) return thrown.exit
   if (!(thrown instanceof Fault)) throw thrown
@@ -150,7 +158,8 @@ export const run = (cpu: Cpu, budget: number): VmExit => {
       for (;;) {
         if (cpu.pending.length !== 0) deliverPending(cpu)
         if (left-- <= 0) return vmExit(EXIT_REASON_PREEMPTION_TIMER)
-        one(cpu)
+        const exit = one(cpu)
+        if (exit !== undefined) return exit
       }
     } catch (thrown) {
       const exit = answer(cpu, thrown)
@@ -165,11 +174,10 @@ export const step = (cpu: Cpu): VmExit | undefined => {
   cpu.refresh()
   try {
     if (cpu.pending.length !== 0) deliverPending(cpu)
-    one(cpu)
+    return one(cpu)
   } catch (thrown) {
     return answer(cpu, thrown)
   }
-  return undefined
 }
 
 /** See `Cpu.advance`. A single-step trap that is due then comes before the next instruction. */

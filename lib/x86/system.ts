@@ -234,28 +234,38 @@ export const allowPort = (cpu: Cpu, port: number, size: Size): void => {
 }
 
 /** SDM Vol. 3C, "Exit Qualification for I/O Instructions". */
-const leaveIo = (cpu: Cpu, port: number, size: Size, isIn: boolean): never => {
+const ioQualification = (cpu: Cpu, port: number, size: Size, isIn: boolean): bigint => {
   const { insn } = cpu
-  const name = insn?.row.semantics ?? ''
-  const isString = name === 'ins' || name === 'outs'
+  const isString = isStringIo(cpu)
   const isRepeated = isString && insn?.rep !== ''
   const isImmediate = insn?.operands.some(operand => operand.kind === 'imm') ?? false
   const flags = (isIn ? 8 : 0) | (isString ? 16 : 0) | (isRepeated ? 32 : 0) | (isImmediate ? 64 : 0)
-  return cpu.leave(EXIT_REASON_IO_INSTRUCTION, (BigInt(port) << 16n) | BigInt((size - 1) | flags))
+  return BigInt(port * 0x1_0000 + (size - 1 + flags))
+}
+const isStringIo = (cpu: Cpu): boolean => {
+  const name = cpu.insn?.row.semantics
+  return name === 'ins' || name === 'outs'
 }
 
 /** SDM Vol. 2A, "IN". With no one at the port of a bare machine, that is an exit too. */
 export const in_ = (cpu: Cpu, port: number, size: Size): bigint => {
   allowPort(cpu, port, size)
-  if (cpu.controls?.io || cpu.ports === undefined) return leaveIo(cpu, port, size, true)
+  if (cpu.controls?.io || cpu.ports === undefined) {
+    return cpu.leave(EXIT_REASON_IO_INSTRUCTION, ioQualification(cpu, port, size, true))
+  }
   return cpu.ports.in(port, size)
 }
 
 /** SDM Vol. 2B, "OUT". */
 export const out = (cpu: Cpu, port: number, size: Size, value: bigint): void => {
   allowPort(cpu, port, size)
-  if (cpu.controls?.io || cpu.ports === undefined) leaveIo(cpu, port, size, false)
-  else cpu.ports.out(port, size, value)
+  if (!cpu.controls?.io && cpu.ports !== undefined) {
+    cpu.ports.out(port, size, value)
+    return
+  }
+  const qualification = ioQualification(cpu, port, size, false)
+  if (isStringIo(cpu)) cpu.leave(EXIT_REASON_IO_INSTRUCTION, qualification)
+  else cpu.end(EXIT_REASON_IO_INSTRUCTION, qualification)
 }
 
 // Flags
@@ -287,8 +297,9 @@ export const setAc = (cpu: Cpu, to: boolean): void => {
 /** HLT leaves, virtualized or not: whoever runs the CPU decides how long it waits, and moves RIP on. */
 export const hlt = (cpu: Cpu): void => {
   requireKernel(cpu)
-  if (cpu.controls === undefined || cpu.controls.hlt) cpu.leave(EXIT_REASON_HLT, 0n)
-  throw new NotModelled('HLT that does not leave a virtual machine')
+  if (cpu.controls !== undefined && !cpu.controls.hlt)
+    throw new NotModelled('HLT that does not leave a virtual machine')
+  cpu.end(EXIT_REASON_HLT)
 }
 
 /** SDM Vol. 2B, "MONITOR". Natively the monitored address is not kept, since MWAIT may end at any time. */
@@ -309,12 +320,12 @@ export const mwait = (cpu: Cpu, extensions: bigint): void => {
 
 export const invd = (cpu: Cpu): void => {
   requireKernel(cpu)
-  if (cpu.controls !== undefined) cpu.leave(EXIT_REASON_INVD, 0n)
+  if (cpu.controls !== undefined) cpu.end(EXIT_REASON_INVD)
 }
 /** There are no caches to write back. */
 export const wbinvd = (cpu: Cpu): void => {
   requireKernel(cpu)
-  if (cpu.controls?.wbinvd) cpu.leave(EXIT_REASON_WBINVD, 0n)
+  if (cpu.controls?.wbinvd) cpu.end(EXIT_REASON_WBINVD)
 }
 
 /** SDM Vol. 2A, "INVLPG". */
@@ -389,16 +400,16 @@ export const requireAvx = (cpu: Cpu): void => {
 export const tdcall = (cpu: Cpu): void => {
   if (cpu.controls === undefined) cpu.raise(VECTOR_UD)
   if (cpu.cpl !== 0) cpu.raise(VECTOR_GP, 0)
-  cpu.leave(EXIT_REASON_TDCALL, 0n)
+  cpu.end(EXIT_REASON_TDCALL)
 }
 /** SEAMCALL leaves any virtual machine; a bare CPU has no SEAM module to call. */
 export const seamcall = (cpu: Cpu): void => {
   if (cpu.controls === undefined || cpu.mode !== 64) cpu.raise(VECTOR_UD)
   if (cpu.cpl !== 0) cpu.raise(VECTOR_GP, 0)
-  cpu.leave(EXIT_REASON_SEAMCALL, 0n)
+  cpu.end(EXIT_REASON_SEAMCALL)
 }
 /** SDM Vol. 3C, "VMCALL". */
 export const vmcall = (cpu: Cpu): void => {
   if (cpu.controls === undefined) cpu.raise(VECTOR_UD)
-  cpu.leave(EXIT_REASON_VMCALL, 0n)
+  cpu.end(EXIT_REASON_VMCALL)
 }

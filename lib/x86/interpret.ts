@@ -6,7 +6,7 @@ import type { Cpu } from './cpu.ts'
 import type { FlagRule } from './flags.ts'
 import type { Insn, Mem, Operand, Reg, Rel, Seg } from './insn.ts'
 import { Lanes, type PackedName, packed } from './packed.ts'
-import { packedFloat } from './packedfloat.ts'
+import { fusedFloat, packedFloat } from './packedfloat.ts'
 import { semantics } from './semantics/index.ts'
 import { type Control, DENORMAL, DIVIDE, INVALID, type Rounding } from './softfloat.ts'
 import { type Row, table } from './table.ts'
@@ -24,7 +24,7 @@ const PARITY = Uint8Array.from({ length: 256 }, (_, n) => {
 const REPEATS = 65536
 const TF = 0x100n
 
-const [left, right, scratch] = [new Lanes(), new Lanes(), new Lanes()]
+const [left, right, third, scratch] = [new Lanes(), new Lanes(), new Lanes(), new Lanes()]
 const control: Control = {
   rounding: 0,
   masks: 0,
@@ -183,7 +183,7 @@ class Interpreter implements Tier<bigint, boolean> {
     return take(scratch, bytes)
   }
 
-  float(name: string, bytes: number, a: bigint, b: bigint, imm: number): bigint {
+  float(name: string, bytes: number, a: bigint, b: bigint, imm: number, addend = 0n): bigint {
     const { cpu } = this
     const mxcsr = cpu.mxcsr
     const masks = (mxcsr >> 7) & 0x3f
@@ -195,7 +195,9 @@ class Interpreter implements Tier<bigint, boolean> {
     put(left, a)
     put(right, b)
     scratch.u8.fill(0)
-    packedFloat[name]!(scratch, left, right, imm, bytes, control)
+    put(third, addend)
+    const operation = packedFloat[name] ?? fusedFloat[name]
+    operation!(scratch, left, right, imm, bytes, control, third)
     const { raised } = control
     if (raised !== 0) {
       // Exceptions found before anything is computed hide those found after. SDM Vol. 1, "SIMD Floating-Point Exceptions".

@@ -13,6 +13,7 @@ import {
   divide,
   type Float,
   type Format,
+  fuse,
   INVALID,
   indefinite,
   isNaN_,
@@ -31,7 +32,16 @@ import {
 } from './softfloat.ts'
 
 /** Like `Packed`; what it finds goes to `c.raised`. */
-export type PackedFloat = (d: Lanes, a: Lanes, b: Lanes, imm: number, bytes: number, c: Control) => void
+export type PackedFloat = (
+  d: Lanes,
+  a: Lanes,
+  b: Lanes,
+  imm: number,
+  bytes: number,
+  c: Control,
+  /** What FMA adds to the product. */
+  addend: Lanes,
+) => void
 
 /** One lane: the bits of two numbers to the bits of one. */
 type Real = (f: Format, a: bigint, b: bigint, c: Control) => bigint
@@ -122,8 +132,8 @@ const lowest =
   }
 const withImm =
   (shape: (f: Format, of: Real) => PackedFloat, f: Format, of: (imm: number) => Real): PackedFloat =>
-  (d, a, b, imm, bytes, c) =>
-    shape(f, of(imm))(d, a, b, imm, bytes, c)
+  (d, a, b, imm, bytes, c, addend) =>
+    shape(f, of(imm))(d, a, b, imm, bytes, c, addend)
 
 /** ADDSUB: even lanes are subtracted. */
 const addSub =
@@ -230,6 +240,28 @@ const estimate =
   }
 const scratch = new DataView(new ArrayBuffer(8))
 
+/** One lane of a fused multiply-add: (-1)^negate * a * b, plus or minus the addend. */
+const fused = (f: Format, a: bigint, b: bigint, z: bigint, negate: boolean, subtract: boolean, c: Control): bigint => {
+  const [x, y, w] = [operand(f, a, c), operand(f, b, c), operand(f, z, c)]
+  const nan = [x, y, w].find(isNaN_)
+  if (nan === undefined) return fuse(f, { ...x, sign: x.sign !== negate }, y, { ...w, sign: w.sign !== subtract }, c)
+  if ([x, y, w].some(v => v.kind === 'signaling')) c.raised |= INVALID
+  return packNaN(f, nan, f)
+}
+/** `lanes` says which lanes subtract: none, all, the even (FMADDSUB) or the odd ones (FMSUBADD). */
+const fma =
+  (f: Format, scalar: boolean, negate: boolean, subtracts: (n: number) => boolean): PackedFloat =>
+  (d, a, b, _imm, bytes, c, addend) => {
+    for (let n = 0; n < (scalar ? 1 : bytes / sizeOf(f)); n++)
+      set(f, d, n, fused(f, get(f, a, n), get(f, b, n), get(f, addend, n), negate, subtracts(n), c))
+  }
+const fmaFour = (name: string, negate: boolean, subtracts: (n: number) => boolean): Shapes => ({
+  [`${name}ps`]: fma(SINGLE, false, negate, subtracts),
+  [`${name}pd`]: fma(DOUBLE, false, negate, subtracts),
+  [`${name}ss`]: fma(SINGLE, true, negate, subtracts),
+  [`${name}sd`]: fma(DOUBLE, true, negate, subtracts),
+})
+
 type Shapes = { readonly [name: string]: PackedFloat }
 /** ps, pd, ss and sd of one operation. */
 const four = (name: string, of: Real): Shapes => ({
@@ -238,6 +270,16 @@ const four = (name: string, of: Real): Shapes => ({
   [`${name}ss`]: lowest(SINGLE, of),
   [`${name}sd`]: lowest(DOUBLE, of),
 })
+
+/** FMA, without the digits that say which operand is which. */
+export const fusedFloat: Shapes = {
+  ...fmaFour('fmadd', false, () => false),
+  ...fmaFour('fmsub', false, () => true),
+  ...fmaFour('fnmadd', true, () => false),
+  ...fmaFour('fnmsub', true, () => true),
+  ...fmaFour('fmaddsub', false, n => (n & 1) === 0),
+  ...fmaFour('fmsubadd', false, n => (n & 1) === 1),
+}
 
 /** The operations by mnemonic, without the V of the VEX forms. */
 export const packedFloat: Shapes = {
@@ -323,6 +365,6 @@ export const packedFloat: Shapes = {
   cvttss2si: scalarInteger(SINGLE, true),
   cvtsd2si: scalarInteger(DOUBLE, false),
   cvttsd2si: scalarInteger(DOUBLE, true),
-  cvtsi2ss: (d, a, b, imm, bytes, c) => fromScalar(SINGLE, imm === 8)(d, a, b, imm, bytes, c),
-  cvtsi2sd: (d, a, b, imm, bytes, c) => fromScalar(DOUBLE, imm === 8)(d, a, b, imm, bytes, c),
+  cvtsi2ss: (d, a, b, imm, bytes, c, z) => fromScalar(SINGLE, imm === 8)(d, a, b, imm, bytes, c, z),
+  cvtsi2sd: (d, a, b, imm, bytes, c, z) => fromScalar(DOUBLE, imm === 8)(d, a, b, imm, bytes, c, z),
 }

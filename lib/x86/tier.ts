@@ -125,7 +125,7 @@ export interface Tier<V, C> {
   /** A lane operation by name; see `packed.ts`. */
   packed(name: PackedName, bytes: number, a: V, b: V, imm: number): V
   /** A floating-point operation by name, under MXCSR; its exceptions go there, and unmasked ones raise #XM. See `packedfloat.ts`. */
-  float(name: string, bytes: number, a: V, b: V, imm: number): V
+  float(name: string, bytes: number, a: V, b: V, imm: number, addend?: V): V
   /** Lane `n` of `size` bytes (up to 16), and `a` with that lane replaced. */
   lane(a: V, n: number, size: number): V
   withLane(a: V, n: number, size: number, lane: V): V

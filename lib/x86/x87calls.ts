@@ -4,6 +4,7 @@ import type { Cpu } from './cpu.ts'
 import type { Seg } from './insn.ts'
 import * as x87 from './x87.ts'
 import * as env from './x87env.ts'
+import { xrstor, xsave } from './xsave.ts'
 
 type Call = (cpu: Cpu, a: bigint, b: bigint, c: bigint) => unknown
 
@@ -99,5 +100,7 @@ export const x87calls = {
   fnsave: (cpu, seg, offset, size) => env.store(cpu, Number(seg) as Seg, offset, size === 2n ? 2 : 4, true),
   frstor: (cpu, seg, offset, size) => env.load(cpu, Number(seg) as Seg, offset, size === 2n ? 2 : 4, true),
   fxsave: (cpu, seg, offset, wide) => env.fxsave(cpu, Number(seg) as Seg, offset, wide === 1n),
+  xsave: (cpu, seg, offset, wide) => xsave(cpu, Number(seg) as Seg, offset, wide === 1n),
+  xrstor: (cpu, seg, offset, wide) => xrstor(cpu, Number(seg) as Seg, offset, wide === 1n),
   fxrstor: (cpu, seg, offset, wide) => env.fxrstor(cpu, Number(seg) as Seg, offset, wide === 1n),
 } satisfies Record<string, Call>

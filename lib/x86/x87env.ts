@@ -114,14 +114,10 @@ const fxReady = (cpu: Cpu, linear: bigint): void => {
   if ((cpu.cr0 & (CR0_EM | CR0_TS)) !== 0n) cpu.raise(VECTOR_NM)
   if ((linear & 15n) !== 0n) cpu.raise(VECTOR_GP, 0)
 }
-const vectors = (cpu: Cpu): number => (cpu.mode === 64 ? 16 : 8)
+export const vectors = (cpu: Cpu): number => (cpu.mode === 64 ? 16 : 8)
 
-/** FXSAVE, and with `wide` FXSAVE64. */
-export const fxsave = (cpu: Cpu, seg: Seg, offset: bigint, wide: boolean): void => {
-  const linear = cpu.linear(seg, offset, 1, 'write')
-  fxReady(cpu, linear)
-  // What the instruction leaves alone keeps its bytes.
-  const bytes = Uint8Array.from(cpu.readBytes(linear, FX_SIZE))
+/** The x87 part of an FXSAVE or XSAVE image. */
+export const putX87 = (cpu: Cpu, bytes: Uint8Array, wide: boolean): void => {
   const view = viewOf(bytes)
   const { x87 } = cpu
   view.setUint16(0, x87.fcw, true)
@@ -130,25 +126,28 @@ export const fxsave = (cpu: Cpu, seg: Seg, offset: bigint, wide: boolean): void 
   view.setUint16(6, x87.fop, true)
   view.setBigUint64(8, wide ? x87.fip : (x87.fip & 0xffff_ffffn) | (BigInt(x87.fcs) << 32n), true)
   view.setBigUint64(16, wide ? x87.fdp : (x87.fdp & 0xffff_ffffn) | (BigInt(x87.fds) << 32n), true)
-  view.setUint32(24, cpu.mxcsr, true)
-  view.setUint32(28, MXCSR_MASK, true)
   for (let i = 0; i < 8; i++) {
     bytes.fill(0, 32 + i * 16, 48 + i * 16)
     const at = physical(cpu, i) * 10
     bytes.set(x87.regs.subarray(at, at + 10), 32 + i * 16)
   }
+}
+export const putMxcsr = (cpu: Cpu, bytes: Uint8Array): void => {
+  viewOf(bytes).setUint32(24, cpu.mxcsr, true)
+  viewOf(bytes).setUint32(28, MXCSR_MASK, true)
+}
+export const putXmm = (cpu: Cpu, bytes: Uint8Array): void => {
   for (let n = 0; n < vectors(cpu); n++) bytes.set(cpu.vec.subarray(n * 32, n * 32 + 16), 160 + n * 16)
-  cpu.writeBytes(linear, bytes)
 }
 
-/** FXRSTOR: #GP(0) for reserved bits of MXCSR, before anything changes. */
-export const fxrstor = (cpu: Cpu, seg: Seg, offset: bigint, wide: boolean): void => {
-  const linear = cpu.linear(seg, offset, 1, 'read')
-  fxReady(cpu, linear)
-  const bytes = cpu.readBytes(linear, FX_SIZE)
-  const view = viewOf(bytes)
-  const mxcsr = view.getUint32(24, true)
+/** MXCSR of an image; #GP(0) for reserved bits. */
+export const mxcsrOf = (cpu: Cpu, bytes: Uint8Array): number => {
+  const mxcsr = viewOf(bytes).getUint32(24, true)
   if ((mxcsr & ~MXCSR_MASK) !== 0) cpu.raise(VECTOR_GP, 0)
+  return mxcsr
+}
+export const takeX87 = (cpu: Cpu, bytes: Uint8Array, wide: boolean): void => {
+  const view = viewOf(bytes)
   const { x87 } = cpu
   const word = (at: number) => view.getUint16(at, true)
   x87.fsw = word(2)
@@ -159,7 +158,31 @@ export const fxrstor = (cpu: Cpu, seg: Seg, offset: bigint, wide: boolean): void
   x87.fdp = wide ? view.getBigUint64(16, true) : BigInt(view.getUint32(16, true))
   x87.fds = wide ? 0 : word(20)
   loadControl(cpu, word(0))
-  cpu.mxcsr = mxcsr
   loadRegisters(cpu, bytes, 32, 16)
+}
+export const takeXmm = (cpu: Cpu, bytes: Uint8Array): void => {
   for (let n = 0; n < vectors(cpu); n++) cpu.vec.set(bytes.subarray(160 + n * 16, 176 + n * 16), n * 32)
+}
+
+/** FXSAVE, and with `wide` FXSAVE64. What the instruction leaves alone keeps its bytes. */
+export const fxsave = (cpu: Cpu, seg: Seg, offset: bigint, wide: boolean): void => {
+  const linear = cpu.linear(seg, offset, 1, 'write')
+  fxReady(cpu, linear)
+  cpu.settleWrite(linear, FX_SIZE)
+  const bytes = Uint8Array.from(cpu.readBytes(linear, FX_SIZE))
+  putX87(cpu, bytes, wide)
+  putMxcsr(cpu, bytes)
+  putXmm(cpu, bytes)
+  cpu.writeBytes(linear, bytes)
+}
+
+/** FXRSTOR: everything is checked before anything changes. */
+export const fxrstor = (cpu: Cpu, seg: Seg, offset: bigint, wide: boolean): void => {
+  const linear = cpu.linear(seg, offset, 1, 'read')
+  fxReady(cpu, linear)
+  const bytes = cpu.readBytes(linear, FX_SIZE)
+  const mxcsr = mxcsrOf(cpu, bytes)
+  takeX87(cpu, bytes, wide)
+  cpu.mxcsr = mxcsr
+  takeXmm(cpu, bytes)
 }

@@ -1,7 +1,7 @@
 /** SIMD floating-point instructions, by way of the operations in `packedfloat.ts`. SDM Vol. 2, under their names. */
-import { packedFloat } from '../packedfloat.ts'
+import { fusedFloat, packedFloat } from '../packedfloat.ts'
 import type { Semantics } from '../tier.ts'
-import { dst, last, src } from './operands.ts'
+import { dst, last, src, third } from './operands.ts'
 import { begin, finish, parts, source } from './simd.ts'
 
 const lanewise =
@@ -48,6 +48,29 @@ const fromGeneral =
     t.write(dst(i), t.float(name, 16, kept, value, from.size))
   }
 
+/**
+ * FMA: the digits number the operands of the product and then of the sum. A scalar form keeps the rest of the
+ * destination. SDM Vol. 2C, "VFMADD132PD/VFMADD213PD/VFMADD231PD".
+ */
+const fused =
+  (name: string, order: string): Semantics =>
+  (t, i) => {
+    begin(t, i)
+    const values = [t.read(dst(i)), t.read(src(i)), t.read(third(i))]
+    const [a, b, addend] = [...order].map(digit => values[Number(digit) - 1]!)
+    if (a === undefined || b === undefined || addend === undefined) return
+    const result = t.float(name, dst(i).size, a, b, 0, addend)
+    const size = name.endsWith('ss') ? 4 : 8
+    const scalar = /s[sd]$/.test(name)
+    t.write(dst(i), scalar ? t.withLane(values[0]!, 0, size, t.lane(result, 0, size)) : result)
+  }
+const fma = Object.keys(fusedFloat).flatMap(name =>
+  ['132', '213', '231'].map((order): [string, Semantics] => {
+    const at = name.length - 2
+    return [`v${name.slice(0, at)}${order}${name.slice(at)}`, fused(name, order)]
+  }),
+)
+
 const meaning = (name: string): Semantics => {
   if (/^u?comis/.test(name)) return ordered(name)
   if (/^cvtt?s[sd]2si$/.test(name)) return toGeneral(name)
@@ -55,12 +78,13 @@ const meaning = (name: string): Semantics => {
   return lanewise(name)
 }
 
-export const simdfloat: Readonly<Record<string, Semantics>> = Object.fromEntries(
-  Object.keys(packedFloat).flatMap(name => {
+export const simdfloat: Readonly<Record<string, Semantics>> = Object.fromEntries([
+  ...fma,
+  ...Object.keys(packedFloat).flatMap((name): [string, Semantics][] => {
     const known = meaning(name)
     return [
       [name, known],
       [`v${name}`, known],
     ]
   }),
-)
+])

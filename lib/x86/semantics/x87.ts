@@ -79,7 +79,7 @@ const image =
     t.call(call, number(t, at.seg), t.address(at), number(t, small ? 2 : 4))
   }
 const fx =
-  (call: 'fxsave' | 'fxrstor'): Semantics =>
+  (call: 'fxsave' | 'fxrstor' | 'xsave' | 'xrstor'): Semantics =>
   (t, i) => {
     const at = memory(i, dst(i))
     t.call(call, number(t, at.seg), t.address(at), number(t, i.operandSize === 8 ? 1 : 0))
@@ -170,4 +170,6 @@ export const x87: Readonly<Record<string, Semantics>> = {
   frstor: image('frstor', true),
   fxsave: fx('fxsave'),
   fxrstor: fx('fxrstor'),
+  xsave: fx('xsave'),
+  xrstor: fx('xrstor'),
 }

@@ -240,7 +240,7 @@ const put1 = (row: Row, given: readonly Operand[], options: EncodeOptions): bool
   const is64 = mode === 64
   length = 0
   let [reg, rm, plus, vvvv, is4] = [row.digit < 0 ? 0 : row.digit, -1, 0, 0, -1]
-  let [at, implied]: (Mem | undefined)[] = [undefined, undefined]
+  let [at, implied, direct]: (Mem | undefined)[] = [undefined, undefined, undefined]
   let vsib = false
   let [needsRex, noRex] = [false, false]
   let next = 0
@@ -250,6 +250,7 @@ const put1 = (row: Row, given: readonly Operand[], options: EncodeOptions): bool
     const operand = given[next++] as Operand
     if (operand.kind === 'mem') {
       if (form.place === 'rm') at = operand
+      else if (form.place === 'moffs') direct = operand
       // Of the two sides of a string instruction, the rSI side is the one that a prefix can move.
       else if (form.place === 'implied' && (implied === undefined || implied.base === 7)) implied = operand
       if (form.vsib !== 0) vsib = true
@@ -267,8 +268,6 @@ const put1 = (row: Row, given: readonly Operand[], options: EncodeOptions): bool
     else if (form.place === 'vvvv') vvvv = number
     else if (form.place === 'is4') is4 = number
   }
-  const moffs = row.forms.find(form => form.place === 'moffs')
-  const direct = moffs === undefined ? undefined : (given.find(operand => operand.kind === 'mem') as Mem)
   const address = at ?? implied ?? direct
   if (row.plus && row.byte === 0x90 && plus === 0) return false
 
@@ -376,7 +375,7 @@ export const encode = (mnemonic: string, given: readonly Operand[], options: Enc
   let shortest = 0
   let [memory, unclear] = [-1, false]
   const unsized = operands.some(operand => operand.kind === 'mem' && operand.size === 0)
-  for (const row of entry.rows) {
+  for (const row of candidates(entry, operands)) {
     if (isRefused(row, operands, options, entry) || !matches(row, operands, options)) continue
     if (unsized) {
       const size = row.forms.find(form => form.mem > 0)?.mem ?? 0
@@ -395,6 +394,57 @@ export const encode = (mnemonic: string, given: readonly Operand[], options: Enc
     )
   if (shortest === 0) throw new EncodeError(why(mnemonic, entry, operands, options))
   return best.slice(0, shortest)
+}
+
+const FILES = { gpr: 0, high: 1, seg: 2, cr: 3, dr: 4, st: 5, mm: 6, vec: 7 } as const
+
+/** Kinds, register files and sizes of the operands as one number: what the choice of rows hangs on, values aside. */
+const shapeOf = (operands: readonly Operand[]): number => {
+  let shape = operands.length
+  for (const operand of operands)
+    shape =
+      shape * 1024 +
+      operand.size +
+      (operand.kind === 'reg' ? FILES[operand.file] * 64 : 512 + KINDS[operand.kind] * 128)
+  return shape
+}
+const KINDS = { mem: 0, imm: 1, rel: 2, far: 3 } as const
+
+/** Could `form` take an operand of this kind and size, whatever its value? */
+const kindFits = (form: OperandForm, operand: Operand): boolean => {
+  switch (operand.kind) {
+    case 'reg':
+      return (
+        form.size !== 0 &&
+        form.place !== 'imm' &&
+        form.place !== 'rel' &&
+        form.place !== 'far' &&
+        registerFits(form, operand, 64)
+      )
+    case 'mem':
+      return form.mem >= 0 && memoryFits(form, operand)
+    case 'imm':
+      return form.place === 'imm' || (form.place === 'fixed' && form.size === 0)
+    case 'rel':
+    case 'far':
+      return form.place === operand.kind
+  }
+}
+
+/** The rows that operands of this shape may take. */
+const candidates = (entry: Entry, operands: readonly Operand[]): readonly Row[] => {
+  const shape = shapeOf(operands)
+  let rows = entry.shapes.get(shape)
+  if (rows === undefined) {
+    rows = entry.rows.filter(({ forms }) =>
+      // With operands left out there is no telling yet which form is whose.
+      operands.length === forms.length
+        ? operands.every((operand, n) => kindFits(forms[n]!, operand))
+        : operands.length < forms.length,
+    )
+    entry.shapes.set(shape, rows)
+  }
+  return rows
 }
 
 /** What was wanted and what there is. */

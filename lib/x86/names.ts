@@ -9,6 +9,8 @@ export type Entry = {
   /** Memory without a size has the one that goes with the mode: stack, near branches, x87 environments. */
   readonly isNatural: boolean
   readonly isImul: boolean
+  /** Rows by the shape of the operands, as the encoder comes to need them. */
+  readonly shapes: Map<number, readonly Row[]>
 }
 
 const CC: Record<string, string> = {
@@ -99,7 +101,7 @@ const look = (mnemonic: string, mode: Mode): Entry | undefined => {
   const isFull = (row: Row) =>
     row.forms.some(form => form.place === 'moffs' || (form.place === 'imm' && form.size === 8))
   const rows = all.filter(row => (mode === 64 ? row.valid64 : row.valid32) && (upper !== 'MOVABS' || isFull(row)))
-  return { rows, operandSize, isNatural: NATURAL.has(plain), isImul: plain === 'IMUL' }
+  return { rows, operandSize, isNatural: NATURAL.has(plain), isImul: plain === 'IMUL', shapes: new Map() }
 }
 
 /** What `mnemonic` means in code of `mode` bits; undefined where there is no such instruction at all. */

@@ -214,7 +214,7 @@ t.test('an exception that nobody handles is reported with its frame', async t =>
     g.done()
   })
   t.equal(ud.name, 'UCALL_UNHANDLED')
-  t.same(ud.args.slice(0, 3), [6n, 0n, 0x40_1000n])
+  t.same(ud.args.slice(0, 3), [6n, 0n, 0x40_1004n])
   const pf = seen(g => g.store(0x1234_5678n, 8, 1n))
   t.same([pf.args[0], pf.args[1], pf.args[3]], [14n, 2n, 0x1234_5678n])
   const de = seen(g => {
@@ -276,9 +276,9 @@ t.test('the code is what one would write by hand', async t => {
       'add rax, rdx',
       'add rcx, 0x1',
       'cmp rcx, 0xa',
-      'jb 0x401009',
+      'jb 0x401007',
       'cmp rax, 0x8c',
-      'jne 0x401041',
+      'jne 0x401042',
       'push 0x1',
       'push 0x104',
       'call 0x400000',
@@ -299,7 +299,7 @@ t.test('the code is what one would write by hand', async t => {
       'mov rcx, qword ptr [0x500008]',
       'mov qword ptr [0x500010], rcx',
       'cmp rax, 0x9',
-      'jb 0x401035',
+      'jb 0x401032',
       'mov dword ptr [0x500810], 0x1',
     ],
   )

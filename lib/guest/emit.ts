@@ -72,9 +72,9 @@ class Emitter {
     this.#labels = Array.from({ length: fn.labels }, () => code.label())
     const fixed = fn.ops.reduce((mask, op) => (op.op === 'fixed' ? mask | op.clobbers : mask), at.used)
     this.#saved = fn.entry ? [] : CALLEE_SAVED.filter(r => (fixed & (1 << r)) !== 0)
-    // RSP is 8 modulo 16 at the entry and has to be 0 modulo 16 at a call.
+    // RSP is 8 modulo 16 at the entry and has to be 0 modulo 16 at a call, which an asm block may make as well.
     const odd = (this.#saved.length + at.slots + 1) % 2
-    const calls = fn.ops.some(op => op.op === 'call' || op.op === 'fixed')
+    const calls = fn.ops.some(op => op.op === 'call' || (op.op === 'fixed' && 'text' in op.code))
     this.#frame = (at.slots + (calls ? odd : 0)) * 8
   }
 

@@ -1,14 +1,12 @@
 /** One test being run: setup, body, teardown, and what becomes of everything that any of them throws. */
-import { NotModelled } from '#bits'
-import { CompileError, ElfError, GuestValueError } from '#guest'
 import { Errno } from '#kvm'
 import type { Failure as FailureData, Status } from '#reports'
 import type { Outcome, RunOptions } from './collect.ts'
 import { type Context, contextOf } from './context.ts'
-import { Failure, Misuse, Skip } from './failure.ts'
+import { Failure, Skip } from './failure.ts'
 import { giveMachine, type Machine, takeMachine } from './machine.ts'
 import type { Declared, Group } from './test.ts'
-import { siteOf, thrower } from './where.ts'
+import { describe } from './thrown.ts'
 
 type Job = {
   readonly file: string
@@ -102,28 +100,6 @@ export class Trial {
 const RANK: readonly Status[] = ['pass', 'fail', 'timeout', 'error']
 
 const seconds = (ms: number): string => `${ms / 1000} second${ms === 1000 ? '' : 's'}`
-
-/** What a test can bring about by itself. */
-const THE_TESTS = [Errno, Misuse, GuestValueError, CompileError, ElfError] as const
-
-/** An error that is no Failure, as one. An `Errno` nobody caught is the test's; anything unknown is a fault of ours. */
-const describe = (thrown: unknown): FailureData => {
-  const error = thrown instanceof Error ? thrown : new Error(String(thrown))
-  const place = thrower(error)
-  const where = place === undefined ? {} : { site: siteOf(place) }
-  const base = { side: 'host', steps: [], ...where } as const
-  if (error instanceof NotModelled) return { ...base, kind: 'not-modelled', message: `not modelled: ${error.message}` }
-  if (THE_TESTS.some(kind => error instanceof kind) || error.name === 'OutOfMemory')
-    return { ...base, kind: 'assertion', message: error.message }
-  return { ...base, kind: 'crash', message: `${error.name}: ${error.message}`, stack: stackOf(error) }
-}
-
-const stackOf = (error: Error): string =>
-  (error.stack ?? '')
-    .split('\n')
-    .filter(line => /^\s+at /.test(line) && !line.includes('node:internal'))
-    .map(line => line.trim().replaceAll(`${process.cwd()}/`, '').replaceAll('file://', ''))
-    .join('\n')
 
 /** Runs one test: setup, body, teardown. Never throws for what a test does. */
 export const runTest = async (job: Job, options: RunOptions): Promise<Outcome> => {

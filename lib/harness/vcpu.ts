@@ -8,6 +8,7 @@ import { abortFailure, printfText, unhandledText } from './abort.ts'
 import { type Exit, exitText, type Outcomes, type Reason, type RunPage, readExit, type Ucall } from './exits.ts'
 import { guestState } from './inspect.ts'
 import type { Td } from './td.ts'
+import { describe } from './thrown.ts'
 import type { Trial } from './trial.ts'
 import { payloadOf, readUcall } from './ucall.ts'
 import type { VcpuFile } from './vm.ts'
@@ -94,7 +95,7 @@ export class Vcpu {
     try {
       machine.host.ioctl(this.fd, KVM_RUN, 0)
     } catch (error) {
-      if (!(error instanceof Errno)) throw error
+      if (!(error instanceof Errno)) this.#trial.fail(this.#picture({ ...describe(error), side: 'guest' }, waiting))
       // KVM_RUN fails with EFAULT where the exit is a memory fault: kvm_run says which.
       const exit = error.code === 'EFAULT' ? readExit(this.#page) : undefined
       if (exit?.name === 'KVM_EXIT_MEMORY_FAULT') return exit

@@ -12,6 +12,7 @@ import {
 import { type Hpa, hpa } from '#bits'
 import type { CpuOptions, PhysicalMemory } from '#x86'
 import { Cpu } from '#x86'
+import type { TdCpuid } from './guest/cpuid.ts'
 import type { LogicalProcessor, SeamcallRegs } from './leaf.ts'
 import { page } from './operand.ts'
 import { Pamt } from './pamt.ts'
@@ -59,6 +60,8 @@ export class TdxModule {
   readonly keys = new Map<number, Key>()
   readonly tds = new Map<Hpa, Td>()
   readonly vcpus = new Map<Hpa, Vcpu>()
+  /** CPUID of TDs, by how they are configured. */
+  readonly cpuids = new Map<string, TdCpuid>()
   /** Private frames that the host wrote: the next use by their TD is a machine check. */
   readonly poisoned = new Set<Hpa>()
 

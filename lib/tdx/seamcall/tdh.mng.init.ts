@@ -25,7 +25,7 @@ import {
   XFAM_CET,
 } from '#abi'
 import { NotModelled } from '#bits'
-import { computeCpuid } from '../guest/cpuid.ts'
+import { computeCpuid, type TdCpuid } from '../guest/cpuid.ts'
 import { virtualArchCapabilities } from '../guest/msr.ts'
 import { seamcall } from '../leaf.ts'
 import { Measurement } from '../measure.ts'
@@ -116,6 +116,19 @@ const configure = (module: TdxModule, td: Td, at: number): void => {
   td.mrOwnerConfig = TD_PARAMS.get(view, at, 'mr_owner_config')
 }
 
+/** TDs that are configured alike have the same CPUID: it is computed once. */
+const cpuidOf = (module: TdxModule, td: Td, config: number, regs: { rcx: bigint }): TdCpuid => {
+  const { u8, view } = module.memory
+  const bytes = u8.subarray(config, config + 16 * CPUID_CONFIGURABLE.length)
+  const key = `${td.attributes} ${td.xfam} ${td.tscFrequency} ${Buffer.from(bytes).toString('latin1')}`
+  let cpuid = module.cpuids.get(key)
+  if (cpuid === undefined) {
+    cpuid = computeCpuid(module.platform, td, view, config, regs)
+    module.cpuids.set(key, cpuid)
+  }
+  return cpuid
+}
+
 /**
  * TDH.MNG.INIT: what the TD is to be, from TD_PARAMS. tdh_mng_init.c.
  * A call that fails leaves the TD uninitialised; what it had written to TDCS by then is written again by the next.
@@ -130,7 +143,7 @@ export const mngInit = seamcall(TDH_MNG_INIT, (module, regs) => {
   check(!module.isPrivate(at), TDX_OPERAND_INVALID, 'XFAM')
   configure(module, td, at)
   const { view } = module.memory
-  const cpuid = computeCpuid(module.platform, td, view, at + TD_PARAMS.offset.cpuid_config, regs)
+  const cpuid = cpuidOf(module, td, at + TD_PARAMS.offset.cpuid_config, regs)
   const used = 16 * CPUID_CONFIGURABLE.length
   check(
     isZero(view, at + TD_PARAMS.offset.cpuid_config + used, TD_PARAMS.fields.cpuid_config.size - used),

@@ -1,6 +1,7 @@
 /** The meaning of every instruction there is, by the key in its row of the table. */
 import type { Semantics } from '../tier.ts'
 import * as arith from './arith.ts'
+import { avx } from './avx.ts'
 import * as bcd from './bcd.ts'
 import * as bit from './bit.ts'
 import * as branch from './branch.ts'
@@ -19,6 +20,7 @@ import { x87 } from './x87.ts'
 
 export const semantics: Readonly<Record<string, Semantics>> = {
   ...arith,
+  ...avx,
   ...bcd,
   ...bit,
   ...branch,

@@ -1,4 +1,6 @@
 import t from 'tap'
+import { PhysicalMemory } from '#x86'
+import { giveMachine, Machine } from './machine.ts'
 import { collected, run } from './sample.ts'
 
 const named = await collected('tds_test.ts')
@@ -26,3 +28,12 @@ for (const name of [
     t.same(failures, [])
     t.equal(status, 'pass')
   })
+
+t.test('a machine without memory left says so, and the next test runs', async t => {
+  // The next test gets the memory of the last machine.
+  giveMachine(new Machine(new PhysicalMemory(2 ** 26), 0n, () => false))
+  const { status, failures } = await run(named('global.touches_much_shared_memory'))
+  t.equal(status, 'fail')
+  t.match(failures, [{ message: /out of memory: all 16384 frames \(64 MiB\) are in use/, guest: { vcpu: 0 } }])
+  t.match(await run(named('global.works_a_little')), { status: 'pass', failures: [] })
+})

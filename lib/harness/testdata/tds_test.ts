@@ -114,3 +114,15 @@ test('five_levels_of_tables', async t => {
   const td = t.td({ levels: 5, gpaWidth: 52, guest: g => g.done() })
   await td.vcpu.until('UCALL_DONE')
 })
+
+test('touches_much_shared_memory', async t => {
+  const size = 0x0800_0000n
+  const td = t.td({
+    guest(g) {
+      const at = g.memory('much', Number(size), { shared: true })
+      g.repeat(size / 4096n, i => g.store(i.mul(4096n).add(at), 8, i))
+      g.done()
+    },
+  })
+  await td.vcpu.until('UCALL_DONE')
+})

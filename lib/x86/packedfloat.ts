@@ -14,6 +14,7 @@ import {
   type Float,
   type Format,
   fuse,
+  HALF,
   INVALID,
   indefinite,
   isNaN_,
@@ -331,6 +332,18 @@ export const packedFloat: Shapes = {
   },
   cvtpd2ps: (d, _a, b, _imm, bytes, c) => {
     for (let n = 0; n < bytes / 8; n++) d.u32[n] = Number(between(SINGLE, DOUBLE, b.u64[n]!, c))
+  },
+  /** Half precision: denormals are neither flushed nor reported. */
+  cvtph2ps: (d, _a, b, _imm, bytes, c) => {
+    for (let n = 0; n < bytes / 4; n++) {
+      const v = { ...unpack(HALF, BigInt(b.u16[n]!)), denormal: false }
+      d.u32[n] = Number(convert(SINGLE, v, HALF, c))
+    }
+  },
+  cvtps2ph: (d, _a, b, imm, bytes, c) => {
+    const own = { ...c, rounding: imm & 4 ? c.rounding : ((imm & 3) as Rounding), flushToZero: false }
+    for (let n = 0; n < bytes / 4; n++) d.u16[n] = Number(between(HALF, SINGLE, BigInt(b.u32[n]!), own))
+    c.raised |= own.raised
   },
   cvtss2sd: (d, a, b, _imm, _bytes, c) => {
     d.u8.set(a.u8.subarray(0, 16))

@@ -5,6 +5,7 @@ import { avx } from './avx.ts'
 import * as bcd from './bcd.ts'
 import * as bit from './bit.ts'
 import * as branch from './branch.ts'
+import { masked } from './gather.ts'
 import * as logic from './logic.ts'
 import * as move from './move.ts'
 import * as segment from './segment.ts'
@@ -25,6 +26,7 @@ export const semantics: Readonly<Record<string, Semantics>> = {
   ...bit,
   ...branch,
   ...logic,
+  ...masked,
   ...move,
   ...segment,
   ...shift,

@@ -31,7 +31,9 @@ export const parts = (i: Insn) => {
   const imm = tail?.kind === 'imm' ? Number(tail.value) : 0
   const count = i.operands.length - (tail?.kind === 'imm' ? 1 : 0)
   const to = i.operands[0]!
-  return { to, a: count > 2 ? i.operands[1]! : to, b: i.operands[count - 1]!, imm, count }
+  const b = i.operands[count - 1]!
+  // A destination in memory is no source.
+  return { to, a: count > 2 ? i.operands[1]! : to.kind === 'mem' ? b : to, b, imm, count }
 }
 
 export const lanewise =

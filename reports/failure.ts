@@ -9,6 +9,8 @@ export type Again = {
   readonly test?: string
   readonly seed: string
   readonly options?: readonly string[]
+  /** Where the test stands, for a failure that has no place of its own. */
+  readonly site?: Site | undefined
 }
 
 const SIGNS: Readonly<Record<string, string>> = { eq: '==', ne: '!=', lt: '<', le: '<=', gt: '>', ge: '>=' }
@@ -18,7 +20,7 @@ const SIGNS: Readonly<Record<string, string>> = { eq: '==', ne: '!=', lt: '<', l
  * the guest's and the host's side beneath. `test` names the function where the site does not.
  */
 export const failureLines = (failure: Failure, again: Again): string[] => {
-  const out = [...headline(failure, again.test)]
+  const out = [...headline(failure, again)]
   const { guest, host, steps } = failure
   if (guest !== undefined) {
     const count = `${guest.instructions} instruction${guest.instructions === 1 ? '' : 's'} in`
@@ -42,8 +44,8 @@ export const againCommand = ({ file, test, seed, options = [] }: Again): string 
 
 const place = (site: Site): string => `${site.file}:${site.line}`
 
-const headline = (failure: Failure, test: string | undefined): string[] => {
-  const { site, comparison } = failure
+const headline = (failure: Failure, { test, site: testSite }: Again): string[] => {
+  const { site = testSite, comparison } = failure
   const name = site?.function ?? test?.slice(test.lastIndexOf('.') + 1)
   const at = [site && place(site), name].filter(part => part !== undefined && part !== '').join(':')
   const first = at === '' ? '' : `${at}:`

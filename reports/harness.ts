@@ -1,5 +1,5 @@
 /** What one test file prints by itself: TAP 13 in the lines of kselftest_harness.h. */
-import type { Event } from './events.ts'
+import type { Event, Site } from './events.ts'
 import { failureLines } from './failure.ts'
 import type { Report, Write } from './report.ts'
 import { emptyTally, isOk, statusOf, totals } from './tally.ts'
@@ -13,6 +13,7 @@ export const harnessLines = (run: RunFacts): ((event: Event) => string[]) => {
   const tally = emptyTally()
   let planned = 0
   let number = 0
+  let site: Site | undefined
   const comment = (text: string): string => `# ${text}`.trimEnd()
   return event => {
     switch (event.type) {
@@ -23,11 +24,12 @@ export const harnessLines = (run: RunFacts): ((event: Event) => string[]) => {
         return ['TAP version 13', `1..${planned}`, `# Starting ${planned} tests from ${cases} test cases.`]
       }
       case 'test':
+        site = event.site
         return [`#  RUN           ${safeName(event.test)} ...`]
       case 'output':
         return lines(event.text).map(comment)
       case 'failure':
-        return failureLines(event.failure, { file: event.file, test: event.test, ...run })
+        return failureLines(event.failure, { file: event.file, test: event.test, site, ...run })
           .flatMap(lines)
           .map(comment)
       case 'attempt':

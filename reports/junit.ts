@@ -94,7 +94,7 @@ const outcome = (test: TestResult, file: FileResult, run: RunResult): string => 
     const message = status === 'skip' ? reason : `failed as expected: ${reason || 'unknown'}`
     return `      <skipped${attributes({ message })}/>\n`
   }
-  const again = { file: file.file, ...(test.name === file.name ? {} : { test: test.name }), ...run }
+  const again = { file: file.file, ...(test.name === file.name ? {} : { test: test.name }), site: test.site, ...run }
   const element = (name: string, { status, reason, failures }: Attempt): string => {
     const blocks = failures.map(failure => failureLines(failure, again))
     const message = blocks[0]?.[0] ?? (reason || status)

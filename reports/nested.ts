@@ -17,7 +17,9 @@ type Dialect = {
 }
 
 const why = (test: TestResult, file: FileResult, run: RunResult): string[] =>
-  test.failures.flatMap(failure => failureLines(failure, { file: file.file, test: test.name, ...run })).flatMap(lines)
+  test.failures
+    .flatMap(failure => failureLines(failure, { file: file.file, test: test.name, site: test.site, ...run }))
+    .flatMap(lines)
 
 const comment = (line: string): string => `# ${line}`.trimEnd()
 

@@ -1,9 +1,16 @@
 /** Warm worker processes: taken for one order at a time, replaced after a crash or a kill. */
 import { type ChildProcess, fork } from 'node:child_process'
+import { getCompileCacheDir } from 'node:module'
 import type { Answer, Order } from './protocol.ts'
 
 /** How a worker process ended. */
 export type Exit = { readonly code: number | null; readonly signal: NodeJS.Signals | null }
+
+/** Workers share what the launcher's Node has compiled. */
+const workerEnvironment = (): NodeJS.ProcessEnv => {
+  const cache = getCompileCacheDir()
+  return cache === undefined ? process.env : { ...process.env, NODE_COMPILE_CACHE: cache }
+}
 
 const ENTRY = new URL('./worker.ts', import.meta.url)
 
@@ -18,7 +25,7 @@ export class WorkerProcess {
 
   constructor() {
     // A group of its own: what a test leaves behind dies with its worker, and a terminal's ctrl-C reaches only us.
-    this.#child = fork(ENTRY, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], detached: true, serialization: 'json' })
+    this.#child = fork(ENTRY, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], detached: true, env: workerEnvironment() })
     this.#child.on('message', (answer: Answer) => {
       if (answer.type === 'done' || answer.type === 'broken') this.#finish(answer)
       else this.#answer?.(answer)
@@ -108,6 +115,11 @@ export class Pool {
 
   constructor(size: number) {
     this.size = size
+  }
+
+  /** Starts a worker that loads while the run is being prepared. */
+  warm(): void {
+    if (this.#idle.length + this.#busy.size === 0) this.#idle.push(new WorkerProcess())
   }
 
   /** A free worker; waits for one if all are busy. A `clean` one has run nothing yet. Give it back. */

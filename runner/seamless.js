@@ -4,7 +4,11 @@
   var NEEDED = [22, 18]
   var PINNED = ['../node_modules/.bin/node', '../../.bin/node']
   var have = process.versions.node.split('.').map(Number)
-  if (have[0] > NEEDED[0] || (have[0] === NEEDED[0] && have[1] >= NEEDED[1])) return import('./seamless.ts')
+  if (have[0] > NEEDED[0] || (have[0] === NEEDED[0] && have[1] >= NEEDED[1])) {
+    // What was compiled once is not compiled again: most of the time to the first test is that.
+    process.getBuiltinModule('node:module').enableCompileCache()
+    return import('./seamless.ts')
+  }
 
   function giveUp() {
     process.stderr.write(

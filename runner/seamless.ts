@@ -46,6 +46,7 @@ const main = async (argv: readonly string[]): Promise<number> => {
   }
   const options = runOptions(full)
   const pool = new Pool(options.jobs)
+  if (full.files.every(file => /(\.[cm]?[jt]s(:\d+)?|\/)$/.test(file))) pool.warm()
   try {
     if (has(full, 'list')) return await showList(pool, full, options)
     const parts = await select(pool, full, options.timeout, options.seed)

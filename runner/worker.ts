@@ -1,4 +1,5 @@
 /** A worker process: loads one test file at a time, runs its tests, and sends events. It never prints. */
+import { flushCompileCache } from 'node:module'
 import { relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { Event } from '#reports'
@@ -57,10 +58,17 @@ process.on('message', async (order: Order) => {
   }
   current = undefined
   if (tests !== undefined) send({ type: 'done' })
+  if (!isCached) {
+    // A worker that is killed later has compiled for the others all the same.
+    isCached = true
+    flushCompileCache()
+  }
 })
 
 /** The file loaded last: a listing is followed by a run. */
 let loaded: { path: string; tests: readonly Collected[] } | undefined
+
+let isCached = false
 
 const load = async (order: Order): Promise<readonly Collected[] | undefined> => {
   try {

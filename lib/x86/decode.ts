@@ -1,7 +1,8 @@
 /** Bytes to an instruction. SDM Vol. 2A, "Instruction Format", and Vol. 2D, "Opcode Map". */
 import { CS, DS, ES, FS, type Insn, type Mem, type Mode, type Operand, type Reg, type Seg, SS } from './insn.ts'
+import { hasModrm, isOpcode, key, NONE, P66, PF2, PF3, rowAt, slot } from './lookup.ts'
 import { registers } from './register.ts'
-import { type OperandForm, type Row, table } from './table.ts'
+import type { OperandForm, Row } from './table.ts'
 
 /**
  * Why there is no instruction: `invalid` is #UD, `too long` (more than 15 bytes) is #GP(0), `truncated` needs bytes
@@ -10,97 +11,6 @@ import { type OperandForm, type Row, table } from './table.ts'
 export type Refused = 'invalid' | 'truncated' | 'too long'
 
 const LONGEST = 15
-
-/** Prefix of a row as the bytes give it. */
-const [NONE, P66, PF3, PF2] = [0, 1, 2, 3] as const
-
-/** Rows by map and opcode byte, the most specific first. VEX maps follow the four legacy ones. */
-const index: (readonly Row[] | undefined)[] = (() => {
-  const lists: Row[][] = []
-  for (const row of table.filter(row => !row.encodeOnly))
-    for (let byte = row.byte; byte <= row.byte + (row.plus ? 7 : 0); byte++) {
-      const at = slot(row.vex, row.map, byte)
-      const list = lists[at]
-      if (list === undefined) lists[at] = [row]
-      else list.push(row)
-    }
-  for (const list of lists) list?.sort((a, b) => b.rank - a.rank || a.number - b.number)
-  return lists
-})()
-
-function slot(vex: boolean, map: number, byte: number): number {
-  return ((vex ? 4 : 0) + map) * 256 + byte
-}
-
-const hasModrm = index.map(list => list?.[0]?.modrm === true)
-/** Opcodes where ModRM.rm helps to choose the row. */
-const wholeModrm = index.map(list => list?.some(row => row.fixed >= 0) === true)
-
-/** What chose a row before chooses it again. The key holds all that `find` looks at. */
-const found = new Map<number, Row | null>()
-
-const prefixFits = (row: Row, prefix: number): boolean => {
-  switch (row.prefix) {
-    case '':
-      return true
-    case 'NP':
-      return prefix === NONE
-    case 'NFx':
-      return prefix <= P66
-    case '66':
-      return prefix === P66
-    case 'F3':
-      return prefix === PF3
-    case 'F2':
-      return prefix === PF2
-  }
-}
-
-const find = (list: readonly Row[], key: Key): Row | null => {
-  for (const row of list) {
-    if (!(key.mode64 ? row.valid64 : row.valid32)) continue
-    if (!prefixFits(row, key.prefix)) continue
-    if (row.modrm) {
-      const isMemory = key.modrm < 0xc0
-      if (row.fixed >= 0 && row.fixed !== key.modrm) continue
-      if (row.digit >= 0 && row.digit !== ((key.modrm >> 3) & 7)) continue
-      if ((row.mod === 'mem' && !isMemory) || (row.mod === 'reg' && isMemory)) continue
-    }
-    if (row.noB && key.b) continue
-    if (row.l >= 0 && row.l !== key.l) continue
-    if (row.w >= 0 && row.w !== key.w && !(row.generalVex && !key.mode64)) continue
-    if (row.addressSize !== 0 && row.addressSize !== key.addressSize) continue
-    if (row.operandSize !== 0 && !row.force64) {
-      // A 66 that belongs to the opcode says nothing about the size.
-      const small = key.p66 && row.prefix !== '66'
-      const size = key.w === 1 ? 8 : small !== (key.mode === 16) ? 2 : 4
-      const actual = row.default64 && size === 4 ? 8 : size
-      if (row.operandSize !== actual && !(actual === 8 && row.operandSize === 4 && row.w === -1 && !hasWide(list, row)))
-        continue
-    }
-    return row
-  }
-  return null
-}
-
-/** Is there a row of this opcode for REX.W? Where there is none, REX.W is ignored. */
-const hasWide = (list: readonly Row[], row: Row): boolean =>
-  list.some(
-    r => r.operandSize === 8 && r.valid64 && r.prefix === row.prefix && r.digit === row.digit && r.mod === row.mod,
-  )
-
-type Key = {
-  mode: Mode
-  mode64: boolean
-  prefix: number
-  p66: boolean
-  w: number
-  l: number
-  b: boolean
-  modrm: number
-  addressSize: number
-}
-const key: Key = { mode: 64, mode64: true, prefix: 0, p66: false, w: 0, l: 0, b: false, modrm: 0, addressSize: 8 }
 
 // The state of the instruction being decoded. It lives here rather than in an object so that decoding allocates
 // nothing but the instruction.
@@ -379,30 +289,14 @@ export const decode = (from: Uint8Array, at: number, forMode: Mode): Insn | Refu
   if (failure !== '') return failure
 
   const where = slot(vex, map, opcode)
-  const list = index[where]
-  if (list === undefined) return 'invalid'
+  if (!isOpcode[where]) return 'invalid'
   modrm = 0
   if (hasModrm[where]) {
     modrm = u8()
     if (failure !== '') return failure
   }
   key.modrm = modrm
-  const chosenBy = wholeModrm[where] ? modrm : modrm >= 0xc0 ? 0xc0 | (modrm & 0x38) : modrm & 0x38
-  const number =
-    where * 0x20_0000 +
-    ((chosenBy << 13) |
-      (key.prefix << 11) |
-      (key.w << 10) |
-      (key.l << 9) |
-      ((key.b && opcode === 0x90 ? 1 : 0) << 8) |
-      ((p66 ? 1 : 0) << 7) |
-      (addressSize << 3) |
-      (mode >> 4))
-  let row = found.get(number)
-  if (row === undefined) {
-    row = find(list, key)
-    found.set(number, row)
-  }
+  const row = rowAt(where, opcode)
   if (row === null) return 'invalid'
 
   const small = p66 && row.prefix !== '66'

@@ -2,7 +2,6 @@
  * Rows that say what one instruction does: `insn('48 01 d8', 'add rax, rbx', { rax: 1n, rbx: 2n }, { rax: 3n, pf: 1 })`.
  * One row proves decoder, encoder and interpreter. What `after` does not name must not have changed.
  */
-import t from 'tap'
 import { assemble } from './assemble.ts'
 import { Cpu } from './cpu.ts'
 import { decode } from './decode.ts'
@@ -72,6 +71,15 @@ const decoded = (bytes: Uint8Array, mode: Mode): Insn => {
   return i
 }
 
+/** What of tap a row needs; only test files import tap itself. */
+type Tests = {
+  test(name: string, body: (t: Checks) => Promise<void>): unknown
+}
+type Checks = {
+  same(seen: unknown, want: unknown, name: string): unknown
+  equal(seen: unknown, want: unknown, name: string): unknown
+}
+
 type Seen = Record<string, bigint | number | string>
 /** Eight bytes at a time, where they are not all zero. */
 const memoryOf = (bytes: Uint8Array): Seen => {
@@ -96,7 +104,7 @@ const stateOf = (cpu: Cpu, base: number): Seen => {
   return seen
 }
 
-const run = (mode: Mode, bytes: string, text: string, before: Before, after: After): void => {
+const run = (t: Tests, mode: Mode, bytes: string, text: string, before: Before, after: After): void => {
   const cpu = cpus[mode]
   const [code, data] = mode === 16 ? [CODE16, DATA16] : [CODE, DATA]
   const i = decoded(hexOf(bytes), mode)
@@ -154,7 +162,11 @@ const run = (mode: Mode, bytes: string, text: string, before: Before, after: Aft
   })
 }
 
-/** A row for 64-bit mode; `insn32` and `insn16` are for the others. */
-export const insn = (bytes: string, text: string, before: Before, after: After) => run(64, bytes, text, before, after)
-export const insn32 = (bytes: string, text: string, before: Before, after: After) => run(32, bytes, text, before, after)
-export const insn16 = (bytes: string, text: string, before: Before, after: After) => run(16, bytes, text, before, after)
+type Row = (bytes: string, text: string, before: Before, after: After) => void
+
+/** Rows for 64-bit, 32-bit and 16-bit mode, as tests of `t`. */
+export const rows = (t: Tests): { insn: Row; insn32: Row; insn16: Row } => ({
+  insn: (...row) => run(t, 64, ...row),
+  insn32: (...row) => run(t, 32, ...row),
+  insn16: (...row) => run(t, 16, ...row),
+})

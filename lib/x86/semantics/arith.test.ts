@@ -1,4 +1,7 @@
-import { insn, insn16, insn32 } from '../insn-rows.ts'
+import t from 'tap'
+import { rows } from '../insn-rows.ts'
+
+const { insn, insn16, insn32 } = rows(t)
 
 const ALL = 0xffff_ffff_ffff_ffffn
 

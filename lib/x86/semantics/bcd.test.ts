@@ -1,4 +1,7 @@
-import { insn32 } from '../insn-rows.ts'
+import t from 'tap'
+import { rows } from '../insn-rows.ts'
+
+const { insn32 } = rows(t)
 
 insn32('27', 'daa', { rax: 0x9an }, { rax: 0n, cf: 1, af: 1, zf: 1, pf: 1 })
 insn32('2f', 'das', { rax: 0x0fn, af: 1 }, { rax: 0x09n, af: 1, pf: 1 })

@@ -1,4 +1,7 @@
-import { DATA, insn } from '../insn-rows.ts'
+import t from 'tap'
+import { DATA, rows } from '../insn-rows.ts'
+
+const { insn } = rows(t)
 
 insn('0f a3 c3', 'bt ebx, eax', { rax: 33n, rbx: 2n }, { cf: 1 })
 insn('48 0f ab 03', 'bts qword ptr [rbx], rax', { rax: 65n, rbx: DATA }, { mem: { 8: '02' } })

@@ -1,4 +1,7 @@
-import { insn } from '../insn-rows.ts'
+import t from 'tap'
+import { rows } from '../insn-rows.ts'
+
+const { insn } = rows(t)
 
 insn('d1 e0', 'shl eax, 1', { rax: 0xc000_0000n }, { rax: 0x8000_0000n, cf: 1, pf: 1, sf: 1 })
 insn('48 c1 e0 3f', 'shl rax, 63', { rax: 3n }, { rax: 1n << 63n, cf: 1, pf: 1, sf: 1, of: '?' })

@@ -10,6 +10,8 @@ const lanewise =
     begin(t, i)
     const { to, a, b, imm } = parts(i)
     const second = source(t, i, b)
+    // Exceptions go to MXCSR only if the result can be written.
+    if (to.kind === 'mem') t.settle(to.seg, t.address(to), to.size)
     // Conversions to narrower elements are as wide as their source.
     finish(t, i, to, t.float(name, Math.max(to.size, b.size), t.read(a), second, imm))
   }

@@ -1,4 +1,7 @@
-import { CODE, DATA, DATA16, insn, insn16, insn32, STACK } from '../insn-rows.ts'
+import t from 'tap'
+import { CODE, DATA, DATA16, rows, STACK } from '../insn-rows.ts'
+
+const { insn, insn16, insn32 } = rows(t)
 
 insn('50', 'push rax', { rax: 0x1122n }, { rsp: STACK - 8n, mem: { 2040: '2211' } })
 insn('54', 'push rsp', {}, { rsp: STACK - 8n, mem: { 2040: '000820' } })

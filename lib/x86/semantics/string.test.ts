@@ -1,4 +1,7 @@
-import { DATA, DATA16, insn, insn16 } from '../insn-rows.ts'
+import t from 'tap'
+import { DATA, DATA16, rows } from '../insn-rows.ts'
+
+const { insn, insn16 } = rows(t)
 
 insn(
   'f3 a4',

@@ -1,4 +1,7 @@
-import { DATA, insn } from '../insn-rows.ts'
+import t from 'tap'
+import { DATA, rows } from '../insn-rows.ts'
+
+const { insn } = rows(t)
 
 // FXSAVE of a reset unit: FCW and MXCSR as they are, XMM0 at byte 160.
 insn(

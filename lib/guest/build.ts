@@ -5,7 +5,7 @@ import { GuestBuilder, type Workshop } from './builder.ts'
 import type { CGuest } from './c.ts'
 import { compile } from './c.ts'
 import { Code } from './code.ts'
-import { encodeGdt, encodeIdt, encodeTss, gdtSize, TSS_SIZE } from './descriptors.ts'
+import { encodeGdt, encodeTss, gdtSize, TSS_SIZE } from './descriptors.ts'
 import { type ElfGuest, loadElf } from './elf.ts'
 import { emit } from './emit.ts'
 import type { FlatGuest } from './flat.ts'
@@ -141,7 +141,7 @@ export const buildGuest = (guest: Guest | readonly Guest[], options: BuildOption
     ? assembleGuests(guests as readonly ((g: GuestBuilder) => void)[], { sites, isTd, sharedBit, memory })
     : loadGuest(guests[0] as CGuest | ElfGuest | FlatGuest, sites)
 
-  const idt = data.take(TD_IDT_LIMIT + 1, PAGE_SIZE, encodeIdt(support.handlers))
+  const idt = data.take(TD_IDT_LIMIT + 1, PAGE_SIZE, support.idt)
   symbols.push({ name: 'idt', gva: idt, size: TD_IDT_LIMIT + 1 })
   const stacks: Gva[] = []
   const stackSegments: Segment[] = []

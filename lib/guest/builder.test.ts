@@ -304,3 +304,49 @@ t.test('the code is what one would write by hand', async t => {
     ],
   )
 })
+
+t.test('a guest value as a host value, and the reverse, are type errors', async t => {
+  const mistakes = (g: GuestBuilder): void => {
+    const x = g.var(1n)
+    const n: Value<'u32'> = g.var(u32, 1)
+    // @ts-expect-error a guest value is no bigint
+    const plus = x + 1n
+    // @ts-expect-error types do not mix by themselves
+    x.add(n)
+    // @ts-expect-error nor do they in an assertion
+    g.assert.eq(x, n)
+    // @ts-expect-error a port takes what its size says
+    g.out(1, 2, x)
+    // @ts-expect-error strings do not travel
+    g.sync('stage')
+    // @ts-expect-error a TDCALL leaf has named arguments
+    g.tdcall.memPageAccept({ page: 1n })
+    // @ts-expect-error and named results
+    g.tdcall.vpInfo().nothing
+    // @ts-expect-error a condition is not a host's truth value
+    const host: boolean = x.eq(1n)
+    // @ts-expect-error a function takes what it says
+    g.function('f', [u8], a => g.sync(a))(n)
+    // @ts-expect-error only registers that were asked for come out
+    g.asm('cpuid', { out: ['rax'] }).rbx
+    void [plus, host]
+  }
+  t.type(mistakes, 'function', 'tsc is the judge')
+})
+
+t.test('an ordinary VM uses IN and OUT, and its own ucall', async t => {
+  const image = buildGuest(
+    g => {
+      g.out(0x80, 1, 7)
+      g.in(0x80, 4)
+      g.done()
+    },
+    { ...options, transport: 'pio' },
+  )
+  const code = image.segments.find(s => s.name === 'code')!
+  const lines = disassemble(code.bytes, code.gva, code.gva, 9).map(l => l.text)
+  t.ok(lines.includes('out dx, al') && lines.includes('in eax, dx'), lines.join('; '))
+  t.throws(() => buildGuest(g => g.out(1, 8, 1), { ...options, transport: 'pio' }), { message: /port I\/O of 8 bytes/ })
+  for (const transport of ['fatal', 'port-rdi', 'port-index', 'pio'] as const)
+    t.equal(buildGuest(g => g.done(), { ...options, transport }).ucall.transport, transport)
+})

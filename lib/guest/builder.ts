@@ -328,23 +328,23 @@ export class GuestBuilder {
     return fixed(this, { text: written }, ins, options.out ?? [], clobbers)
   }
 
-  /** Port output, by TDVMCALL in a TD: a status that is not success fails the test here. */
-  out<S extends 1 | 2 | 4>(port: In<'u64'>, size: S, value: In<NameOf<S>>): void {
+  /** Port output of 1, 2 or 4 bytes, by TDVMCALL in a TD: a status that is not success fails the test here. */
+  out<S extends Size>(port: In<'u64'>, size: S, value: In<NameOf<S>>): void {
     const t = typeOf(size)
     const data = new Value(this, t, operandIn(t, value)).as(u64)
     if (!this.#shop.isTd) {
-      const register = { 1: 'al', 2: 'ax', 4: 'eax' }[size]
+      const register = portRegister(size)
       this.asm(`out dx, ${register}`, { in: { rax: data, rdx: port }, clobbers: [] })
       return
     }
     const { status } = this.vmcall.io({ size: BigInt(size), direction: 1n, port, data })
     this.#succeeded(status, placeOf(this.out), 'TDVMCALL Instruction.IO (write)')
   }
-  /** Port input, by TDVMCALL in a TD: a status that is not success fails the test here. */
-  in<S extends 1 | 2 | 4>(port: In<'u64'>, size: S): Value<NameOf<S>> {
+  /** Port input of 1, 2 or 4 bytes, by TDVMCALL in a TD: a status that is not success fails the test here. */
+  in<S extends Size>(port: In<'u64'>, size: S): Value<NameOf<S>> {
     const t = typeOf(size)
     if (!this.#shop.isTd) {
-      const register = { 1: 'al', 2: 'ax', 4: 'eax' }[size]
+      const register = portRegister(size)
       const { rax } = this.asm(`in ${register}, dx`, { in: { rdx: port, rax: 0n }, out: ['rax'], clobbers: [] })
       return rax.as(t)
     }
@@ -454,6 +454,13 @@ export class GuestBuilder {
   ranOff(message: string): void {
     this.#report('end', UCALL_ABORT, [], { file: '', line: 0, column: 0 }, { message })
   }
+}
+
+/** Part of RAX that IN and OUT of `size` bytes move. */
+const portRegister = (size: Size): string => {
+  const found = { 1: 'al', 2: 'ax', 4: 'eax', 8: undefined }[size]
+  if (found === undefined) throw new RangeError(`port I/O of ${size} bytes: there is 1, 2 and 4`)
+  return found
 }
 
 /** What follows a `when`. */

@@ -19,6 +19,7 @@ import {
 } from '#abi'
 import { type Gva, gva, PAGE_SIZE } from '#bits'
 import { assemble } from '#x86'
+import { encodeIdt } from './descriptors.ts'
 import type { Sym, Transport } from './image.ts'
 
 export const RUNTIME_GVA = gva(0x40_0000n)
@@ -205,14 +206,15 @@ again:
 
 export type Runtime = {
   readonly bytes: Uint8Array
-  readonly handlers: readonly Gva[]
+  /** An IDT whose gates lead to the page's stubs. */
+  readonly idt: Uint8Array
   readonly symbols: readonly Sym[]
 }
 
 const made = new Map<string, Runtime>()
 
 /**
- * The runtime's page, where the IDT's handlers are in it, and its names. An exception nobody handles is
+ * The runtime's page, the IDT that leads to it, and its names. An exception nobody handles is
  * UCALL_UNHANDLED(vector, error code, RIP, CR2, RSP, RFLAGS).
  */
 export const runtime = (o: RuntimeOptions): Runtime => {
@@ -242,7 +244,11 @@ export const runtime = (o: RuntimeOptions): Runtime => {
     .map(([name, address]) => ({ name: `seamless_${name}`, gva: gva(address), size: 0 }))
     .sort((a, b) => Number(a.gva - b.gva))
   const ends = [...symbols.slice(1).map(s => s.gva), gva(RUNTIME_GVA + BigInt(code.length))]
-  const result = { bytes, handlers, symbols: symbols.map((s, i) => ({ ...s, size: Number(ends[i]! - s.gva) })) }
+  const result = {
+    bytes,
+    idt: encodeIdt(handlers),
+    symbols: symbols.map((s, i) => ({ ...s, size: Number(ends[i]! - s.gva) })),
+  }
   made.set(key, result)
   return result
 }

@@ -35,6 +35,16 @@ export const simplify = (fn: Fn): void => {
       drop(i)
       continue
     }
+    if (op.op === 'fixed') {
+      // Results nobody reads stay where they are: the register is lost all the same.
+      const outs = op.outs.filter(([, v]) => uses[v]! > 0)
+      if (outs.length < op.outs.length) ops[i] = { ...op, outs }
+      continue
+    }
+    if (op.op === 'call') {
+      if (op.dst >= 0 && uses[op.dst] === 0) op.dst = -1
+      continue
+    }
     // The operation before this one that is still there.
     let before = i - 1
     while (before >= 0 && ops[before]!.op === 'nop') before--

@@ -67,7 +67,10 @@ export const start = (cpu: Cpu, wide = false): Control => {
   return control
 }
 
-/** #NM, #UD, and a pending exception of an instruction before. */
+/**
+ * #NM, #UD, and a pending exception of an instruction before.
+ * Not modelled: the x87 instruction and data pointers and the opcode, which stay what FLDENV and its like put there.
+ */
 export const wait = (cpu: Cpu): void => {
   cpu.requireX87()
   if ((cpu.x87.fsw & ES) !== 0) cpu.raise(VECTOR_MF)

@@ -86,6 +86,8 @@ export class Cpu {
   readonly vec: Uint8Array
   readonly x87: X87
   readonly tlb: Tlb
+  /** Host addresses of the guest's paging structures. */
+  readonly tables = new mmu.TableFrames()
   readonly #u8: Uint8Array
   readonly words: Uint32Array
   readonly #u64: BigUint64Array
@@ -386,6 +388,7 @@ export class Cpu {
     if (generation === this.#stageGeneration) return
     this.#stageGeneration = generation
     this.tlb.flush()
+    this.tables.clear()
   }
 
   // Ends of an instruction

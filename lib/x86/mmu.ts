@@ -2,27 +2,13 @@
  * Linear addresses to host physical ones: the guest's page tables, each access to them through the second stage.
  * SDM Vol. 3A, "Paging"; Vol. 3C, "VMX Support for Address Translation".
  */
-import {
-  CR0_PG,
-  CR0_WP,
-  CR4_LA57,
-  CR4_PAE,
-  CR4_PKE,
-  CR4_PSE,
-  CR4_SMEP,
-  EFER_LMA,
-  EFER_NXE,
-  PF,
-  PTE,
-  VECTOR_PF,
-} from '#abi'
-import { type Gpa, type Hpa, hpa, ones, type Size } from '#bits'
+import { CR0_PG, CR0_WP, CR4_LA57, CR4_PAE, CR4_PKE, CR4_PSE, CR4_SMEP, EFER_LMA, EFER_NXE, PF, VECTOR_PF } from '#abi'
+import { type Gpa, type Hpa, hpa, type Size } from '#bits'
 import type { Cpu } from './cpu.ts'
 import { Fault } from './fault.ts'
 import { KEY_SMAP, KEY_USER, TLB_DELTA_WORD, TLB_ENTRIES, TLB_ENTRY_WORDS, TLB_WORD } from './tlb.ts'
 import { type Access, EPT_QUALIFICATION } from './vmx.ts'
 
-const { P, RW, US, A, D, PS, XD } = PTE
 const ACCESS_QUALIFICATION: Record<Access, bigint> = {
   read: EPT_QUALIFICATION.READ,
   write: EPT_QUALIFICATION.WRITE,
@@ -33,34 +19,47 @@ const ACCESS_QUALIFICATION: Record<Access, bigint> = {
 const whole = new BigUint64Array(1)
 const half = new Uint32Array(whole.buffer)
 
-/** The frame of a paging-structure entry, as the second stage gives it; it is read, and written for A and D. */
-const tableFrame = (cpu: Cpu, entry: bigint, write: boolean, linear: bigint): Hpa => {
-  const frame = cpu.stage.frame((entry & ~0xfffn) as Gpa, write ? 'write' : 'read')
-  if (frame !== -1) return frame
-  const kind = write ? EPT_QUALIFICATION.READ | EPT_QUALIFICATION.WRITE : EPT_QUALIFICATION.READ
-  return cpu.leaveEpt(kind | EPT_QUALIFICATION.GLA_VALID, linear, entry)
+/** Bits of the low half of an entry. */
+const [P, RW, US, A, D, PS] = [1, 2, 4, 0x20, 0x40, 0x80]
+const TWO_32 = 2 ** 32
+
+/**
+ * Where the second stage has the pages that paging structures are in. A walk asks for the same few again and again, so
+ * what it was told is kept until the stage takes something back. Guest physical addresses are numbers here: they have
+ * at most 52 bits.
+ */
+export class TableFrames {
+  readonly #read = new Map<number, Hpa>()
+  readonly #write = new Map<number, Hpa>()
+
+  clear(): void {
+    this.#read.clear()
+    this.#write.clear()
+  }
+
+  /** Host address of the entry at `entry`; a write (of A and D) is a read as well. */
+  at(cpu: Cpu, entry: number, write: boolean, linear: bigint): number {
+    const offset = entry % 4096
+    const page = entry - offset
+    const known = (write ? this.#write : this.#read).get(page)
+    if (known !== undefined) return known + offset
+    const frame = cpu.stage.frame(BigInt(page) as Gpa, write ? 'write' : 'read')
+    if (frame === -1) {
+      const kind = write ? EPT_QUALIFICATION.READ | EPT_QUALIFICATION.WRITE : EPT_QUALIFICATION.READ
+      return cpu.leaveEpt(kind | EPT_QUALIFICATION.GLA_VALID, linear, BigInt(entry))
+    }
+    ;(write ? this.#write : this.#read).set(page, frame)
+    return frame + offset
+  }
 }
 
-const readEntry = (cpu: Cpu, entry: bigint, size: 4 | 8, linear: bigint): bigint =>
-  cpu.memory.read(tableFrame(cpu, entry, false, linear) + Number(entry & 0xfffn), size)
-
-/** Sets bits of an entry that was read as `seen`; a locked read-modify-write, as nothing else runs in between. */
-const mark = (cpu: Cpu, entry: bigint, size: 4 | 8, seen: bigint, set: bigint, linear: bigint): void => {
-  if ((seen & set) === set) return
-  const at = tableFrame(cpu, entry, true, linear) + Number(entry & 0xfffn)
-  cpu.memory.write(at, size, cpu.memory.read(at, size) | set)
-}
-
-/** Address bits of an entry that the machine does not have. */
-const beyond = (cpu: Cpu): bigint => ones(52) & ~ones(cpu.stage.width)
-
-/** The format of a paging mode: levels from the root down, index width, entry size. */
-type Paging = { readonly levels: number; readonly indexBits: number; readonly entrySize: 4 | 8 }
-const PAGING32: Paging = { levels: 2, indexBits: 10, entrySize: 4 }
+/** The format of a paging mode: levels of tables in memory, index width, entry size. */
+type Paging = { readonly levels: number; readonly entrySize: 4 | 8 }
+const PAGING32: Paging = { levels: 2, entrySize: 4 }
 /** The page-directory-pointer table is in registers. */
-const PAE: Paging = { levels: 2, indexBits: 9, entrySize: 8 }
-const LEVEL4: Paging = { levels: 4, indexBits: 9, entrySize: 8 }
-const LEVEL5: Paging = { levels: 5, indexBits: 9, entrySize: 8 }
+const PAE: Paging = { levels: 2, entrySize: 8 }
+const LEVEL4: Paging = { levels: 4, entrySize: 8 }
+const LEVEL5: Paging = { levels: 5, entrySize: 8 }
 
 /** `undefined` where paging is off. */
 const pagingOf = (cpu: Cpu): Paging | undefined => {
@@ -69,29 +68,48 @@ const pagingOf = (cpu: Cpu): Paging | undefined => {
   return (cpu.cr4 & CR4_PAE) === 0n ? PAGING32 : PAE
 }
 
-/** Reserved bits of an entry at `level` (1 is the page table). */
-const reserved = (cpu: Cpu, paging: Paging, level: number, entry: bigint): bigint => {
-  if (paging === PAGING32) {
-    if (level === 1 || (entry & PS) === 0n || (cpu.cr4 & CR4_PSE) === 0n) return 0n
-    // Bits 20:13 hold address bits 39:32 of a 4 MiB page (PSE-36).
-    const high = Math.max(0, Math.min(40, cpu.stage.width) - 32)
-    return (1n << 21n) | ((ones(8) & ~ones(high)) << 13n)
+/** Byte offset of the entry for `high:low` in its table at `level` (1 is the page table). */
+const entryOffset = (paging: Paging, level: number, low: number, high: number): number => {
+  if (paging === PAGING32) return level === 1 ? ((low >>> 12) & 0x3ff) * 4 : (low >>> 22) * 4
+  switch (level) {
+    case 1:
+      return ((low >>> 12) & 0x1ff) * 8
+    case 2:
+      return ((low >>> 21) & 0x1ff) * 8
+    case 3:
+      return (((low >>> 30) | (high << 2)) & 0x1ff) * 8
+    case 4:
+      return ((high >>> 7) & 0x1ff) * 8
+    default:
+      return ((high >>> 16) & 0x1ff) * 8
   }
-  let bits = beyond(cpu)
-  if ((cpu.efer & EFER_NXE) === 0n) bits |= XD
-  if (paging === PAE) bits |= ones(11) << 52n
-  if (level > 1 && (entry & PS) !== 0n) {
-    if (level === 2) bits |= ones(8) << 13n
-    else if (level === 3 && cpu.features.pdpe1gb) bits |= ones(17) << 13n
-    else bits |= PS
-  }
-  return bits
 }
 
-const fault = (cpu: Cpu, linear: bigint, access: Access, user: boolean, code: number): never => {
+/** Does an entry that maps a page, or a table, have a reserved bit set? */
+const hasReserved = (cpu: Cpu, paging: Paging, level: number, low: number, high: number): boolean => {
+  const { width } = cpu.stage
+  const isLarge = level > 1 && (low & PS) !== 0
+  if (paging === PAGING32) {
+    if (!isLarge || (cpu.cr4 & CR4_PSE) === 0n) return false
+    // Bits 20:13 hold address bits 39:32 of a 4 MiB page (PSE-36); bit 21 is reserved.
+    const known = width >= 40 ? 0xff : (1 << Math.max(0, width - 32)) - 1
+    return (low & 0x20_0000) !== 0 || ((low >>> 13) & 0xff & ~known) !== 0
+  }
+  let reserved = width >= 52 ? 0 : 0xf_ffff & ~((1 << (width - 32)) - 1)
+  if (paging === PAE) reserved |= 0x7ff0_0000
+  if ((cpu.efer & EFER_NXE) === 0n) reserved |= XD
+  if ((high & reserved) !== 0) return true
+  if (!isLarge) return false
+  if (level === 2) return (low & 0x1f_e000) !== 0
+  return level !== 3 || !cpu.features.pdpe1gb || (low & 0x3fff_e000) !== 0
+}
+/** Bit 63 in the high half. */
+const XD = 0x8000_0000 | 0
+
+const fault = (cpu: Cpu, linear: bigint, access: Access, key: number, code: number): never => {
   let errorCode = code
   if (access === 'write') errorCode |= PF.WRITE
-  if (user) errorCode |= PF.USER
+  if (key === KEY_USER) errorCode |= PF.USER
   // I/D is set only where fetches can be told from reads.
   if (access === 'fetch') {
     const nxe = (cpu.efer & EFER_NXE) !== 0n && (cpu.cr4 & CR4_PAE) !== 0n
@@ -101,95 +119,111 @@ const fault = (cpu: Cpu, linear: bigint, access: Access, user: boolean, code: nu
 }
 
 /** Does the protection key of a user page deny this data access? SDM Vol. 3A, "Protection Keys". */
-const keyDenies = (cpu: Cpu, leaf: bigint, access: Access, user: boolean): boolean => {
-  const rights = (cpu.pkru >>> (Number((leaf >> 59n) & 15n) * 2)) & 3
+const keyDenies = (cpu: Cpu, protectionKey: number, access: Access, user: boolean): boolean => {
+  const rights = (cpu.pkru >>> (protectionKey * 2)) & 3
   if ((rights & 1) !== 0) return true
   return (rights & 2) !== 0 && access === 'write' && (user || (cpu.cr0 & CR0_WP) !== 0n)
 }
 
-/** Protection of a page whose entries have `rights` (RW, US) in common; an error code without W, U and I, or 0. */
-const denied = (cpu: Cpu, rights: bigint, xd: bigint, leaf: bigint, access: Access, key: number, keys: boolean) => {
+/**
+ * What a page whose entries have `rights` (RW, US) in common denies: P, and PK where its protection key does, or 0.
+ * `protectionKey` is -1 where there are no keys.
+ */
+const denied = (cpu: Cpu, rights: number, xd: boolean, protectionKey: number, access: Access, key: number): number => {
   const user = key === KEY_USER
-  const userPage = (rights & US) !== 0n
-  let denies = false
-  if (user) denies = !userPage || (access === 'write' && (rights & RW) === 0n)
+  const userPage = (rights & US) !== 0
+  let denies = access === 'fetch' && xd
+  if (user) denies ||= !userPage || (access === 'write' && (rights & RW) === 0)
   else {
-    if (access === 'write' && (rights & RW) === 0n && (cpu.cr0 & CR0_WP) !== 0n) denies = true
+    if (access === 'write' && (rights & RW) === 0 && (cpu.cr0 & CR0_WP) !== 0n) denies = true
     if (userPage && access === 'fetch' && (cpu.cr4 & CR4_SMEP) !== 0n) denies = true
     if (userPage && access !== 'fetch' && key === KEY_SMAP) denies = true
   }
-  if (access === 'fetch' && xd !== 0n) denies = true
-  let code = denies ? PF.P : 0
-  if (keys && userPage && access !== 'fetch' && keyDenies(cpu, leaf, access, user)) code |= PF.P | PF.PK
-  return code
+  const code = denies ? PF.P : 0
+  const byKey = protectionKey >= 0 && userPage && access !== 'fetch' && keyDenies(cpu, protectionKey, access, user)
+  return byKey ? code | PF.P | PF.PK : code
 }
 
-/** Walks the guest's page tables. Sets accessed and dirty bits from the root down once the access is allowed. */
-const walk = (cpu: Cpu, paging: Paging, linear: bigint, access: Access, key: number): bigint => {
-  const user = key === KEY_USER
-  const { indexBits, entrySize } = paging
-  const entries: bigint[] = []
-  const values: bigint[] = []
-  let table: bigint
-  let rights = RW | US
-  let xd = 0n
-  if (paging === PAE) {
-    const pointer = cpu.pdptes[Number((linear >> 30n) & 3n)]!
-    if ((pointer & P) === 0n) return fault(cpu, linear, access, user, 0)
-    table = pointer & ones(52) & ~0xfffn
-  } else table = paging === PAGING32 ? cpu.cr3 & 0xffff_f000n : cpu.cr3 & ones(52) & ~0xfffn
+// The entries that a walk has passed: guest physical address and low half, from the root down.
+const passed = [0, 0, 0, 0, 0]
+const seen = [0, 0, 0, 0, 0]
 
-  for (let level = paging.levels; ; level--) {
-    const shift = BigInt(12 + indexBits * (level - 1))
-    const at = table + ((linear >> shift) & ones(indexBits)) * BigInt(entrySize)
-    const value = readEntry(cpu, at, entrySize, linear)
-    if ((value & P) === 0n) return fault(cpu, linear, access, user, 0)
-    if ((value & reserved(cpu, paging, level, value)) !== 0n) return fault(cpu, linear, access, user, PF.P | PF.RSVD)
-    entries.push(at)
-    values.push(value)
-    rights &= value
-    xd |= value & XD
-    const large = level > 1 && (value & PS) !== 0n && (paging !== PAGING32 || (cpu.cr4 & CR4_PSE) !== 0n)
-    if (level > 1 && !large) {
-      table = value & (paging === PAGING32 ? 0xffff_f000n : ones(52) & ~0xfffn)
-      continue
-    }
-    const keys = paging.levels >= 4 && (cpu.cr4 & CR4_PKE) !== 0n
-    const code = denied(cpu, rights, paging === PAGING32 ? 0n : xd, value, access, key, keys)
-    if (code !== 0) return fault(cpu, linear, access, user, code)
-    for (let n = 0; n < entries.length; n++) {
-      const leaf = n === entries.length - 1
-      mark(cpu, entries[n]!, entrySize, values[n]!, leaf && access === 'write' ? A | D : A, linear)
-    }
-    const inPage = ones(Number(shift))
-    let page = value & ones(52) & ~inPage
-    if (paging === PAGING32) {
-      page = value & 0xffff_ffffn & ~inPage
-      if (large) page |= ((value >> 13n) & 0xffn) << 32n
-    }
-    return page | (linear & inPage)
+/** Sets A on the way and D at the leaf of a write, from the root down; locked, as nothing else runs in between. */
+const mark = (cpu: Cpu, count: number, access: Access, linear: bigint): void => {
+  const { memory, tables } = cpu
+  for (let n = 0; n < count; n++) {
+    const set = access === 'write' && n === count - 1 ? A | D : A
+    if ((seen[n]! & set) === set) continue
+    const at = tables.at(cpu, passed[n]!, true, linear)
+    memory.view.setUint32(at, memory.view.getUint32(at, true) | set, true)
+    memory.wrote(at)
   }
 }
 
-/** Guest physical address behind `linear`. Throws #PF, or leaves with an EPT violation of a page-table access. */
-export const toGpa = (cpu: Cpu, linear: bigint, access: Access, key: number): bigint => {
+/** Walks the guest's page tables and gives the guest physical address. A and D are set once the access is allowed. */
+const walk = (cpu: Cpu, paging: Paging, linear: bigint, access: Access, key: number): number => {
+  const { memory, tables } = cpu
+  whole[0] = linear
+  const linearLow = half[0]!
+  const linearHigh = half[1]!
+  let table: number
+  if (paging === PAE) {
+    const pointer = cpu.pdptes[linearLow >>> 30]!
+    if ((pointer & 1n) === 0n) return fault(cpu, linear, access, key, 0)
+    table = Number(pointer & 0xf_ffff_ffff_f000n)
+  } else table = Number(cpu.cr3 & (paging === PAGING32 ? 0xffff_f000n : 0xf_ffff_ffff_f000n))
+  let rights = RW | US
+  let xd = 0
+  let count = 0
+  for (let level = paging.levels; ; level--) {
+    const entry = table + entryOffset(paging, level, linearLow, linearHigh)
+    const at = tables.at(cpu, entry, false, linear)
+    const low = memory.view.getUint32(at, true)
+    const high = paging.entrySize === 8 ? memory.view.getUint32(at + 4, true) : 0
+    if ((low & P) === 0) return fault(cpu, linear, access, key, 0)
+    if (hasReserved(cpu, paging, level, low, high)) return fault(cpu, linear, access, key, PF.P | PF.RSVD)
+    passed[count] = entry
+    seen[count++] = low
+    rights &= low
+    xd |= high & XD
+    const isLarge = level > 1 && (low & PS) !== 0 && (paging !== PAGING32 || (cpu.cr4 & CR4_PSE) !== 0n)
+    if (level > 1 && !isLarge) {
+      table = (high & 0xf_ffff) * TWO_32 + ((low & 0xffff_f000) >>> 0)
+      continue
+    }
+    const keyed = paging.levels >= 4 && (cpu.cr4 & CR4_PKE) !== 0n
+    const code = denied(cpu, rights, xd !== 0, keyed ? (high >>> 27) & 15 : -1, access, key)
+    if (code !== 0) return fault(cpu, linear, access, key, code)
+    mark(cpu, count, access, linear)
+    const inPage = level === 1 ? 0xfff : paging === PAGING32 ? 0x3f_ffff : level === 2 ? 0x1f_ffff : 0x3fff_ffff
+    const upper = paging === PAGING32 && isLarge ? (low >>> 13) & 0xff : high & 0xf_ffff
+    return upper * TWO_32 + (((low & ~inPage) | (linearLow & inPage)) >>> 0)
+  }
+}
+
+/**
+ * Guest physical address behind `linear`, by the guest's page tables. Throws #PF, or leaves with an EPT violation of an
+ * access to them.
+ */
+export const toGpa = (cpu: Cpu, linear: bigint, access: Access, key: number): number => {
   const paging = pagingOf(cpu)
-  return paging === undefined ? linear : walk(cpu, paging, linear, access, key)
+  return paging === undefined ? Number(linear) : walk(cpu, paging, linear, access, key)
 }
 
 const miss = (cpu: Cpu, linear: bigint, access: Access, key: number): number => {
   cpu.followStage()
   const gpa = toGpa(cpu, linear, access, key)
-  const frame = cpu.stage.frame((gpa & ~0xfffn) as Gpa, access)
+  const offset = gpa % 4096
+  const frame = cpu.stage.frame(BigInt(gpa - offset) as Gpa, access)
   if (frame === -1) {
     const how = EPT_QUALIFICATION.GLA_VALID | EPT_QUALIFICATION.TRANSLATED
-    return cpu.leaveEpt(ACCESS_QUALIFICATION[access] | how, linear, gpa)
+    return cpu.leaveEpt(ACCESS_QUALIFICATION[access] | how, linear, BigInt(gpa))
   }
-  // What the walk did may itself have changed translations.
+  // What the second stage did may itself have taken translations back.
   cpu.followStage()
   whole[0] = linear
   cpu.tlb.enter(half[0]!, half[1]!, access, key, frame)
-  return frame + Number(linear & 0xfffn)
+  return frame + offset
 }
 
 /** Host physical address of the byte at `linear`, through the TLB. */

@@ -57,6 +57,8 @@ import {
 const FLAT_CODE = 0xc09b
 const FLAT_DATA = 0xc093
 const CODE64 = 0xa09b
+/** Unusable, of the type LDT. */
+const NO_LDT = 0x1_0082
 
 /** Registers as `Start` says. SDM Vol. 3A, "Processor State After Reset". */
 export const start = (cpu: Cpu, how: Start): void => {
@@ -73,6 +75,7 @@ export const start = (cpu: Cpu, how: Start): void => {
     cpu.gpr[2] = BigInt(cpu.cpuid(1, 0)[0] >>> 0)
     return
   }
+  cpu.ldtr.set(0, 0n, 0, NO_LDT)
   for (const segment of cpu.segments) segment.set(0x10, 0n, 0xffff_ffff, FLAT_DATA)
   cpu.segments[CS]!.set(8, 0n, 0xffff_ffff, how === 'flat64' ? CODE64 : FLAT_CODE)
   cpu.cr0 = CR0_PE | CR0_ET

@@ -150,7 +150,6 @@ export const longMode = (options: Partial<CpuOptions> & { readonly width?: numbe
   cpu.ltr(TSS)
   cpu.segments[1]!.selector = CODE64
   cpu.segments[2]!.selector = DATA
-  cpu.ldtr.set(0, 0n, 0, 0x1_0082)
   cpu.rip = CODE
   cpu.gpr[4] = STACK
   return machine

@@ -42,7 +42,7 @@ vectors: $(MODULES)
 	@$(NODE) lib/x86/vectors.main.ts $(VECTORS)
 
 bench: $(MODULES)
-	@$(NODE) lib/bench/bench.ts
+	@$(NODE) lib/bench/bench.ts $(if $(WRITE),--write)
 
 not-modelled: $(MODULES)
 	@$(NODE) lib/not-modelled.ts

@@ -1,0 +1,35 @@
+/**
+ * `make bench`: how fast we are, against what there is on this machine, in one run. Prints one table; with `--write` it
+ * is kept in docs/benchmarks.md. Nothing here is a test: a figure is never wrong.
+ */
+import { writeFileSync } from 'node:fs'
+import { cpus } from 'node:os'
+import { cpuRows } from './cpu.ts'
+import { guestRows } from './guests.ts'
+import { tableOf } from './measure.ts'
+import { startRows } from './start.ts'
+
+const ROUNDS = 5
+
+const rows = [...(await guestRows(ROUNDS)), ...(await cpuRows(ROUNDS)), ...startRows(ROUNDS)]
+const table = tableOf(rows)
+console.log(table)
+
+if (process.argv.includes('--write')) {
+  const machine = `${cpus()[0]?.model.trim()}, ${cpus().length} processors, ${process.platform} ${process.arch}, Node ${process.versions.node}`
+  const page = `# Benchmarks
+
+What \`make bench\` last wrote with \`make bench WRITE=1\`. Medians of ${ROUNDS} rounds after one that warms up; every figure and
+its peer are from the same run. Whole-process times and everything below a microsecond move with the machine's load:
+compare ratios, not absolute times.
+
+Measured on: ${machine}.
+
+${table}
+
+A TD's life and a round trip are timed through the harness, as a selftest has them: the host process's ioctls, KVM, the
+TDX module's checks, the guest's instructions, teardown. The peer on /dev/kvm is \`lib/bench/kvm.c\`: an *ordinary* VM with
+one page of real-mode code, no TDX anywhere, since no machine without TDX can run the real thing.
+`
+  writeFileSync(new URL('../../docs/benchmarks.md', import.meta.url), page)
+}

@@ -32,10 +32,10 @@ export type BuildOptions = {
 }
 
 /** Where an image's parts go. All in the first 2 MiB that one table maps, while there is room. */
-export const CODE_GVA = gva(RUNTIME_GVA + BigInt(PAGE_SIZE))
+export const CODE_GVA = gva(0x40_1000n)
 export const DATA_GVA = gva(0x50_0000n)
 export const SHARED_GVA = gva(0x58_0000n)
-const SHARED_END = 0x60_0000n
+const SHARED_END: bigint = RUNTIME_GVA
 const FAR_DATA = 0x1000_0000n
 const FAR_SHARED = 0x2000_0000n
 
@@ -138,7 +138,13 @@ export const buildGuest = (guest: Guest | readonly Guest[], options: BuildOption
     return at
   }
   const parts = isBuilt
-    ? assembleGuests(guests as readonly ((g: GuestBuilder) => void)[], { sites, isTd, sharedBit, memory })
+    ? assembleGuests(guests as readonly ((g: GuestBuilder) => void)[], {
+        sites,
+        isTd,
+        sharedBit,
+        memory,
+        handlers: handlersAt,
+      })
     : loadGuest(guests[0] as CGuest | ElfGuest | FlatGuest, sites)
 
   const idt = data.take(TD_IDT_LIMIT + 1, PAGE_SIZE, support.idt)

@@ -225,6 +225,32 @@ t.test('an exception that nobody handles is reported with its frame', async t =>
   t.equal(de.args[0], 0n)
 })
 
+t.test('an exception that is handled goes on where the handler says', async t => {
+  const said = run(g => {
+    const seen = g.memory('seen', 8)
+    g.onException(6, frame => {
+      g.store(seen, 8, frame.get('vector').shl(8).or(frame.get('rbx')))
+      frame.set('rip', frame.get('rip').add(2n))
+      frame.set('rax', 77n)
+    })
+    g.onException(14, frame => {
+      g.sync(frame.get('errorCode'), frame.get('vector'))
+      g.done()
+    })
+    const { rax } = g.asm('ud2', { in: { rbx: 5n }, out: ['rax'] })
+    g.sync(rax, g.load(seen, 8))
+    g.load(0x7000_0000n, 4)
+  })
+  t.same(
+    said.map(s => s.args.slice(1, 3)),
+    [
+      [77n, 0x605n],
+      [0n, 14n],
+      [0n, 0n],
+    ],
+  )
+})
+
 t.test('a pool without a free structure is said, and a guest that runs off its end too', async t => {
   const machine = new Machine(g => {
     g.sync(1)
@@ -281,7 +307,7 @@ t.test('the code is what one would write by hand', async t => {
       'jne 0x401042',
       'push 0x1',
       'push 0x104',
-      'call 0x400000',
+      'call 0x5ff000',
     ],
   )
   t.same(

@@ -4,6 +4,7 @@ import type { Gva, Size } from '#bits'
 import { ALL_GPRS, fixed, maskOf, type Tdcalls, tdcallsOf, type Vmcalls, vmcallsOf } from './calls.ts'
 import type { Op, Operand } from './ir.ts'
 import type { GprName } from './leaves.ts'
+import { FRAME, type FrameField } from './runtime.ts'
 import { CC_SIGNED, CC_UNSIGNED, canonical, type Scope, widthOf } from './scope.ts'
 import { type Place, placeOf, type Relation, type Site, type SiteKind } from './site.ts'
 import {
@@ -29,6 +30,8 @@ export type Workshop = {
   /** Ordinary VMs execute IN and OUT; a TD asks by TDVMCALL. */
   readonly isTd: boolean
   readonly sharedBit: bigint
+  /** The table of exception handlers that the runtime looks in. */
+  readonly handlers: Gva
   /** Reserves memory of the image. */
   memory(name: string, size: number, options: { shared: boolean; bytes?: Uint8Array; align?: number }): Gva
   /** Reserves a function's number; its body runs later. */
@@ -60,6 +63,23 @@ export class Pointer<T extends TypeName = TypeName> {
   }
   set(index: In<'u64'>, value: In<T>): void {
     this.#g.store(this.at(index), this.type, value as In<NameOf<IntType<T>>>)
+  }
+}
+
+/** What an exception handler finds: the registers as they were, the frame that the processor pushed. */
+export class ExceptionFrame {
+  readonly #g: GuestBuilder
+  readonly #at: Value<'u64'>
+  constructor(g: GuestBuilder, at: Value<'u64'>) {
+    this.#g = g
+    this.#at = at
+  }
+  get(field: FrameField): Value<'u64'> {
+    return this.#g.load(this.#at.add(FRAME[field]), u64)
+  }
+  /** What the interrupted code goes on with. */
+  set(field: FrameField, value: In<'u64'>): void {
+    this.#g.store(this.#at.add(FRAME[field]), u64, value)
   }
 }
 
@@ -303,6 +323,26 @@ export class GuestBuilder {
       args as readonly In<TypeName>[],
     ) as Value<R>
   }
+  /**
+   * From here on an exception or interrupt runs `body`, in every vCPU of the TD, and then goes on where the frame says.
+   * The body is a function of its own: what it needs of the guest's it takes from memory.
+   */
+  onException(vector: number, body: (frame: ExceptionFrame) => void): void {
+    if (!(vector >= 0 && vector < 256)) throw new RangeError(`vector ${vector}: there are 0 to 255`)
+    const number = this.#shop.declare(`exception${vector}`, [u64], undefined, scope => {
+      const outer = this.scope
+      this.scope = scope
+      const frame = scope.vreg()
+      scope.emit({ op: 'parameters', outs: [frame] })
+      body(new ExceptionFrame(this, new Value(this, u64, frame)))
+      scope.emit({ op: 'return', a: undefined })
+      this.scope = outer
+    })
+    const dst = this.scope.vreg()
+    this.scope.emit({ op: 'function', dst, fn: number })
+    this.scope.store(8, this.scope.address(this.#shop.handlers + BigInt(8 * vector)), dst)
+  }
+
   return(value?: Value | bigint | number): void {
     const { result } = this.scope
     if (this.scope.fn.entry) throw new GuestValueError('a guest has nobody to return to: end it with g.done()')

@@ -16,6 +16,7 @@ export class Code {
   #bytes = new Uint8Array(1024)
   #length = 0
   readonly #branches: Branch[] = []
+  readonly #pointers: { readonly at: number; readonly before: number; readonly label: number }[] = []
   /** Label to [offset without branches, branches before it]. */
   readonly #labels: (readonly [number, number] | undefined)[] = []
 
@@ -36,6 +37,13 @@ export class Code {
     }
     this.#bytes.set(bytes, this.#length)
     this.#length = end
+  }
+
+  /** MOV r32, the address of a label: code lies below 4 GiB. */
+  address(register: number, label: number): void {
+    this.raw(register < 8 ? Uint8Array.of(0xb8 + register) : Uint8Array.of(0x41, 0xb0 + register))
+    this.#pointers.push({ at: this.#length, before: this.#branches.length, label })
+    this.raw(new Uint8Array(4))
   }
 
   label(): number {
@@ -113,6 +121,7 @@ export class Code {
       to += 4
     }
     bytes.set(this.#bytes.subarray(from, this.#length), to)
+    for (const p of this.#pointers) view.setUint32(p.at + before[p.before]!, Number(addressOf(p.label)), true)
     return { bytes, addresses: this.#labels.map((l, n) => (l === undefined ? 0n : addressOf(n))) }
   }
 }

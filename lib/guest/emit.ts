@@ -286,6 +286,12 @@ class Emitter {
       case 'ucall':
         this.#ucall(op.command, op.args, op.resume)
         return
+      case 'function': {
+        const to = this.#target(op.dst, R11)
+        code.address(to, this.#outside.fn(op.fn))
+        this.#store(op.dst, to)
+        return
+      }
       case 'bare':
         code.call(this.#outside.bare)
         return

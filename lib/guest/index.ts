@@ -1,7 +1,7 @@
 /** guest: code that runs inside: assembler, TD boot code, the assertion language. */
 export * from './boot.ts'
 export * from './build.ts'
-export { type AsmOptions, type Assertions, GuestBuilder, Pointer } from './builder.ts'
+export { type AsmOptions, type Assertions, ExceptionFrame, GuestBuilder, Pointer } from './builder.ts'
 export { type CGuest, CompileError, c, compile, compiler, whyNoC } from './c.ts'
 export * from './descriptors.ts'
 export * from './disassemble.ts'

@@ -149,6 +149,8 @@ export type Op =
     }
   /** A ucall; keeps every register. */
   | { readonly op: 'ucall'; readonly command: number; readonly args: readonly Operand[]; readonly resume: boolean }
+  /** The address of a function of this image. */
+  | { readonly op: 'function'; dst: Vreg; readonly fn: number }
   /** A bare ucall with this payload. */
   | { readonly op: 'bare' }
 
@@ -208,6 +210,7 @@ export const eachUse = (op: Op, use: (v: Vreg) => void): void => {
     case 'endloop':
     case 'nop':
     case 'parameters':
+    case 'function':
     case 'bare':
       return
   }
@@ -230,6 +233,7 @@ export const eachDefinition = (op: Op, define: (v: Vreg) => void): void => {
     case 'load':
     case 'exchange':
     case 'address':
+    case 'function':
       define(op.dst)
       return
     case 'call':
@@ -267,6 +271,7 @@ export const isPure = (op: Op): boolean => {
     case 'shift':
     case 'set':
     case 'address':
+    case 'function':
       return true
     default:
       return false

@@ -291,7 +291,7 @@ for (const type of Object.keys(TYPES) as TypeName[]) {
           }
         },
       ),
-      { numRuns: Number(process.env['RUNS'] ?? 25), seed: 20_261_122 },
+      { numRuns: Number(process.env['RUNS'] ?? 10), seed: 20_261_122 },
     )
     t.pass('machine code and reference agree')
   })

@@ -22,7 +22,8 @@ import { assemble } from '#x86'
 import { encodeIdt } from './descriptors.ts'
 import type { Sym, Transport } from './image.ts'
 
-export const RUNTIME_GVA = gva(0x40_0000n)
+/** The last page of the 2 MiB that the rest lies in, out of the way of programs linked at the usual 0x40_0000. */
+export const RUNTIME_GVA = gva(0x5f_f000n)
 /** Entries, 16 bytes apart. They are ABI between this room's parts. */
 export const RUNTIME = {
   /** On the stack: command | count << 8, then `count` arguments. Keeps every register and the stack; not the flags. */
@@ -101,7 +102,34 @@ const push = SAVED.map(r => `push ${r}`).join('\n')
 const pop = SAVED.toReversed()
   .map(r => `pop ${r}`)
   .join('\n')
-const FRAME = 8 * SAVED.length
+const FRAME_REGISTERS = 8 * SAVED.length
+
+/** Offsets in what an exception handler is given: SAVED, pushed in this order, below vector and frame. */
+export const FRAME = {
+  r15: 0n,
+  r14: 8n,
+  r13: 16n,
+  r12: 24n,
+  r11: 32n,
+  r10: 40n,
+  r9: 48n,
+  r8: 56n,
+  rdi: 64n,
+  rsi: 72n,
+  rbp: 80n,
+  rbx: 88n,
+  rdx: 96n,
+  rcx: 104n,
+  rax: 112n,
+  vector: 120n,
+  errorCode: 128n,
+  rip: 136n,
+  cs: 144n,
+  rflags: 152n,
+  rsp: 160n,
+  ss: 168n,
+} as const
+export type FrameField = keyof typeof FRAME
 
 const text = (o: RuntimeOptions): string => `
   jmp ucall
@@ -154,8 +182,8 @@ finish:
   ret
 ucall:
   ${push}
-  mov rdi, qword ptr [rsp + ${FRAME + 8}]
-  lea rsi, [rsp + ${FRAME + 16}]
+  mov rdi, qword ptr [rsp + ${FRAME_REGISTERS + 8}]
+  lea rsi, [rsp + ${FRAME_REGISTERS + 16}]
   call report
   ${pop}
   ret
@@ -179,8 +207,8 @@ fatal:
   jmp fatal
 exception:
   ${push}
-  movzx eax, byte ptr [rsp + ${FRAME}]
-  mov qword ptr [rsp + ${FRAME}], rax
+  movzx eax, byte ptr [rsp + ${FRAME_REGISTERS}]
+  mov qword ptr [rsp + ${FRAME_REGISTERS}], rax
   mov rdx, qword ptr [rax*8 + ${o.handlers}]
   test rdx, rdx
   jz unhandled
@@ -191,13 +219,13 @@ exception:
   add rsp, 16
   iretq
 unhandled:
-  push qword ptr [rsp + ${FRAME + 32}]
-  push qword ptr [rsp + ${FRAME + 48}]
+  push qword ptr [rsp + ${FRAME_REGISTERS + 32}]
+  push qword ptr [rsp + ${FRAME_REGISTERS + 48}]
   mov rax, cr2
   push rax
-  push qword ptr [rsp + ${FRAME + 40}]
-  push qword ptr [rsp + ${FRAME + 40}]
-  push qword ptr [rsp + ${FRAME + 40}]
+  push qword ptr [rsp + ${FRAME_REGISTERS + 40}]
+  push qword ptr [rsp + ${FRAME_REGISTERS + 40}]
+  push qword ptr [rsp + ${FRAME_REGISTERS + 40}]
   push qword ${UCALL_UNHANDLED | (6 << 8)}
 again:
   call ucall

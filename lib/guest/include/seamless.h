@@ -49,8 +49,8 @@ enum { UCALL_NONE, UCALL_SYNC, UCALL_ABORT, UCALL_PRINTF, UCALL_DONE, UCALL_UNHA
 	})
 
 /* The runtime's System V entry: command | count << 8, arguments. */
-#define SEAMLESS_REPORT ((void (*)(u64, const u64 *))0x400020ul)
-#define SEAMLESS_BARE ((void (*)(void))0x400010ul)
+#define SEAMLESS_REPORT ((void (*)(u64, const u64 *))0x5ff020ul)
+#define SEAMLESS_BARE ((void (*)(void))0x5ff010ul)
 
 #define SEAMLESS_TYPE(v)                                                                                \
 	_Generic((v), u8: 1, bool: 1, u16: 2, u32: 3, u64: 4, unsigned long long: 4, char: 5, s8: 5,    \

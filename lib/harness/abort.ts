@@ -27,12 +27,18 @@ export const abortFailure = (image: GuestImage, { args, text }: Ucall): Omit<Fai
     case 'assert':
     case 'expect': {
       const source = sourceOf(site)
+      // C's GUEST_ASSERT has a condition and no relation.
+      if (site.relation === undefined) {
+        const seen = { source: source?.seen ?? '', value: 'false' }
+        const want = { source: 'true', value: 'true' }
+        return { ...where, message: site.message ?? '', comparison: { op: 'eq', seen, want } }
+      }
       const [seenType, wantType] = site.types ?? []
       return {
         ...where,
         message: site.message ?? '',
         comparison: {
-          op: site.relation ?? 'eq',
+          op: site.relation,
           seen: { source: source?.seen ?? '', value: valueText(args[1] ?? 0n, seenType) },
           want: { source: source?.want ?? '', value: valueText(args[2] ?? 0n, wantType ?? seenType) },
         },
@@ -54,12 +60,20 @@ const placed = (site: GuestSite) => {
   return siteOf({ path: file, line, column })
 }
 
-/** What a guest printed: UCALL_PRINTF's buffer, or its site's format with the values it sent. */
-export const printfText = (image: GuestImage, { args, values, text }: Ucall): string => {
-  if (image.convention === 'upstream') return text
-  const site = image.sites[Number(args[0] ?? -1n)]
-  if (site?.format === undefined) return text
-  return format(site.format, values)
+/** The string that the image has at `pointer`: what a `%s` may point to. */
+const stringAt = (image: GuestImage, pointer: bigint): string => {
+  const segment = image.segments.find(({ gva, bytes }) => pointer >= gva && pointer < gva + BigInt(bytes.length))
+  if (segment === undefined) return `<no constant at ${hex(pointer)}>`
+  const bytes = segment.bytes.subarray(Number(pointer - segment.gva))
+  const end = bytes.indexOf(0)
+  return new TextDecoder().decode(end < 0 ? bytes : bytes.subarray(0, end))
+}
+
+/** What a guest printed: its site's format with the values it sent, or UCALL_PRINTF's `buffer`. */
+export const printfText = (image: GuestImage, args: readonly bigint[], buffer: string): string => {
+  const site = image.convention === 'sites' ? image.sites[Number(args[0] ?? -1n)] : undefined
+  if (site?.format === undefined) return buffer
+  return format(site.format, args.slice(1), pointer => stringAt(image, pointer))
 }
 
 /** UCALL_UNHANDLED: vector, error code, RIP, CR2, RSP, RFLAGS, as the guest's runtime sends them. */

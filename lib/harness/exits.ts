@@ -140,7 +140,7 @@ export type Ucall<N extends UcallName = UcallName> = {
   readonly stage: bigint
   /** What a guest's `sync` sent. */
   readonly values: readonly bigint[]
-  /** `struct ucall`'s buffer, up to its NUL. */
+  /** What a guest printed, or `struct ucall`'s buffer up to its NUL. */
   readonly text: string
 }
 

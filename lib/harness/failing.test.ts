@@ -1,4 +1,5 @@
 import t from 'tap'
+import { whyNoC } from '#guest'
 import { collected, run } from './sample.ts'
 
 const named = await collected('failing_test.ts')
@@ -116,4 +117,20 @@ t.test('a triple fault shows the registers that it left', async t => {
   const notes = failures[0]?.guest?.notes.join('\n') ?? ''
   t.match(notes, /ud2/)
   t.match(notes, /CR0 0x8000_0031|CR0 0x8000_0021/)
+})
+
+t.test('C guests fail as those of the builder do', { skip: whyNoC() ?? false }, async t => {
+  const compared = await run(named('global.fails_in_c'))
+  t.same(compared.said, ['sum is -4\n'])
+  t.match(compared.failures, [
+    {
+      side: 'guest',
+      site: { file: FILE },
+      comparison: { op: 'gt', seen: { source: 'sum', value: '-4' }, want: { source: '3', value: '3' } },
+    },
+  ])
+  const condition = await run(named('global.fails_a_condition_in_c'))
+  t.match(condition.failures, [
+    { comparison: { op: 'eq', seen: { source: 'sum == 4', value: 'false' }, want: { source: 'true', value: 'true' } } },
+  ])
 })

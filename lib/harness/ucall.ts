@@ -18,6 +18,7 @@ import {
 } from '#abi'
 import { type Hva, hex, hva } from '#bits'
 import type { GuestImage } from '#guest'
+import { printfText } from './abort.ts'
 import type { RunPage, Ucall } from './exits.ts'
 import type { Machine } from './machine.ts'
 
@@ -94,13 +95,9 @@ export const readUcall = (machine: Machine, image: GuestImage, pool: Pool, paylo
   // A site's number, or GUEST_SYNC's "hello" pointer, stands before what the guest sent. The site knows how much that is.
   const site = image.convention === 'sites' ? image.sites[Number(args[0])] : undefined
   const values = args.slice(1, 1 + (site?.types?.length ?? UCALL_MAX_ARGS))
-  return {
-    name,
-    args,
-    stage: args[1]!,
-    values,
-    text: textAt(view, at + ucall.offset.buffer, ucall.fields.buffer.size),
-  }
+  const buffer = textAt(view, at + ucall.offset.buffer, ucall.fields.buffer.size)
+  const text = name === 'UCALL_PRINTF' ? printfText(image, args, buffer) : buffer
+  return { name, args, stage: args[1]!, values, text }
 }
 
 const decoder = new TextDecoder()

@@ -4,7 +4,7 @@ import { hva, PAGE_SIZE } from '#bits'
 import type { GuestImage } from '#guest'
 import { Errno } from '#kvm'
 import type { Failure as FailureData } from '#reports'
-import { abortFailure, printfText, unhandledText } from './abort.ts'
+import { abortFailure, unhandledText } from './abort.ts'
 import { type Exit, exitText, type Outcomes, type Reason, type RunPage, readExit, type Ucall } from './exits.ts'
 import { guestState } from './inspect.ts'
 import type { Td } from './td.ts'
@@ -70,14 +70,17 @@ export class Vcpu {
         return outcome
       }
       if (outcome.name === 'UCALL_PRINTF') {
-        this.#trial.say('guest', printfText(this.td.image, outcome))
+        this.#trial.say('guest', outcome.text)
       } else if (outcome.name === 'UCALL_ABORT') {
         const failure = this.#picture(abortFailure(this.td.image, outcome), reason)
         if (!this.#goesOn(outcome)) this.#trial.fail(failure)
         this.#trial.note(failure)
         continue
       } else {
-        this.#fail('unexpected-exit', unexpected(outcome, this.td.image), reason)
+        const message = unexpected(outcome, this.td.image)
+        // An exception's RIP is where the guest was; by now it stands in its runtime.
+        const at = outcome.name === 'UCALL_UNHANDLED' ? outcome.args[2] : undefined
+        this.#trial.fail(this.#picture({ kind: 'unexpected-exit', side: 'guest', message }, reason, at))
       }
       this.td.steps.push(this.index, outcome)
     }
@@ -136,9 +139,9 @@ export class Vcpu {
   }
 
   /** The whole of a failure: where the guest and the host stand, and what led there. */
-  #picture(what: Omit<FailureData, 'steps'>, waiting: Reason): FailureData {
+  #picture(what: Omit<FailureData, 'steps'>, waiting: Reason, at?: bigint): FailureData {
     const place = caller()
-    const guest = guestState(this.#trial.machine, this.td, this.index, this.fd, what.kind !== 'assertion')
+    const guest = guestState(this.#trial.machine, this.td, this, { isWild: what.kind !== 'assertion', at })
     return {
       ...what,
       ...(guest === undefined ? {} : { guest }),

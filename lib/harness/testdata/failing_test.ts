@@ -1,5 +1,5 @@
 /** Fails on purpose, on the guest's side and on the host's: what its reader is shown is held by golden text. */
-import { fixture, flat, test } from '#harness'
+import { c, fixture, flat, test } from '#harness'
 
 const PORT = 0x32
 const GDT = 0x50_0000n
@@ -124,5 +124,32 @@ test('is_refused_by_kvm', t => {
 
 test('executes_what_is_no_instruction', async t => {
   const td = t.td({ guest: flat(Uint8Array.of(0x0f, 0x0b)) })
+  await td.vcpu.until('UCALL_DONE')
+})
+
+test('fails_in_c', async t => {
+  const td = t.td({
+    guest: c`
+      #include "seamless.h"
+      void guest_code(void)
+      {
+        volatile int sum = -4;
+        GUEST_PRINTF("%s is %d\n", "sum", sum);
+        GUEST_ASSERT_GT(sum, 3);
+      }`,
+  })
+  await td.vcpu.until('UCALL_DONE')
+})
+
+test('fails_a_condition_in_c', async t => {
+  const td = t.td({
+    guest: c`
+      #include "seamless.h"
+      void guest_code(void)
+      {
+        volatile int sum = -4;
+        GUEST_ASSERT(sum == 4);
+      }`,
+  })
   await td.vcpu.until('UCALL_DONE')
 })

@@ -181,7 +181,9 @@ export const writeVpField = (
   const { row } = element
   const who = seenBy(vcpu, reader)
   const old = value(vcpu, element) & sized(row)
-  store(module, vcpu, row, combine(row, who, old, to & sized(row), mask))
+  // An address that the host has not given yet is all ones: the bits it may not write become zero with the first write.
+  const base = row.name === 'POSTED_INTERRUPT_DESCRIPTOR_ADDRESS' && old >> 63n === 1n ? 0n : old
+  store(module, vcpu, row, combine(row, who, base, to & sized(row), mask))
   return old & readMask(row, who)
 }
 

@@ -188,6 +188,7 @@ export const describeCpu = (
   const xsave = features.includes('XSAVE')
   const avx = features.includes('AVX')
   const pku = features.includes('PKU')
+  const compacts = features.includes('XSAVEC') || features.includes('XSAVES')
   const xcr0 = 1 | (features.includes('SSE') ? 2 : 0) | (avx ? 4 : 0) | (pku ? 0x200 : 0)
   const xsaveSize = pku ? 0xa88 : avx ? 0x340 : 0x240
   const leaf = (eax: number, subleaf: number): CpuidResult => {
@@ -207,7 +208,7 @@ export const describeCpu = (
       case 0xd:
         if (!xsave) return [0, 0, 0, 0]
         if (subleaf === 0) return [xcr0, xsaveSize, xsaveSize, 0]
-        if (subleaf === 1) return [flags(0xd, 1)[0], xsaveSize, 0, 0]
+        if (subleaf === 1) return [flags(0xd, 1)[0], compacts ? xsaveSize : 0, 0, 0]
         if (subleaf === 2 && avx) return [0x100, 0x240, 0, 0]
         if (subleaf === 9 && pku) return [8, 0xa80, 0, 0]
         return [0, 0, 0, 0]

@@ -177,7 +177,7 @@ export const cpuid = (cpu: Cpu, leaf: number, subleaf: number): CpuidResult => {
   const [eax, ebx, ecx, edx] = cpu.cpuid(leaf, subleaf)
   if (leaf === 1) return [eax, ebx, setBit(ecx, 27, (cpu.cr4 & CR4_OSXSAVE) !== 0n), edx]
   if (leaf === 7 && subleaf === 0) return [eax, ebx, setBit(ecx, 4, (cpu.cr4 & CR4_PKE) !== 0n), edx]
-  if (leaf === 0xd && subleaf <= 1 && ebx !== 0) return [eax, xsaveSize(cpu), ecx, edx]
+  if (leaf === 0xd && subleaf <= 1 && ebx !== 0) return [eax, xsaveSize(cpu, subleaf === 1), ecx, edx]
   // SYSCALL is only there in 64-bit mode.
   if (leaf === 0x8000_0001 && cpu.mode !== 64) return [eax, ebx, ecx, setBit(edx, 11, false)]
   return [eax, ebx, ecx, edx]
@@ -185,13 +185,17 @@ export const cpuid = (cpu: Cpu, leaf: number, subleaf: number): CpuidResult => {
 const setBit = (value: number, bit: number, to: boolean): number =>
   (to ? value | (1 << bit) : value & ~(1 << bit)) >>> 0
 
-/** Bytes of the standard-format area for what XCR0 enables: the end of its last component. */
-const xsaveSize = (cpu: Cpu): number => {
+/**
+ * Bytes of the XSAVE area for what XCR0 enables: in the standard format up to the end of the last component, compacted
+ * one after the other. SDM Vol. 1, "XSAVE Area".
+ */
+const xsaveSize = (cpu: Cpu, compacted: boolean): number => {
   let size = 576
   for (let n = 2; n < 32; n++) {
     if (((cpu.xcr0 >> BigInt(n)) & 1n) === 0n) continue
-    const [length, offset] = cpu.cpuid(0xd, n)
-    size = Math.max(size, offset + length)
+    const [length, offset, flags] = cpu.cpuid(0xd, n)
+    if (compacted) size = ((flags & 2) !== 0 ? Math.ceil(size / 64) * 64 : size) + length
+    else size = Math.max(size, offset + length)
   }
   return size
 }

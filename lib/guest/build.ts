@@ -1,7 +1,7 @@
 /** From what a test calls a guest to an image. */
 import { TD_GDT_LIMIT, TD_IDT_LIMIT, ucallPool } from '#abi'
 import { type Gva, gva, hex, PAGE_SIZE } from '#bits'
-import { GuestBuilder, type Workshop } from './builder.ts'
+import { GuestBuilder } from './builder.ts'
 import type { CGuest } from './c.ts'
 import { compile } from './c.ts'
 import { Code } from './code.ts'
@@ -14,6 +14,7 @@ import { RUNTIME, RUNTIME_GVA, runtime } from './runtime.ts'
 import { Scope } from './scope.ts'
 import type { Site } from './site.ts'
 import type { IntType } from './types.ts'
+import type { Workshop } from './workshop.ts'
 
 /** A guest: a function of the builder's language, C, an ELF file or plain bytes. */
 export type Guest = ((g: GuestBuilder) => void) | CGuest | ElfGuest | FlatGuest

@@ -4,7 +4,8 @@ import type { Gva, Size } from '#bits'
 import { ALL_GPRS, fixed, maskOf, type Tdcalls, tdcallsOf, type Vmcalls, vmcallsOf } from './calls.ts'
 import type { Op, Operand } from './ir.ts'
 import type { GprName } from './leaves.ts'
-import { FRAME, type FrameField } from './runtime.ts'
+import { Otherwise } from './otherwise.ts'
+import { ExceptionFrame, Pointer } from './pointer.ts'
 import { CC_SIGNED, CC_UNSIGNED, canonical, type Scope, widthOf } from './scope.ts'
 import { type Place, placeOf, type Relation, type Site, type SiteKind } from './site.ts'
 import {
@@ -23,65 +24,7 @@ import {
   u64,
 } from './types.ts'
 import { branch, type Condition, GuestValueError, type In, operandIn, Value, Variable } from './value.ts'
-
-/** What all functions of an image share while it is built; made by `build.ts`. */
-export type Workshop = {
-  readonly sites: Site[]
-  /** Ordinary VMs execute IN and OUT; a TD asks by TDVMCALL. */
-  readonly isTd: boolean
-  readonly sharedBit: bigint
-  /** The table of exception handlers that the runtime looks in. */
-  readonly handlers: Gva
-  /** Reserves memory of the image. */
-  memory(name: string, size: number, options: { shared: boolean; bytes?: Uint8Array; align?: number }): Gva
-  /** Reserves a function's number; its body runs later. */
-  declare(
-    name: string,
-    parameters: readonly IntType[],
-    result: IntType | undefined,
-    body: (scope: Scope) => void,
-  ): number
-}
-
-/** Memory as an array of one type. */
-export class Pointer<T extends TypeName = TypeName> {
-  readonly #g: GuestBuilder
-  readonly type: IntType<T>
-  readonly address: Value<'u64'>
-  constructor(g: GuestBuilder, type: IntType<T>, address: Value<'u64'>) {
-    this.#g = g
-    this.type = type
-    this.address = address
-  }
-  /** The address of element `index`. */
-  at(index: In<'u64'>): Value<'u64'> {
-    const scale = BigInt(this.type.size)
-    return typeof index === 'object' ? this.address.add(index.mul(scale)) : this.address.add(BigInt(index) * scale)
-  }
-  get(index: In<'u64'> = 0n): Value<T> {
-    return this.#g.load(this.at(index), this.type) as Value<T>
-  }
-  set(index: In<'u64'>, value: In<T>): void {
-    this.#g.store(this.at(index), this.type, value as In<NameOf<IntType<T>>>)
-  }
-}
-
-/** What an exception handler finds: the registers as they were, the frame that the processor pushed. */
-export class ExceptionFrame {
-  readonly #g: GuestBuilder
-  readonly #at: Value<'u64'>
-  constructor(g: GuestBuilder, at: Value<'u64'>) {
-    this.#g = g
-    this.#at = at
-  }
-  get(field: FrameField): Value<'u64'> {
-    return this.#g.load(this.#at.add(FRAME[field]), u64)
-  }
-  /** What the interrupted code goes on with. */
-  set(field: FrameField, value: In<'u64'>): void {
-    this.#g.store(this.#at.add(FRAME[field]), u64, value)
-  }
-}
+import type { Workshop } from './workshop.ts'
 
 /** `seen` against `want`, in this order. */
 export type Assertions = {
@@ -501,48 +444,4 @@ const portRegister = (size: Size): string => {
   const found = { 1: 'al', 2: 'ax', 4: 'eax', 8: undefined }[size]
   if (found === undefined) throw new RangeError(`port I/O of ${size} bytes: there is 1, 2 and 4`)
   return found
-}
-
-/** What follows a `when`. */
-class Otherwise {
-  readonly #g: GuestBuilder
-  readonly #scope: Scope
-  /** Ends of the branches so far: each jumps over the rest of the chain, once there is a rest. */
-  readonly #gaps: readonly number[]
-  readonly #length: number
-
-  constructor(g: GuestBuilder, not: number, earlier: readonly number[] = []) {
-    const { scope } = g
-    this.#g = g
-    this.#scope = scope
-    this.#gaps = [...earlier, scope.fn.ops.length]
-    scope.emit({ op: 'nop' })
-    scope.emit({ op: 'label', label: not })
-    if (earlier.length > 0) this.#join(earlier)
-    this.#length = scope.fn.ops.length
-  }
-  /** What these branches end in goes on from here. */
-  #join(gaps: readonly number[]): void {
-    const label = this.#scope.label()
-    for (const gap of gaps) this.#scope.fn.ops[gap] = { op: 'jump', label }
-    this.#scope.emit({ op: 'label', label })
-  }
-  #mustFollow(word: string): void {
-    if (this.#g.scope !== this.#scope || this.#scope.fn.ops.length !== this.#length)
-      throw new GuestValueError(`${word} follows its when at once`)
-  }
-
-  otherwise(body: () => void): void {
-    this.#mustFollow('otherwise')
-    body()
-    this.#join(this.#gaps)
-  }
-  /** Another condition, worked out only where the ones before did not hold. */
-  orWhen(condition: () => Condition | Value, body: () => void): Otherwise {
-    this.#mustFollow('orWhen')
-    const not = this.#scope.label()
-    branch(this.#g, condition(), false, not)
-    body()
-    return new Otherwise(this.#g, not, this.#gaps)
-  }
 }

@@ -1,9 +1,11 @@
 /** From operations with their registers to machine code. */
-import { ones, type Size, signed } from '#bits'
-import { assemble, type Imm, type Mem, type Reg, type Operand as X86Operand } from '#x86'
+import { UCALL_ABORT } from '#abi'
+import { type Size, signed } from '#bits'
+import { assemble, type Reg, type Operand as X86Operand } from '#x86'
 import { type Allocation, ARGUMENTS, allocate, CALLEE_SAVED, R10, R11, RAX, RCX, RDX, RSP } from './allocate.ts'
 import type { Code } from './code.ts'
 import { type Address, type Fn, NOT, type Op, type Operand, SWAPPED, type Width } from './ir.ts'
+import { imm, isShort, mem, Places, reg } from './places.ts'
 import { simplify } from './simplify.ts'
 
 /** What a function's code refers to outside itself. */
@@ -14,37 +16,6 @@ export type Outside = {
   readonly ucall: bigint
   readonly bare: bigint
 }
-
-const UCALL_ABORT = 2
-const SS = 2
-const DS = 3
-
-const reg = (n: number, size: number): Reg => REGS[size as Size][n]!
-const REGS = {
-  1: Array.from({ length: 16 }, (_, n): Reg => ({ kind: 'reg', file: 'gpr', index: n, size: 1 })),
-  2: Array.from({ length: 16 }, (_, n): Reg => ({ kind: 'reg', file: 'gpr', index: n, size: 2 })),
-  4: Array.from({ length: 16 }, (_, n): Reg => ({ kind: 'reg', file: 'gpr', index: n, size: 4 })),
-  8: Array.from({ length: 16 }, (_, n): Reg => ({ kind: 'reg', file: 'gpr', index: n, size: 8 })),
-}
-/** The encoder takes the shortest form. */
-const imm = (value: bigint, size: number): Imm => ({ kind: 'imm', size: 0, value: BigInt.asUintN(size * 8, value) })
-/** A constant to push: of 8 bytes, so that it is not taken for a push of 2. */
-const pushed = (value: bigint): Imm => ({ kind: 'imm', size: 8, value: BigInt.asUintN(64, value) })
-const mem = (size: number, base: number, disp: bigint, index = -1, scale: 1 | 2 | 4 | 8 = 1): Mem => ({
-  kind: 'mem',
-  size,
-  seg: base === RSP || base === 5 ? SS : DS,
-  base,
-  index,
-  scale,
-  disp,
-  ripRelative: false,
-  addressSize: 8,
-})
-
-/** Fits in an immediate of 32 bits that an operation of `size` bytes sign-extends. */
-const isShort = (value: bigint, size: number): boolean =>
-  size < 8 || BigInt.asUintN(64, BigInt.asIntN(32, value)) === BigInt.asUintN(64, value)
 
 /** Appends `fn`, whose first byte gets `label`. */
 export const emit = (fn: Fn, code: Code, label: number, outside: Outside): void => {
@@ -61,13 +32,13 @@ class Emitter {
   readonly #cold: (() => void)[] = []
   readonly #saved: number[]
   readonly #frame: number
-  /** Bytes pushed since the frame was made. */
-  #pushed = 0
+  readonly #places: Places
 
   constructor(fn: Fn, at: Allocation, code: Code, outside: Outside) {
     this.#fn = fn
     this.#at = at
     this.#code = code
+    this.#places = new Places(at, code)
     this.#outside = outside
     this.#labels = Array.from({ length: fn.labels }, () => code.label())
     const fixed = fn.ops.reduce((mask, op) => (op.op === 'fixed' ? mask | op.clobbers : mask), at.used)
@@ -85,107 +56,6 @@ class Emitter {
     if (this.#frame > 0) code.op('SUB', reg(RSP, 8), imm(BigInt(this.#frame), 8))
     for (const op of this.#fn.ops) this.#op(op)
     for (const cold of this.#cold) cold()
-  }
-
-  // Places of operands.
-
-  #slot(v: number, size: number): Mem {
-    return mem(size, RSP, BigInt(8 * (-1 - this.#at.place[v]!) + this.#pushed))
-  }
-  /** The register of a virtual register, or -1. */
-  #register(a: Operand): number {
-    if (typeof a === 'bigint') return -1
-    const place = this.#at.place[a]!
-    return place >= 0 ? place : -1
-  }
-  /** A register that holds `a`: its own, or `scratch` after a move. */
-  #in(a: Operand, scratch: number): number {
-    const own = this.#register(a)
-    if (own >= 0) return own
-    this.#into(scratch, a)
-    return scratch
-  }
-  /** `register = a`, 64 bits. Changes the flags. */
-  #into(register: number, a: Operand): void {
-    const code = this.#code
-    if (typeof a === 'bigint') {
-      if (a === 0n) code.op('XOR', reg(register, 4), reg(register, 4))
-      else if (a <= 0xffff_ffffn) code.op('MOV', reg(register, 4), imm(a, 4))
-      else code.op('MOV', reg(register, 8), imm(a, 8))
-      return
-    }
-    const own = this.#at.place[a]!
-    if (own === register) return
-    code.op('MOV', reg(register, 8), own >= 0 ? reg(own, 8) : this.#slot(a, 8))
-  }
-  /** `a` as a source operand of an operation of `size` bytes: register, slot, or short constant; else by `scratch`. */
-  #source(a: Operand, size: number, scratch: number): X86Operand {
-    if (typeof a === 'bigint') {
-      if (isShort(a, size)) return imm(a, size)
-      this.#into(scratch, a)
-      return reg(scratch, size)
-    }
-    const place = this.#at.place[a]!
-    return place >= 0 ? reg(place, size) : this.#slot(a, size)
-  }
-  /** Where `v` is computed: its register, or `scratch` to be stored by `#store`. */
-  #target(v: number, scratch: number): number {
-    const place = this.#at.place[v]!
-    return place >= 0 ? place : scratch
-  }
-  #store(v: number, register: number): void {
-    const place = this.#at.place[v]!
-    if (place < 0) this.#code.op('MOV', this.#slot(v, 8), reg(register, 8))
-    else if (place !== register) this.#code.op('MOV', reg(place, 8), reg(register, 8))
-  }
-  /** May use R10, and R11 where both parts lie in slots. */
-  #memory(a: Address, size: number): Mem {
-    let base = a.base < 0 ? -1 : this.#register(a.base)
-    let index = a.index < 0 ? -1 : this.#register(a.index)
-    if (a.base >= 0 && base < 0) base = this.#in(a.base, R10)
-    if (a.index >= 0 && index < 0) {
-      if (base === R10) {
-        this.#into(R11, a.index)
-        this.#code.op('LEA', reg(R10, 8), mem(0, R10, a.disp, R11, a.scale))
-        return mem(size, R10, 0n)
-      }
-      index = this.#in(a.index, R10)
-    }
-    return mem(size, base, a.disp, index, a.scale)
-  }
-
-  /** All moves at once: no target is written before every source of it was read. Constants and R10, R11 last. */
-  #parallel(moves: readonly (readonly [number, Operand])[]): void {
-    const pending = moves
-      .filter(([to, a]) => typeof a === 'number' && this.#at.place[a]! >= 0 && to !== R10 && to !== R11)
-      .map(([to, a]) => ({ to, from: this.#at.place[a as number]! }))
-      .filter(({ to, from }) => to !== from)
-    this.#shuffle(pending)
-    for (const [to, a] of moves) {
-      if (to === R10 || to === R11) {
-        // The registers were shuffled: what was in one that is now a target is where the shuffle put it.
-        continue
-      }
-      if (typeof a === 'bigint' || this.#at.place[a]! < 0) this.#into(to, a)
-    }
-  }
-  #shuffle(pending: { to: number; from: number }[]): void {
-    while (pending.length > 0) {
-      const ready = pending.findIndex(({ to }) => !pending.some(other => other.from === to))
-      if (ready >= 0) {
-        const [{ to, from }] = pending.splice(ready, 1) as [{ to: number; from: number }]
-        this.#code.op('MOV', reg(to, 8), reg(from, 8))
-      } else {
-        // Only circles are left: swap one step of it.
-        const { to, from } = pending.shift()!
-        this.#code.op('XCHG', reg(to, 8), reg(from, 8))
-        for (const other of pending) {
-          if (other.from === to) other.from = from
-          else if (other.from === from) other.from = to
-        }
-        for (let i = pending.length - 1; i >= 0; i--) if (pending[i]!.to === pending[i]!.from) pending.splice(i, 1)
-      }
-    }
   }
 
   // Operations.
@@ -206,10 +76,10 @@ class Emitter {
         this.#divide(op)
         return
       case 'unary': {
-        const to = this.#target(op.dst, R11)
-        this.#into(to, op.a)
+        const to = this.#places.target(op.dst, R11)
+        this.#places.into(to, op.a)
         code.op(op.name === 'neg' ? 'NEG' : 'NOT', reg(to, op.size))
-        this.#store(op.dst, to)
+        this.#places.store(op.dst, to)
         return
       }
       case 'extend':
@@ -232,11 +102,11 @@ class Emitter {
       case 'nop':
         return
       case 'load': {
-        const to = this.#target(op.dst, R11)
-        const from = this.#memory(op.address, op.size)
+        const to = this.#places.target(op.dst, R11)
+        const from = this.#places.memory(op.address, op.size)
         if (op.size >= 4) code.op('MOV', reg(to, op.size), from)
         else code.op(op.signed ? 'MOVSX' : 'MOVZX', reg(to, 4), from)
-        this.#store(op.dst, to)
+        this.#places.store(op.dst, to)
         return
       }
       case 'store':
@@ -246,39 +116,39 @@ class Emitter {
         this.#toMemory(op.name.toUpperCase(), op.size, op.address, op.a, op.lock)
         return
       case 'exchange': {
-        const to = this.#memory(op.address, op.size)
+        const to = this.#places.memory(op.address, op.size)
         if (to.base === R10 || to.index === R10) this.#code.op('LEA', reg(R10, 8), { ...to, size: 0 })
-        this.#into(R11, op.a)
+        this.#places.into(R11, op.a)
         const place = to.base === R10 || to.index === R10 ? mem(op.size, R10, 0n) : to
         if (op.name === 'xadd') code.locked('XADD', place, reg(R11, op.size))
         else code.op('XCHG', place, reg(R11, op.size))
         if (op.size < 4) code.op('MOVZX', reg(R11, 4), reg(R11, op.size))
         else if (op.size === 4) code.op('MOV', reg(R11, 4), reg(R11, 4))
-        this.#store(op.dst, R11)
+        this.#places.store(op.dst, R11)
         return
       }
       case 'address': {
-        const to = this.#target(op.dst, R11)
-        code.op('LEA', reg(to, 8), this.#memory(op.address, 0))
-        this.#store(op.dst, to)
+        const to = this.#places.target(op.dst, R11)
+        code.op('LEA', reg(to, 8), this.#places.memory(op.address, 0))
+        this.#places.store(op.dst, to)
         return
       }
       case 'call':
         this.#call(op)
         return
       case 'parameters':
-        this.#results(op.outs.map((v, i) => [ARGUMENTS[i]!, v] as const))
+        this.#places.results(op.outs.map((v, i) => [ARGUMENTS[i]!, v] as const))
         return
       case 'return':
-        if (op.a !== undefined) this.#into(RAX, op.a)
+        if (op.a !== undefined) this.#places.into(RAX, op.a)
         if (this.#frame > 0) code.op('ADD', reg(RSP, 8), imm(BigInt(this.#frame), 8))
         for (const r of this.#saved.toReversed()) code.op('POP', reg(r, 8))
         code.op('RET')
         return
       case 'fixed':
-        this.#inputs(op.ins)
+        this.#places.inputs(op.ins)
         code.raw('bytes' in op.code ? op.code.bytes : assemble(op.code.text, { mode: 64, at: 0n }).bytes)
-        this.#results(op.outs)
+        this.#places.results(op.outs)
         return
       case 'check':
         this.#check(op)
@@ -287,9 +157,9 @@ class Emitter {
         this.#ucall(op.command, op.args, op.resume)
         return
       case 'function': {
-        const to = this.#target(op.dst, R11)
+        const to = this.#places.target(op.dst, R11)
         code.address(to, this.#outside.fn(op.fn))
-        this.#store(op.dst, to)
+        this.#places.store(op.dst, to)
         return
       }
       case 'bare':
@@ -300,9 +170,9 @@ class Emitter {
 
   #move(dst: number, a: Operand): void {
     const place = this.#at.place[dst]!
-    if (place >= 0) this.#into(place, a)
-    else if (typeof a === 'bigint' && isShort(a, 8)) this.#code.op('MOV', this.#slot(dst, 8), imm(a, 8))
-    else this.#store(dst, this.#in(a, R11))
+    if (place >= 0) this.#places.into(place, a)
+    else if (typeof a === 'bigint' && isShort(a, 8)) this.#code.op('MOV', this.#places.slot(dst, 8), imm(a, 8))
+    else this.#places.store(dst, this.#places.in(a, R11))
   }
 
   #binary(op: Extract<Op, { op: 'binary' }>): void {
@@ -312,33 +182,32 @@ class Emitter {
     const commutes = name !== 'sub'
     if (commutes && typeof a === 'bigint') [a, b] = [b, a]
     const place = this.#at.place[op.dst]!
-    const [ra, rb] = [this.#register(a), this.#register(b)]
+    const [ra, rb] = [this.#places.register(a), this.#places.register(b)]
     // In its slot, where the first operand is the same one.
     if (place < 0 && name !== 'mul' && typeof a === 'number' && this.#at.place[a] === place) {
-      const source = this.#source(b, size, R11)
-      if (source.kind === 'mem') code.op('MOV', reg(R11, size), source)
-      if (size === 8)
-        code.op(name.toUpperCase(), this.#slot(op.dst, size), source.kind === 'mem' ? reg(R11, size) : source)
-      else {
-        // The upper half of a slot is zero, as that of a register is.
-        code.op(name.toUpperCase(), this.#slot(op.dst, size), source.kind === 'mem' ? reg(R11, size) : source)
+      let source = this.#places.source(b, size, R11)
+      if (source.kind === 'mem') {
+        code.op('MOV', reg(R11, size), source)
+        source = reg(R11, size)
       }
+      // Of 4 bytes too: the upper half of a slot is zero, as that of a register is.
+      code.op(name.toUpperCase(), this.#places.slot(op.dst, size), source)
       return
     }
     if (name === 'mul') {
-      const to = this.#target(op.dst, R11)
+      const to = this.#places.target(op.dst, R11)
       if (typeof b === 'bigint' && isShort(b, size) && typeof a === 'number') {
-        code.op('IMUL', reg(to, size), ra >= 0 ? reg(ra, size) : this.#slot(a, size), imm(b, size))
-      } else if (to === rb && ra !== rb) code.op('IMUL', reg(to, size), this.#source(a, size, R10))
+        code.op('IMUL', reg(to, size), ra >= 0 ? reg(ra, size) : this.#places.slot(a, size), imm(b, size))
+      } else if (to === rb && ra !== rb) code.op('IMUL', reg(to, size), this.#places.source(a, size, R10))
       else {
-        const source = this.#source(b, size, R10)
-        this.#into(to, a)
+        const source = this.#places.source(b, size, R10)
+        this.#places.into(to, a)
         code.op('IMUL', reg(to, size), source.kind === 'imm' ? this.#forced(b, size) : source)
       }
-      this.#store(op.dst, to)
+      this.#places.store(op.dst, to)
       return
     }
-    let to = this.#target(op.dst, R11)
+    let to = this.#places.target(op.dst, R11)
     // Three operands by LEA, where no move would be saved.
     if (place >= 0 && to !== ra && to !== rb && ra >= 0 && size === 8 && name === 'add') {
       const constant = typeof b === 'bigint' && isShort(b, 8) ? signed(b, 8) : undefined
@@ -356,19 +225,19 @@ class Emitter {
     }
     if (to === rb && to !== ra) {
       if (commutes) {
-        code.op(name.toUpperCase(), reg(to, size), this.#source(a, size, R11))
-        this.#store(op.dst, to)
+        code.op(name.toUpperCase(), reg(to, size), this.#places.source(a, size, R11))
+        this.#places.store(op.dst, to)
         return
       }
       to = R11
     }
-    const source = this.#source(b, size, R10)
-    this.#into(to, a)
+    const source = this.#places.source(b, size, R10)
+    this.#places.into(to, a)
     code.op(name.toUpperCase(), reg(to, size), source)
-    this.#store(op.dst, to)
+    this.#places.store(op.dst, to)
   }
   #forced(a: Operand, size: number): Reg {
-    this.#into(R10, a)
+    this.#places.into(R10, a)
     return reg(R10, size)
   }
 
@@ -376,44 +245,44 @@ class Emitter {
     const code = this.#code
     const name = op.name.toUpperCase()
     if (typeof op.b === 'bigint') {
-      const to = this.#target(op.dst, R11)
-      this.#into(to, op.a)
+      const to = this.#places.target(op.dst, R11)
+      this.#places.into(to, op.a)
       code.op(name, reg(to, op.size), imm(op.b & BigInt(op.size * 8 - 1), 1))
-      this.#store(op.dst, to)
+      this.#places.store(op.dst, to)
       return
     }
-    let to = this.#target(op.dst, R11)
-    if (to === RCX || to === this.#register(op.b)) to = R11
-    this.#into(to, op.a)
-    this.#into(RCX, op.b)
+    let to = this.#places.target(op.dst, R11)
+    if (to === RCX || to === this.#places.register(op.b)) to = R11
+    this.#places.into(to, op.a)
+    this.#places.into(RCX, op.b)
     code.op(name, reg(to, op.size), reg(RCX, 1))
-    this.#store(op.dst, to)
+    this.#places.store(op.dst, to)
   }
 
   #divide(op: Extract<Op, { op: 'divide' }>): void {
     const code = this.#code
     let by: X86Operand
-    const rb = this.#register(op.b)
+    const rb = this.#places.register(op.b)
     if (typeof op.b === 'bigint' || rb === RAX || rb === RDX) {
-      this.#into(R11, op.b)
+      this.#places.into(R11, op.b)
       by = reg(R11, op.size)
-    } else by = rb >= 0 ? reg(rb, op.size) : this.#slot(op.b, op.size)
-    this.#into(RAX, op.a)
+    } else by = rb >= 0 ? reg(rb, op.size) : this.#places.slot(op.b, op.size)
+    this.#places.into(RAX, op.a)
     if (op.signed) code.op(op.size === 8 ? 'CQO' : 'CDQ')
     else code.op('XOR', reg(RDX, 4), reg(RDX, 4))
     code.op(op.signed ? 'IDIV' : 'DIV', by)
-    this.#store(op.dst, op.name === 'div' ? RAX : RDX)
+    this.#places.store(op.dst, op.name === 'div' ? RAX : RDX)
   }
 
   #extend(op: Extract<Op, { op: 'extend' }>): void {
-    const to = this.#target(op.dst, R11)
-    const source = this.#source(op.a, op.from, R11)
+    const to = this.#places.target(op.dst, R11)
+    const source = this.#places.source(op.a, op.from, R11)
     const from = source.kind === 'imm' ? this.#forced(op.a, op.from) : source
     if (op.from === 4) {
       if (op.signed && op.size === 8) this.#code.op('MOVSXD', reg(to, 8), from)
       else this.#code.op('MOV', reg(to, 4), from)
     } else this.#code.op(op.signed ? 'MOVSX' : 'MOVZX', reg(to, op.signed ? op.size : 4), from)
-    this.#store(op.dst, to)
+    this.#places.store(op.dst, to)
   }
 
   /** Compares, and gives the code under which `cc` holds: the operands may have to change sides. */
@@ -426,47 +295,43 @@ class Emitter {
     const code = this.#code
     if (typeof a === 'bigint' && typeof b === 'number') return this.#compareOrdered(SWAPPED[cc], size, b, a)
     if (typeof a === 'bigint') {
-      code.op('CMP', reg(this.#in(a, R10), size), this.#source(b, size, R11))
+      code.op('CMP', reg(this.#places.in(a, R10), size), this.#places.source(b, size, R11))
       return cc
     }
     return this.#compareOrdered(cc, size, a, b)
   }
   #compareOrdered<C>(cc: C, size: Width, a: number, b: Operand): C {
     const code = this.#code
-    const ra = this.#register(a)
+    const ra = this.#places.register(a)
     if (b === 0n && ra >= 0) {
       code.op('TEST', reg(ra, size), reg(ra, size))
       return cc
     }
-    const source = this.#source(b, size, R11)
+    const source = this.#places.source(b, size, R11)
     if (ra >= 0) code.op('CMP', reg(ra, size), source)
-    else if (source.kind === 'mem') code.op('CMP', reg(this.#in(a, R10), size), source)
-    else code.op('CMP', this.#slot(a, size), source)
+    else if (source.kind === 'mem') code.op('CMP', reg(this.#places.in(a, R10), size), source)
+    else code.op('CMP', this.#places.slot(a, size), source)
     return cc
   }
 
   #set(op: Extract<Op, { op: 'set' }>): void {
     const code = this.#code
-    const to = this.#target(op.dst, R10)
-    const isApart = to !== this.#register(op.a) && to !== this.#register(op.b) && to !== R10
+    const to = this.#places.target(op.dst, R10)
+    const isApart = to !== this.#places.register(op.a) && to !== this.#places.register(op.b) && to !== R10
     if (isApart) code.op('XOR', reg(to, 4), reg(to, 4))
     const cc = this.#compare(op.cc, op.size, op.a, op.b)
     code.op(`SET${cc}`, reg(to, 1))
     if (!isApart) code.op('MOVZX', reg(to, 4), reg(to, 1))
-    this.#store(op.dst, to)
+    this.#places.store(op.dst, to)
   }
 
   #toMemory(mnemonic: string, size: Size, address: Address, a: Operand, lock: boolean): void {
     const code = this.#code
-    let to = this.#memory(address, size)
-    let source = this.#source(a, size, R11)
+    const to = this.#places.memory(address, size)
+    let source = this.#places.source(a, size, R11)
     if (source.kind === 'mem') {
-      this.#into(R11, a)
+      this.#places.into(R11, a)
       source = reg(R11, size)
-    }
-    if (to.index === R11) {
-      // Cannot be: #memory leaves both parts in R10 then.
-      to = mem(size, R10, 0n)
     }
     if (lock) code.locked(mnemonic, to, source)
     else code.op(mnemonic, to, source)
@@ -474,69 +339,27 @@ class Emitter {
 
   // Calls.
 
-  /** `ins` into their registers. What goes to R10 and R11 is read first where a register it is in gets overwritten. */
-  #inputs(ins: readonly (readonly [number, Operand])[]): void {
-    const code = this.#code
-    const late: [number, Operand][] = []
-    for (const [to, a] of ins) {
-      if (to !== R10 && to !== R11) continue
-      const from = this.#register(a)
-      // R10 and R11 hold nothing of anybody's, so these may go first.
-      if (from >= 0) code.op('MOV', reg(to, 8), reg(from, 8))
-      else late.push([to, a])
-    }
-    this.#parallel(ins)
-    for (const [to, a] of late) this.#into(to, a)
-  }
-
-  /** Results from their registers into the places of their virtual registers. */
-  #results(outs: readonly (readonly [number, number])[]): void {
-    const code = this.#code
-    // Slots first: that frees their registers.
-    for (const [from, v] of outs) if (this.#at.place[v]! < 0) code.op('MOV', this.#slot(v, 8), reg(from, 8))
-    this.#shuffle(
-      outs
-        .filter(([from, v]) => this.#at.place[v]! >= 0 && this.#at.place[v] !== from)
-        .map(([from, v]) => ({ to: this.#at.place[v]!, from })),
-    )
-  }
-
   #call(op: Extract<Op, { op: 'call' }>): void {
     const code = this.#code
     const extra = op.args.slice(ARGUMENTS.length)
     const padding = extra.length % 2
     if (padding > 0) {
       code.op('SUB', reg(RSP, 8), imm(8n, 8))
-      this.#pushed += 8
+      this.#places.pushed += 8
     }
-    for (const a of extra.toReversed()) this.#push(a)
+    for (const a of extra.toReversed()) this.#places.push(a)
     const target = op.target
     const byRegister = typeof target !== 'object' && typeof target !== 'bigint'
     const ins: [number, Operand][] = op.args.slice(0, ARGUMENTS.length).map((a, i) => [ARGUMENTS[i]!, a])
     if (byRegister) ins.push([R11, target])
-    this.#inputs(ins)
+    this.#places.inputs(ins)
     if (typeof target === 'object') code.call(this.#outside.fn(target.fn))
     else if (typeof target === 'bigint') code.call(target)
     else code.op('CALL', reg(R11, 8))
     const bytes = 8 * (extra.length + padding)
     if (bytes > 0) code.op('ADD', reg(RSP, 8), imm(BigInt(bytes), 8))
-    this.#pushed -= bytes
-    if (op.dst >= 0) this.#store(op.dst, RAX)
-  }
-
-  #push(a: Operand): void {
-    const code = this.#code
-    if (typeof a === 'bigint') {
-      if (isShort(a, 8)) code.op('PUSH', pushed(a))
-      else {
-        code.op('PUSH', pushed(signed(a & ones(32), 4)))
-        code.op('MOV', mem(4, RSP, 4n), imm(a >> 32n, 4))
-      }
-    } else {
-      const place = this.#at.place[a]!
-      code.op('PUSH', place >= 0 ? reg(place, 8) : this.#slot(a, 8))
-    }
-    this.#pushed += 8
+    this.#places.pushed -= bytes
+    if (op.dst >= 0) this.#places.store(op.dst, RAX)
   }
 
   /** The runtime's own convention: command and count, then arguments, all on the stack; every register is kept. */
@@ -544,12 +367,12 @@ class Emitter {
     const code = this.#code
     const again = code.label()
     code.place(again)
-    for (const a of args.toReversed()) this.#push(a)
-    this.#push(BigInt(command | (args.length << 8)))
+    for (const a of args.toReversed()) this.#places.push(a)
+    this.#places.push(BigInt(command | (args.length << 8)))
     code.call(this.#outside.ucall)
     const bytes = 8 * (args.length + 1)
     code.op('ADD', reg(RSP, 8), imm(BigInt(bytes), 8))
-    this.#pushed -= bytes
+    this.#places.pushed -= bytes
     // A host that runs a guest on after an abort hears the same again.
     if (!resume) code.jump(again)
   }

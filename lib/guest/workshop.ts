@@ -1,0 +1,24 @@
+/** What the functions of an image share while it is built. */
+import type { Gva } from '#bits'
+import type { Scope } from './scope.ts'
+import type { Site } from './site.ts'
+import type { IntType } from './types.ts'
+
+/** Made by `build.ts`. */
+export type Workshop = {
+  readonly sites: Site[]
+  /** Ordinary VMs execute IN and OUT; a TD asks by TDVMCALL. */
+  readonly isTd: boolean
+  readonly sharedBit: bigint
+  /** The table of exception handlers that the runtime looks in. */
+  readonly handlers: Gva
+  /** Reserves memory of the image. */
+  memory(name: string, size: number, options: { shared: boolean; bytes?: Uint8Array; align?: number }): Gva
+  /** Reserves a function's number; its body runs later. */
+  declare(
+    name: string,
+    parameters: readonly IntType[],
+    result: IntType | undefined,
+    body: (scope: Scope) => void,
+  ): number
+}

@@ -1,6 +1,7 @@
 /** The words a host asserts with, in the order (seen, want); the same as a guest's. */
 import { hex } from '#bits'
 import { sourceOf } from '#guest'
+import { Errno, type ErrnoName } from '#kvm'
 import type { Failure as FailureData } from '#reports'
 import { show, showFields } from './show.ts'
 import { caller, siteOf } from './where.ts'
@@ -39,6 +40,8 @@ export type Words = {
   ge<T extends Ordered>(seen: T, want: Widen<NoInfer<T>>, message?: string): void
   /** The bits that `mask` selects: `seen & mask` is `want`. */
   bits(seen: bigint, mask: bigint, want: bigint, message?: string): void
+  /** `seen` fails with this errno, as an ioctl does. */
+  errno(seen: () => unknown, want: ErrnoName, message?: string): void
   /** Every field that `want` names is as it says. */
   match<T extends object | string>(seen: T, want: Pattern<NoInfer<T>>, message?: string): void
 }
@@ -69,11 +72,25 @@ export const words = (fail: (data: FailureData) => void): Words => {
         want: hex(want),
         mask,
       })),
+    errno: (seen, want, message) => {
+      const code = errnoOf(seen)
+      check(code === want, message, () => ({ op: 'errno', seen: code ?? 'no error', want }))
+    },
     match: (seen, want, message) =>
       check(matches(seen, want), message, () => {
         if (typeof seen === 'string') return { op: 'match', seen: show(seen), want: show(want) }
         return { op: 'match', seen: showFields(named(seen, want)), want: showFields(want) }
       }),
+  }
+}
+
+const errnoOf = (call: () => unknown): ErrnoName | undefined => {
+  try {
+    call()
+    return undefined
+  } catch (error) {
+    if (error instanceof Errno) return error.code
+    throw error
   }
 }
 
@@ -114,7 +131,7 @@ const comparison = ({ op, seen, want, mask }: Compared, message = ''): FailureDa
     side: 'host',
     message,
     comparison: {
-      op: mask === undefined ? op : 'eq',
+      op: mask === undefined && op !== 'errno' ? op : 'eq',
       seen: { source: seenText ?? '', value: seen },
       want: { source: (mask === undefined ? written?.want : undefined) ?? '', value: want },
     },

@@ -1,4 +1,6 @@
 /** harness: what a selftest imports: test, fixture, td, assert. */
+// The numbers of the specifications under their own names.
+export * from '#abi'
 
 export type { Size } from '#bits'
 export { c, elf, flat, type GuestBuilder, i8, i16, i32, i64, u8, u16, u32, u64 } from '#guest'

@@ -1,9 +1,9 @@
 /** ioctls as a C program makes them: the argument is a structure in the host process's own memory. */
 import { KVM_ENABLE_CAP, KVM_MEMORY_ENCRYPT_OP, kvm_cpuid_entry2, kvm_enable_cap, kvm_tdx_cmd } from '#abi'
-import { type Hva, hva, type Layout, type Values } from '#bits'
+import { type Hva, hva, type Layout, type struct, type Values } from '#bits'
 import type { Machine } from './machine.ts'
 
-type Shape = Parameters<typeof import('#bits').struct>[1]
+type Shape = Parameters<typeof struct>[1]
 
 /** Makes the ioctl with a structure of which `values` are set and the rest is zero. Returns what the ioctl returns. Errno. */
 export const call = <S extends Shape>(

@@ -13,6 +13,7 @@ t.test('the same seed gives the same instructions, whatever ran before', async t
   t.equal(between.status, 'pass')
   t.same(second, first)
   t.ok(first.instructions > 100)
+  t.match(first.said, [/^TSC [0-9a-f]+\n$/])
 })
 
 for (const name of [

@@ -1,6 +1,13 @@
 /** A TD as a test sees it: its vCPUs, and the memory that it shares with the host. */
-import { TD_BOOT_CODE_SLOT, TD_BOOT_PARAMETERS_GPA, TD_BOOT_PARAMETERS_SLOT } from '#abi'
-import { gpa, type Hva, hex, hva, PAGE_SIZE, type Size, type Layout as Struct, type Values } from '#bits'
+import {
+  KVM_MEMORY_ATTRIBUTE_PRIVATE,
+  KVM_SET_MEMORY_ATTRIBUTES,
+  kvm_memory_attributes,
+  TD_BOOT_CODE_SLOT,
+  TD_BOOT_PARAMETERS_GPA,
+  TD_BOOT_PARAMETERS_SLOT,
+} from '#abi'
+import { gpa, type Hva, hex, hva, PAGE_SIZE, type Size, type Layout as Struct, type struct, type Values } from '#bits'
 import {
   addressOf,
   bootCode,
@@ -19,6 +26,7 @@ import {
   whyNoC,
 } from '#guest'
 import { Misuse, Skip } from './failure.ts'
+import { call, enableCap } from './ioctl.ts'
 import type { Machine } from './machine.ts'
 import { beginImage } from './shared.ts'
 import { Steps } from './steps.ts'
@@ -42,7 +50,7 @@ export type TdOptions = TdParams & {
   readonly finalize?: boolean
 }
 
-type Shape = Parameters<typeof import('#bits').struct>[1]
+type Shape = Parameters<typeof struct>[1]
 
 /** A place in a guest's memory: the name of a symbol, or a guest virtual address. */
 export type Where = string | bigint
@@ -94,6 +102,27 @@ export class Td {
 
   finalize(): void {
     this.vm.finalize()
+  }
+
+  /** An ioctl of the VM. Errno. */
+  ioctl(request: number, arg: bigint | number = 0): number {
+    return this.#machine.host.ioctl(this.vm.fd, request, arg)
+  }
+
+  /** An ioctl of the VM with a structure: `values` are set, the rest is zero. Errno. */
+  call<S extends Shape>(request: number, layout: Struct<S>, values: Partial<Values<S>>): number {
+    return call(this.#machine, this.vm.fd, request, layout, values)
+  }
+
+  /** KVM_ENABLE_CAP on the VM. Errno. */
+  enableCap(cap: number, ...args: bigint[]): void {
+    enableCap(this.#machine, this.vm.fd, cap, ...args)
+  }
+
+  /** KVM_SET_MEMORY_ATTRIBUTES: makes a range of guest physical memory private or shared. Errno. */
+  setPrivate(address: bigint, size: bigint, isPrivate: boolean): void {
+    const attributes = isPrivate ? KVM_MEMORY_ATTRIBUTE_PRIVATE : 0n
+    this.call(KVM_SET_MEMORY_ATTRIBUTES, kvm_memory_attributes, { address, size, attributes })
   }
 
   /** The image and its page tables, into slot 0. What is shared is not among the TD's private pages. */

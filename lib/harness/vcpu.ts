@@ -1,18 +1,21 @@
 /** A vCPU as a test sees it: runs until something happens, and fails the test where something else does. */
 import { KVM_RUN, kvm_run } from '#abi'
-import { hva, PAGE_SIZE } from '#bits'
+import { hva, type Layout, PAGE_SIZE, type struct, type Values } from '#bits'
 import type { GuestImage } from '#guest'
 import { Errno } from '#kvm'
 import type { Failure as FailureData } from '#reports'
 import { abortFailure, unhandledText } from './abort.ts'
 import { type Exit, exitText, type Outcomes, type Reason, type RunPage, readExit, type Ucall } from './exits.ts'
 import { guestState } from './inspect.ts'
+import { call } from './ioctl.ts'
 import type { Td } from './td.ts'
 import { describe } from './thrown.ts'
 import type { Trial } from './trial.ts'
 import { payloadOf, readUcall } from './ucall.ts'
 import type { VcpuFile } from './vm.ts'
 import { caller, siteOf } from './where.ts'
+
+type Shape = Parameters<typeof struct>[1]
 
 const IMMEDIATE_EXIT = kvm_run.offset.immediate_exit
 
@@ -41,6 +44,16 @@ export class Vcpu {
   /** Guest instructions that this vCPU has run. */
   get instructions(): number {
     return this.#trial.machine.host.inspect(this.fd)?.instructions ?? 0
+  }
+
+  /** An ioctl of the vCPU. Errno. */
+  ioctl(request: number, arg: bigint | number = 0): number {
+    return this.#trial.machine.host.ioctl(this.fd, request, arg)
+  }
+
+  /** An ioctl of the vCPU with a structure: `values` are set, the rest is zero. Errno. */
+  call<S extends Shape>(request: number, layout: Layout<S>, values: Partial<Values<S>>): number {
+    return call(this.#trial.machine, this.fd, request, layout, values)
   }
 
   /**

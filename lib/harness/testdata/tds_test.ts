@@ -7,6 +7,8 @@ test('works_a_little', async t => {
       const sum = g.var(0)
       g.repeat(100, i => sum.set(sum.add(i)))
       g.assert.eq(sum, 4950)
+      const { rax, rdx } = g.asm('rdtsc', { out: ['rax', 'rdx'], clobbers: [] })
+      g.printf('TSC %lx\n', rdx.shl(32).or(rax))
       g.sync(sum)
       g.done()
     },

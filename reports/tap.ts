@@ -59,7 +59,7 @@ export const tapReport = (write: Write): Report => {
 const nested = (line: string): string => `# ${line}`.trimEnd()
 
 /** What an executable printed, a line at a time: text may come in pieces, and may lack its last newline. */
-const rawLines = (): ((event: Event) => string[]) => {
+export const rawLines = (): ((event: Event) => string[]) => {
   let rest = ''
   return event => {
     if (event.type === 'output') {
@@ -80,7 +80,7 @@ const rawLines = (): ((event: Event) => string[]) => {
 }
 
 /** A file's result in the words of kselftest/runner.sh. */
-const fileLine = (number: number, name: string, end: Extract<Event, { type: 'file-end' }>): string => {
+export const fileLine = (number: number, name: string, end: Extract<Event, { type: 'file-end' }>): string => {
   const reason = safeReason(end.reason ?? '')
   const also = reason === '' ? '' : ` ${reason}`
   switch (end.status) {

@@ -14,6 +14,10 @@ export type TestFile = {
   /** The path of its directory under `selftests/`; files right there form the collection `seamless`. */
   readonly collection: string
   readonly name: string
+  /** An executable that is not run by its own path: the words of its command; none if it cannot be run at all. */
+  readonly command?: readonly string[]
+  /** What is odd about it, said before its output. */
+  readonly warning?: string
 }
 
 const ROOT = 'selftests'

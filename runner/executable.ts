@@ -1,5 +1,5 @@
 /** Runs an executable that follows the kselftest protocol: exit code, output, limits, and nobody left behind. */
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { closeSync, existsSync, readFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -32,6 +32,10 @@ export type ExecutableOptions = {
   /** Whether exit code 2 is an expected failure (Linux 7.1) or any other failure (before). */
   readonly xfail: boolean
   readonly environment: Readonly<Record<string, string | undefined>>
+  /** Says which limit holds, as run_kselftest.sh does. */
+  readonly saysLimit?: boolean
+  /** Runs it in a network namespace of its own. */
+  readonly netns?: boolean
 }
 
 /** Runs `file` and emits its events. `stop` ends it early. */
@@ -62,10 +66,15 @@ export const runExecutable = async (
     emit({ type: 'output', file: file.file, stream: 'stdout', text: part })
     results.take(part)
   }
+  const note = (text: string) => emit({ type: 'output', file: file.file, stream: 'log', text: `${text}\n` })
+  if (options.saysLimit === true)
+    note(`${options.timeout === undefined ? 'timeout set' : 'overriding timeout'} to ${limit / 1000}`)
+  if (file.warning !== undefined) note(file.warning)
   const end = await execute(fifos, file, limit, options, say, stop)
-  const note = (text: string) => emit({ type: 'output', file: file.file, stream: 'log', text: `seamless: ${text}\n` })
-  if (size > MOST_OUTPUT) note(`${size - MOST_OUTPUT} more characters of output left out`)
-  for (const { pid, command } of end.left) note(`left behind and killed: process ${pid}: ${command}`)
+  if (size > MOST_OUTPUT) note(`seamless: ${size - MOST_OUTPUT} more characters of output left out`)
+  // What we ended together with the test was not left behind.
+  if (!end.fired)
+    for (const { pid, command } of end.left) note(`seamless: left behind and killed: process ${pid}: ${command}`)
   results.end()
   const [status, reason] = verdict(end, limit, options.xfail)
   emit({
@@ -77,6 +86,14 @@ export const runExecutable = async (
     time: Date.now(),
   })
   return status
+}
+
+/** A new network namespace with its loopback up, or undefined if this machine or user has none to give. */
+const netnsOf = (name: string): string | undefined => {
+  const space = `${name}-${crypto.randomUUID().slice(0, 6)}`
+  if (spawnSync('ip', ['netns', 'add', space]).status !== 0) return undefined
+  spawnSync('ip', ['-netns', space, 'link', 'set', 'lo', 'up'])
+  return space
 }
 
 type End = {
@@ -103,10 +120,15 @@ const execute = async (
   fifos: Fifos,
   file: TestFile,
   limit: number,
-  { grace, environment }: ExecutableOptions,
+  { grace, environment, netns = false }: ExecutableOptions,
   say: (text: string) => void,
   stop: AbortSignal,
 ): Promise<End> => {
+  const [program, ...words] = file.command ?? [`./${file.name}`, ...argumentsOf(file.name, environment)]
+  const nothing = { code: null, signal: null, fired: false, left: [] }
+  if (program === undefined) return { ...nothing, error: '' }
+  const space = netns ? netnsOf(file.name) : undefined
+  if (netns && space === undefined) return { ...nothing, error: 'Create NS failed' }
   const path = fifos.take()
   const { writeEnd, reader } = openFifo(path)
   const decoder = new StringDecoder('utf8')
@@ -116,7 +138,8 @@ const execute = async (
   reader.on('data', (bytes: Buffer) => say(decoder.write(bytes)))
   reader.on('error', () => reader.destroy())
   // A group of its own: the limit ends whatever the test started, and ctrl-C reaches only us.
-  const child = spawn(file.path, argumentsOf(file.name, environment), {
+  const command = space === undefined ? [program, ...words] : ['ip', 'netns', 'exec', space, program, ...words]
+  const child = spawn(command[0]!, command.slice(1), {
     cwd: dirname(file.path),
     env: environment,
     stdio: ['ignore', writeEnd, writeEnd],
@@ -152,6 +175,7 @@ const execute = async (
   reader.destroy()
   say(decoder.end())
   fifos.give(path, left.length > 0)
+  if (space !== undefined) spawnSync('ip', ['netns', 'delete', space])
   return { ...exit, fired, left, ...(error === undefined ? {} : { error }) }
 }
 

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { type Event, exitCode, isOk } from '#reports'
-import { EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USAGE, UsageError } from './errors.ts'
+import { EXIT_INTERNAL, EXIT_INTERRUPTED, UsageError } from './errors.ts'
 import { testEnvironment } from './executable.ts'
 import { all, CONFIG_FILES, type CommandLine, has, last, numberOf, read } from './options.ts'
 import { openReports } from './outputs.ts'
@@ -23,6 +23,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<(line: CommandLine) => Pro
 }
 
 const main = async (argv: readonly string[]): Promise<number> => {
+  if (argv[0] === 'run_kselftest') return (await import('./kselftest.ts')).runKselftest(argv.slice(1))
   const command = COMMANDS[argv[0] ?? '']
   const words = argv[0] === 'run' || command !== undefined ? argv.slice(1) : argv
   const line = read(words)
@@ -145,7 +146,7 @@ try {
 } catch (error) {
   if (error instanceof UsageError) {
     process.stderr.write(`seamless: ${error.message}\n`)
-    process.exitCode = EXIT_USAGE
+    process.exitCode = error.code
   } else {
     process.stderr.write(
       `seamless: internal error: ${error instanceof Error ? (error.stack ?? error.message) : error}\n`,

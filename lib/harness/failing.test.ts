@@ -36,6 +36,7 @@ t.test("a host's failed assertion", async t => {
     {
       side: 'host',
       site: { file: FILE, line: 30 },
+      steps: [{ name: 'KVM_EXIT_IO', fields: { direction: 'out', data: '0xabcd' } }],
       comparison: {
         op: 'match',
         seen: { source: 'out', value: /data: 0xabcd$/m },

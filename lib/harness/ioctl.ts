@@ -1,5 +1,5 @@
 /** ioctls as a C program makes them: the argument is a structure in the host process's own memory. */
-import { KVM_ENABLE_CAP, KVM_MEMORY_ENCRYPT_OP, kvm_cpuid_entry2, kvm_enable_cap, kvm_tdx_cmd } from '#abi'
+import { KVM_ENABLE_CAP, KVM_MEMORY_ENCRYPT_OP, kvm_enable_cap, kvm_tdx_cmd } from '#abi'
 import { type Hva, hva, type Layout, type struct, type Values } from '#bits'
 import type { Machine } from './machine.ts'
 
@@ -17,10 +17,6 @@ export const call = <S extends Shape>(
   return machine.host.ioctl(fd, request, machine.scratch)
 }
 
-/** The bytes that `call` or `callList` left in the argument. */
-export const argument = (machine: Machine, length: number): DataView =>
-  new DataView(machine.host.read(machine.scratch, length).buffer)
-
 /** KVM_ENABLE_CAP on a VM or a vCPU. */
 export const enableCap = (machine: Machine, fd: number, cap: number, ...args: bigint[]): void => {
   call(machine, fd, KVM_ENABLE_CAP, kvm_enable_cap, { cap, args: [0n, 0n, 0n, 0n].map((zero, i) => args[i] ?? zero) })
@@ -29,7 +25,7 @@ export const enableCap = (machine: Machine, fd: number, cap: number, ...args: bi
 /** Where in the scratch memory a kvm_tdx_cmd's data goes. */
 const DATA = 64
 
-/** KVM_MEMORY_ENCRYPT_OP with bytes as its data; `extra` bytes more are left for what comes back. Returns the HVA of the data. */
+/** KVM_MEMORY_ENCRYPT_OP with bytes as its data. Returns their HVA: what KVM answers is there, up to the scratch's end. */
 export const tdxCommand = (machine: Machine, fd: number, id: number, data: Uint8Array, flags = 0): Hva => {
   const at = hva(machine.scratch + BigInt(DATA))
   machine.host.write(at, data)
@@ -40,20 +36,4 @@ export const tdxCommand = (machine: Machine, fd: number, id: number, data: Uint8
 /** KVM_MEMORY_ENCRYPT_OP with a value, or a pointer, as its data. */
 export const tdxCall = (machine: Machine, fd: number, id: number, data: bigint, flags = 0): void => {
   call(machine, fd, KVM_MEMORY_ENCRYPT_OP, kvm_tdx_cmd, { id, flags, data })
-}
-
-export type CpuidEntry = Values<typeof kvm_cpuid_entry2.fields>
-
-/** Entries of a cpuid list that begins at `at` in `view`. */
-export const readEntries = (view: DataView, at: number, nent: number): CpuidEntry[] =>
-  Array.from({ length: nent }, (_, i) => kvm_cpuid_entry2.read(view, at + i * kvm_cpuid_entry2.size))
-
-/** A structure that ends in a cpuid list, with its entries. */
-export const withEntries = (head: Uint8Array, entries: readonly CpuidEntry[]): Uint8Array => {
-  const out = new Uint8Array(head.length + entries.length * kvm_cpuid_entry2.size)
-  const view = new DataView(out.buffer)
-  out.set(head)
-  for (const [i, entry] of entries.entries())
-    kvm_cpuid_entry2.write(view, head.length + i * kvm_cpuid_entry2.size, entry)
-  return out
 }

@@ -5,6 +5,7 @@ import type { Outcome, RunOptions } from './collect.ts'
 import { type Context, contextOf } from './context.ts'
 import { Failure, Skip } from './failure.ts'
 import { giveMachine, type Machine, takeMachine } from './machine.ts'
+import type { Steps } from './steps.ts'
 import type { Declared, Group } from './test.ts'
 import { describe } from './thrown.ts'
 
@@ -24,6 +25,8 @@ export class Trial {
   /** Why the test is expected to fail, if it is. */
   xfail: string | undefined
   skipped: string | undefined
+  /** The exits of the TD that ran last: what led to a failure on the host's side. */
+  steps: Steps | undefined
   #machine: Machine | undefined
   /** The worst so far. */
   #status: Status = 'pass'
@@ -47,8 +50,10 @@ export class Trial {
   }
 
   /** Notes a failure; the test goes on. */
-  note(failure: FailureData): void {
+  note(noted: FailureData): void {
     const { file, name: test } = this.job
+    const led = noted.side === 'host' && noted.steps.length === 0 ? this.steps?.list() : undefined
+    const failure = led === undefined ? noted : { ...noted, steps: led }
     this.options.emit({ type: 'failure', file, test, failure })
     if (failure.kind === 'not-modelled' || failure.kind === 'crash') this.#worsen('error', failure.message)
     else if (failure.kind === 'timeout') this.#worsen('timeout', seconds(this.options.timeout))

@@ -75,6 +75,7 @@ export class Vcpu {
   #until<R extends Reason>(reason: R): Outcomes[R] {
     if (this.#isDone)
       this.#fail('unexpected-exit', `vCPU ${this.index} has said UCALL_DONE: it has nothing more to run`, reason)
+    this.#trial.steps = this.td.steps
     for (;;) {
       const outcome = this.#run(reason)
       if (is(outcome, reason)) {

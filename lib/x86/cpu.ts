@@ -27,7 +27,7 @@ import * as run from './run.ts'
 import * as segments from './segments.ts'
 import { SegmentRegister, STATE, X87 } from './state.ts'
 import * as system from './system.ts'
-import { KEY_SMAP, KEY_SUPERVISOR, KEY_USER, TLB_DELTA_WORD, TLB_ENTRIES, TLB_ENTRY_WORDS, Tlb } from './tlb.ts'
+import { KEY_SMAP, KEY_SUPERVISOR, KEY_USER, TLB_DELTA_WORD, TLB_ENTRY_WORDS, Tlb } from './tlb.ts'
 import * as transfer from './transfer.ts'
 import { EXIT_REASON_EPT_VIOLATION, type SecondStage, type VmExit, type VmxControls } from './vmx.ts'
 
@@ -91,7 +91,6 @@ export class Cpu {
   readonly #u8: Uint8Array
   readonly words: Uint32Array
   readonly #u64: BigUint64Array
-  readonly #tlbWords: Uint32Array
 
   /** ES CS SS DS FS GS. Whoever changes one from outside a run need do no more: `run` looks at them afresh. */
   readonly segments: readonly SegmentRegister[]
@@ -164,10 +163,8 @@ export class Cpu {
     this.vec = this.#u8.subarray(STATE.VEC, STATE.VEC + 512)
     this.x87 = new X87(memory, frame)
     this.tlb = new Tlb(memory)
-    this.#tlbWords = this.tlb.words
     this.fetch = new run.Fetch(this)
-    this.words[STATE.TLB / 4] = this.tlb.frame
-    this.words[STATE.TLB_MASK / 4] = TLB_ENTRIES - 1
+    this.tlbMoved()
     const register = (n: number) => new SegmentRegister(this.#u64, STATE.BASES / 8 + n)
     this.segments = [0, 1, 2, 3, 4, 5].map(register)
     this.ldtr = register(6)
@@ -179,7 +176,7 @@ export class Cpu {
   /** Gives the state and TLB frames back. The CPU must not be used any more. */
   close(): void {
     this.memory.free(this.frame)
-    this.memory.free(this.tlb.frame)
+    this.tlb.close()
   }
 
   // Registers
@@ -382,6 +379,12 @@ export class Cpu {
     this.#alignmentChecked = ac && this.#cpl === 3 && (this.#cr0 & CR0_AM) !== 0n
   }
 
+  /** Tells compiled code where the TLB is. */
+  tlbMoved(): void {
+    this.words[STATE.TLB / 4] = this.tlb.frame
+    this.words[STATE.TLB_MASK / 4] = this.tlb.mask
+  }
+
   /** Drops the TLB if the second stage has taken back what it gave out. */
   followStage(): void {
     const { generation } = this.stage
@@ -454,8 +457,8 @@ export class Cpu {
   read(linear: bigint, size: Size): bigint {
     whole[0] = linear
     const low = half[0]!
-    const words = this.#tlbWords
-    const at = ((low >>> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY_WORDS
+    const { words, mask } = this.tlb
+    const at = ((low >>> 12) & mask) * TLB_ENTRY_WORDS
     if (words[at] === ((low & ~0xfff) | this.key) >>> 0 && words[at + 1] === half[1] && (low & 0xfff) + size <= 4096) {
       const host = (low + words[at + TLB_DELTA_WORD]!) >>> 0
       const { view } = this.memory
@@ -470,8 +473,8 @@ export class Cpu {
   write(linear: bigint, size: Size, value: bigint): void {
     whole[0] = linear
     const low = half[0]!
-    const words = this.#tlbWords
-    const at = ((low >>> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY_WORDS
+    const { words, mask } = this.tlb
+    const at = ((low >>> 12) & mask) * TLB_ENTRY_WORDS
     if (
       words[at + 2] === ((low & ~0xfff) | this.key) >>> 0 &&
       words[at + 3] === half[1] &&

@@ -3,7 +3,8 @@ import { RIGHTS } from '#abi'
 import { hex } from '#bits'
 import { Fault, Leave } from './fault.ts'
 import { lookup } from './mmu.ts'
-import { faultOf, TestMachine } from './testdata/machine.ts'
+import { STATE } from './state.ts'
+import { faultOf, longMode, TestMachine } from './testdata/machine.ts'
 import { KEY_SMAP, KEY_SUPERVISOR, KEY_USER } from './tlb.ts'
 import type { Access } from './vmx.ts'
 
@@ -268,4 +269,19 @@ t.test('a write that crosses into a page that faults writes nothing', async t =>
   t.equal(m.get32(0xb000n), 0x1122_3344n)
   t.equal(cpu.read(end, 8), 0x1122_3344_5566_7788n)
   t.same(cpu.readBytes(end + 3n, 2), Uint8Array.of(0x55, 0x44))
+})
+
+t.test('the TLB grows for a guest that misses often, and still knows what was where', async t => {
+  const m = longMode()
+  const { cpu } = m
+  const used = m.memory.used
+  const mask = cpu.tlb.mask
+  for (let n = 0n; n < 256n; n++) m.put64(0x8_0000n + n * 0x1000n, n)
+  for (let round = 0; round < 5; round++) {
+    for (let n = 0n; n < 256n; n++) if (cpu.read(0x8_0000n + n * 0x1000n, 8) !== n) t.fail(`page ${n}`)
+  }
+  t.ok(cpu.tlb.mask > mask)
+  t.equal(cpu.words[STATE.TLB / 4], cpu.tlb.frame)
+  cpu.close()
+  t.equal(m.memory.used, used + 256 - 2)
 })

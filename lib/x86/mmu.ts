@@ -6,7 +6,7 @@ import { CR0_PG, CR0_WP, CR4_LA57, CR4_PAE, CR4_PKE, CR4_PSE, CR4_SMEP, EFER_LMA
 import { type Gpa, type Hpa, hpa, type Size } from '#bits'
 import type { Cpu } from './cpu.ts'
 import { Fault } from './fault.ts'
-import { KEY_SMAP, KEY_USER, TLB_DELTA_WORD, TLB_ENTRIES, TLB_ENTRY_WORDS, TLB_WORD } from './tlb.ts'
+import { KEY_SMAP, KEY_USER, TLB_DELTA_WORD, TLB_ENTRY_WORDS, TLB_WORD } from './tlb.ts'
 import { type Access, EPT_QUALIFICATION } from './vmx.ts'
 
 const ACCESS_QUALIFICATION: Record<Access, bigint> = {
@@ -212,6 +212,7 @@ export const toGpa = (cpu: Cpu, linear: bigint, access: Access, key: number): nu
 
 const miss = (cpu: Cpu, linear: bigint, access: Access, key: number): number => {
   cpu.followStage()
+  if (cpu.tlb.missed()) cpu.tlbMoved()
   const gpa = toGpa(cpu, linear, access, key)
   const offset = gpa % 4096
   const frame = cpu.stage.frame(BigInt(gpa - offset) as Gpa, access)
@@ -230,8 +231,8 @@ const miss = (cpu: Cpu, linear: bigint, access: Access, key: number): number => 
 export const lookup = (cpu: Cpu, linear: bigint, access: Access, key: number): Hpa => {
   whole[0] = linear
   const low = half[0]!
-  const { words } = cpu.tlb
-  const at = ((low >>> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY_WORDS
+  const { words, mask } = cpu.tlb
+  const at = ((low >>> 12) & mask) * TLB_ENTRY_WORDS
   const tag = at + TLB_WORD[access]
   if (words[tag] === ((low & ~0xfff) | key) >>> 0 && words[tag + 1] === half[1]!) {
     return hpa((low + words[at + TLB_DELTA_WORD]!) >>> 0)

@@ -10,7 +10,7 @@ import { execute } from './interpret.ts'
 import { deliverFault, deliverPending } from './interrupt.ts'
 import { lookup } from './mmu.ts'
 import { STATE } from './state.ts'
-import { TLB_DELTA_WORD, TLB_ENTRIES, TLB_ENTRY_WORDS } from './tlb.ts'
+import { TLB_DELTA_WORD, TLB_ENTRY_WORDS } from './tlb.ts'
 import { EXIT_REASON_PREEMPTION_TIMER, type VmExit } from './vmx.ts'
 
 /** Time in a guest is counted: every retired instruction is one tick of the TSC. */
@@ -56,8 +56,8 @@ const fetchAt = (cpu: Cpu): Hpa => {
     low = (low + words[CS_BASE]!) >>> 0
     high = 0
   }
-  const tlb = cpu.tlb.words
-  const at = ((low >>> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY_WORDS
+  const { words: tlb, mask } = cpu.tlb
+  const at = ((low >>> 12) & mask) * TLB_ENTRY_WORDS
   if (tlb[at + 4] === ((low & ~0xfff) | cpu.key) >>> 0 && tlb[at + 5] === high) {
     return hpa((low + tlb[at + TLB_DELTA_WORD]!) >>> 0)
   }

@@ -1,13 +1,15 @@
 /**
- * The software TLB: one frame of machine memory with direct-mapped entries, made to be read by compiled code.
+ * The software TLB: direct-mapped entries in machine memory, made to be read by compiled code. It has one frame, and
+ * eight once a guest has shown that one is too small; so that a thousand idle guests cost little, and a busy one has
+ * reach.
  *
  * An entry is 32 bytes: three 64-bit tags (read, write, fetch), then 32 bits that added to the low half of the linear
  * address (modulo 2^32) give the host physical address, then 32 bits that are not used. A tag holds the page's linear
  * address, and in its low bits the key of the accesses it is good for. A write tag is only there once the page is
  * dirty, so a hit needs no further check.
  */
-import { type Hpa, PAGE_SIZE } from '#bits'
-import type { PhysicalMemory } from './memory.ts'
+import { type Hpa, hpa, PAGE_SIZE } from '#bits'
+import { OutOfMemory, type PhysicalMemory } from './memory.ts'
 import type { Access } from './vmx.ts'
 
 /** Supervisor accesses that may touch user pages: no SMAP, or RFLAGS.AC set. */
@@ -21,20 +23,54 @@ export const KEY_SMAP = 2
 export const TLB_ENTRY_WORDS = 8
 export const TLB_WORD: Record<Access, number> = { read: 0, write: 2, fetch: 4 }
 export const TLB_DELTA_WORD = 6
-export const TLB_ENTRIES = PAGE_SIZE / (TLB_ENTRY_WORDS * 4)
+const ENTRIES_PER_FRAME = PAGE_SIZE / (TLB_ENTRY_WORDS * 4)
+const LARGE_FRAMES = 8
+/** Misses after which the TLB becomes large. */
+const GROW_AFTER = 1024
 /** Never equal to the low half of a tag: no key has these low bits. */
 const NONE = 0xffff_ffff
 
 export class Tlb {
-  readonly frame: Hpa
-  readonly words: Uint32Array
+  frame: Hpa
+  words: Uint32Array
+  /** Number of entries minus one. */
+  mask = ENTRIES_PER_FRAME - 1
+  readonly #memory: PhysicalMemory
+  #frames = 1
+  #misses = 0
   /** Nothing was entered since the last flush. */
   #empty = false
 
   constructor(memory: PhysicalMemory) {
+    this.#memory = memory
     this.frame = memory.allocate()
     this.words = new Uint32Array(memory.memory.buffer, this.frame, PAGE_SIZE / 4)
     this.flush()
+  }
+
+  close(): void {
+    for (let n = 0; n < this.#frames; n++) this.#memory.free(hpa(this.frame + n * PAGE_SIZE))
+  }
+
+  /** Counts a miss; true where the TLB has just become large and lies elsewhere. */
+  missed(): boolean {
+    if (++this.#misses !== GROW_AFTER) return false
+    let frame: Hpa
+    try {
+      frame = this.#memory.allocateRun(LARGE_FRAMES)
+    } catch (error) {
+      // A machine that is nearly full keeps its small TLBs.
+      if (error instanceof OutOfMemory) return false
+      throw error
+    }
+    this.close()
+    this.frame = frame
+    this.#frames = LARGE_FRAMES
+    this.words = new Uint32Array(this.#memory.memory.buffer, frame, (LARGE_FRAMES * PAGE_SIZE) / 4)
+    this.mask = LARGE_FRAMES * ENTRIES_PER_FRAME - 1
+    this.#empty = false
+    this.flush()
+    return true
   }
 
   flush(): void {
@@ -44,7 +80,7 @@ export class Tlb {
 
   /** Drops what is known about the page at `low`, whatever its upper half. */
   flushPage(low: number): void {
-    const at = ((low >>> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY_WORDS
+    const at = ((low >>> 12) & this.mask) * TLB_ENTRY_WORDS
     this.words.fill(NONE, at, at + TLB_ENTRY_WORDS)
   }
 
@@ -52,7 +88,7 @@ export class Tlb {
   enter(low: number, high: number, access: Access, key: number, frame: Hpa): void {
     const { words } = this
     const page = low & ~0xfff
-    const at = ((low >>> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY_WORDS
+    const at = ((low >>> 12) & this.mask) * TLB_ENTRY_WORDS
     const delta = (frame - page) >>> 0
     // The three tags of an entry share a frame: what named another one goes.
     if (words[at + TLB_DELTA_WORD] !== delta) {

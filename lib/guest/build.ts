@@ -39,39 +39,36 @@ export const SHARED_GVA = gva(0x58_0000n)
 const SHARED_END: bigint = RUNTIME_GVA
 const FAR_DATA = 0x1000_0000n
 const FAR_SHARED = 0x2000_0000n
+const FAR_SIZE = 0x1000_0000n
 
 type Chunk = { readonly gva: Gva; readonly bytes: Uint8Array; readonly end: bigint }
 
-/** Hands out addresses of one kind of memory, first near, then, when that is full, far away. */
+/** Hands out addresses of one kind of memory: near while there is room, else far away. */
 class Region {
   readonly chunks: Chunk[] = []
   readonly #name: string
-  #at: bigint
-  #limit: bigint
-  readonly #far: bigint
-  constructor(name: string, from: bigint, limit: bigint, far: bigint) {
+  readonly #near: { at: bigint; readonly end: bigint }
+  readonly #far: { at: bigint; readonly end: bigint }
+  constructor(name: string, near: bigint, end: bigint, far: bigint) {
     this.#name = name
-    this.#at = from
-    this.#limit = limit
-    this.#far = far
+    this.#near = { at: near, end }
+    this.#far = { at: far, end: far + FAR_SIZE }
   }
   take(size: number, align: number, bytes?: Uint8Array): Gva {
     const up = BigInt(align)
-    let at = ((this.#at + up - 1n) / up) * up
-    if (at + BigInt(size) > this.#limit) {
-      at = ((this.#far + up - 1n) / up) * up
-      if (this.#limit > this.#far || at + BigInt(size) > this.#far + 0x1000_0000n)
-        throw new RangeError(`${this.#name}: ${size} more bytes do not fit`)
-      this.#limit = this.#far + 0x1000_0000n
+    for (const place of [this.#near, this.#far]) {
+      const at = ((place.at + up - 1n) / up) * up
+      if (at + BigInt(size) > place.end) continue
+      place.at = at + BigInt(size)
+      this.chunks.push({ gva: gva(at), bytes: bytes ?? new Uint8Array(0), end: place.at })
+      return gva(at)
     }
-    this.#at = at + BigInt(size)
-    this.chunks.push({ gva: gva(at), bytes: bytes ?? new Uint8Array(0), end: this.#at })
-    return gva(at)
+    throw new RangeError(`${this.#name}: ${size} more bytes do not fit`)
   }
   /** Chunks that share or touch pages, joined. */
   segments(shared: boolean): Segment[] {
     const found: { gva: bigint; end: bigint; chunks: Chunk[] }[] = []
-    for (const chunk of this.chunks) {
+    for (const chunk of this.chunks.toSorted((a, b) => (a.gva < b.gva ? -1 : 1))) {
       const last = found.at(-1)
       if (last !== undefined && chunk.gva <= BigInt(wholePages(Number(last.end)))) {
         last.end = chunk.end

@@ -25,7 +25,12 @@ export class WorkerProcess {
 
   constructor() {
     // A group of its own: what a test leaves behind dies with its worker, and a terminal's ctrl-C reaches only us.
-    this.#child = fork(ENTRY, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], detached: true, env: workerEnvironment() })
+    this.#child = fork(ENTRY, {
+      execArgv: [],
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      detached: true,
+      env: workerEnvironment(),
+    })
     this.#child.on('message', (answer: Answer) => {
       if (answer.type === 'done' || answer.type === 'broken') this.#finish(answer)
       else this.#answer?.(answer)

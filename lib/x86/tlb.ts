@@ -25,6 +25,8 @@ export const TLB_WORD: Record<Access, number> = { read: 0, write: 2, fetch: 4 }
 export const TLB_DELTA_WORD = 6
 const ENTRIES_PER_FRAME = PAGE_SIZE / (TLB_ENTRY_WORDS * 4)
 const LARGE_FRAMES = 8
+/** Up to this many entries are flushed one by one. */
+const FEW = 32
 /** Misses after which the TLB becomes large. */
 const GROW_AFTER = 1024
 /** Never equal to the low half of a tag: no key has these low bits. */
@@ -38,14 +40,15 @@ export class Tlb {
   readonly #memory: PhysicalMemory
   #frames = 1
   #misses = 0
-  /** Nothing was entered since the last flush. */
-  #empty = false
+  /** The first entries made since the last flush, as word offsets, and how many were made. */
+  readonly #entered = new Uint16Array(FEW)
+  #count = 0
 
   constructor(memory: PhysicalMemory) {
     this.#memory = memory
     this.frame = memory.allocate()
     this.words = new Uint32Array(memory.memory.buffer, this.frame, PAGE_SIZE / 4)
-    this.flush()
+    this.words.fill(NONE)
   }
 
   close(): void {
@@ -68,14 +71,16 @@ export class Tlb {
     this.#frames = LARGE_FRAMES
     this.words = new Uint32Array(this.#memory.memory.buffer, frame, (LARGE_FRAMES * PAGE_SIZE) / 4)
     this.mask = LARGE_FRAMES * ENTRIES_PER_FRAME - 1
-    this.#empty = false
-    this.flush()
+    this.words.fill(NONE)
+    this.#count = 0
     return true
   }
 
   flush(): void {
-    if (!this.#empty) this.words.fill(NONE)
-    this.#empty = true
+    const { words } = this
+    if (this.#count > FEW) words.fill(NONE)
+    else for (let n = 0; n < this.#count; n++) words.fill(NONE, this.#entered[n]!, this.#entered[n]! + TLB_ENTRY_WORDS)
+    this.#count = 0
   }
 
   /** Drops what is known about the page at `low`, whatever its upper half. */
@@ -98,6 +103,7 @@ export class Tlb {
     const tag = at + TLB_WORD[access]
     words[tag] = page | key
     words[tag + 1] = high
-    this.#empty = false
+    if (this.#count < FEW) this.#entered[this.#count] = at
+    this.#count++
   }
 }

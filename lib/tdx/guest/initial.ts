@@ -9,6 +9,8 @@ const CODE = 0xc09b
 const DATA = 0xc093
 const LDT_UNUSABLE = 0x1_0082
 const TSS_BUSY = 0x8b
+/** No x87 register holds a value, in FXSAVE's short form. */
+const EMPTY = 0
 const [RCX, RDX, RBX, RSI, R8] = [1, 2, 3, 6, 8]
 
 export const initialState = (platform: Platform, vcpu: Vcpu, cpu: Cpu): void => {
@@ -49,6 +51,11 @@ export const initialState = (platform: Platform, vcpu: Vcpu, cpu: Cpu): void => 
   cpu.cr8 = 0n
   cpu.efer = 0x901n
   cpu.xcr0 = 1n
+  // Every XSAVE component is in its INIT state. SDM Vol. 1, "Processor Tracking of XSAVE-Managed State".
+  cpu.x87.fcw = 0x37f
+  cpu.x87.fsw = 0
+  cpu.x87.ftw = EMPTY
+  cpu.mxcsr = 0x1f80
   for (let n = 0; n < 4; n++) cpu.dr[n] = 0n
   cpu.dr[6] = DR6_INIT
   cpu.dr[7] = DR7_INIT

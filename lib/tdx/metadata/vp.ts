@@ -12,7 +12,16 @@ import type { TdxModule } from '../module.ts'
 import { sharedMemory } from '../operand.ts'
 import { check, fail, TdxStatus } from '../status.ts'
 import { NOT_ASSOCIATED, type Vcpu } from '../vcpu.ts'
-import { checkReadable, combine, type Element, elementSize, FieldTable, type Reader, readMask } from './field.ts'
+import {
+  checkReadable,
+  combine,
+  type Element,
+  elementSize,
+  FieldTable,
+  type Reader,
+  readMask,
+  writeMask,
+} from './field.ts'
 
 /** The VMCS comes first, as in the module's order. */
 const table = new FieldTable([...VMCS_FIELDS, ...VP_FIELDS])
@@ -182,7 +191,7 @@ export const writeVpField = (
   const who = seenBy(vcpu, reader)
   const old = value(vcpu, element) & sized(row)
   // An address that the host has not given yet is all ones: the bits it may not write become zero with the first write.
-  const base = row.name === 'POSTED_INTERRUPT_DESCRIPTOR_ADDRESS' && old >> 63n === 1n ? 0n : old
+  const base = row.name === 'POSTED_INTERRUPT_DESCRIPTOR_ADDRESS' && old >> 63n === 1n ? old & writeMask(row, who) : old
   store(module, vcpu, row, combine(row, who, base, to & sized(row), mask))
   return old & readMask(row, who)
 }

@@ -1,0 +1,119 @@
+import t from 'tap'
+import * as abi from '#abi'
+import { guest, TDVMCALL } from '../testdata/guest.ts'
+
+const WRITE_READ = (index: number, value: bigint) => `
+  mov ecx, ${index}
+  mov eax, ${value & 0xffff_ffffn}
+  mov edx, ${value >> 32n}
+  wrmsr
+  xor eax, eax
+  xor edx, edx
+  rdmsr
+  mov r12, rax
+  mov r13, rdx
+  mov ecx, 0xfc00
+  xor eax, eax
+  tdcall
+  hlt`
+const READ = (index: number) => `
+  mov ecx, ${index}
+  rdmsr
+  mov r12, rax
+  mov r13, rdx
+  mov ecx, 0xfc00
+  xor eax, eax
+  tdcall
+  hlt`
+
+t.test('native MSRs keep what the guest writes', async t => {
+  for (const [index, value] of [
+    [0x48, 1n],
+    [0x174, 0x10n],
+    [0x176, 0xffff_8000_0000_1000n],
+    [0x277, 0x0007_0406_0007_0406n],
+    [0x600, 0x1000n],
+    [0x808, 0x20n],
+    [0xc000_0081, 0x23_0010_0000_0000n],
+    [0xc000_0082, 0xffff_ffff_8000_0000n],
+    [0xc000_0084, 0x4_7700n],
+    [0xc000_0100, 0x7f00_0000_0000n],
+    [0xc000_0102, 0xffff_8880_0000_0000n],
+    [0xc000_0103, 5n],
+  ] as const) {
+    const g = guest(WRITE_READ(index, value))
+    t.equal(g.enter(), TDVMCALL)
+    t.same([g.host.regs.r15, g.host.regs.r12 | (g.host.regs.r13 << 32n)], [0n, value], index.toString(16))
+  }
+})
+
+t.test('values that the module makes up', async t => {
+  for (const [index, value] of [
+    [0xbd, 1n],
+    [0x10a, 0xd8d_2a6bn & ~(1n << 4n)],
+    [0x345, 0n],
+    [0x486, 0x8000_0021n],
+  ] as const) {
+    const g = guest(READ(index))
+    t.equal(g.enter(), TDVMCALL)
+    t.equal(g.host.regs.r15, 0n, `${index.toString(16)} does not fault`)
+    t.equal(g.host.regs.r12 | (g.host.regs.r13 << 32n), value, index.toString(16))
+  }
+})
+
+t.test('EFER: SCE may change, the rest is a #VE; XSS within XFAM', async t => {
+  const efer = (bits: bigint) => `mov ecx, 0xc0000080\nrdmsr\nxor eax, ${bits}\nwrmsr\n${READ(0xc000_0080)}`
+  const sce = guest(efer(1n))
+  t.equal(sce.enter(), TDVMCALL)
+  t.same([sce.host.regs.r15, sce.host.regs.r12 & 1n], [0n, 0n])
+  for (const bits of [0x100n, 0x800n, 2n]) {
+    const g = guest(efer(bits))
+    t.equal(g.enter(), TDVMCALL)
+    t.same([g.host.regs.r15, g.vcpu.ve.exitReason], [20n, 32], bits.toString(16))
+  }
+  const cet = guest(WRITE_READ(0xda0, 0x1800n), { xfam: 0x1803n })
+  t.equal(cet.enter(), TDVMCALL)
+  t.same([cet.host.regs.r15, cet.host.regs.r12], [0n, 0x1800n])
+  const none = guest(WRITE_READ(0xda0, 0x800n))
+  t.equal(none.enter(), TDVMCALL)
+  t.equal(none.host.regs.r15, 13n)
+})
+
+t.test('every MSR of the table does what it says, read and write', async t => {
+  const g = guest('mov ecx, 0xfc00\nxor eax, eax\ntdcall\nhlt')
+  t.equal(g.enter(), TDVMCALL)
+  const { cpu, vcpu, host } = g
+  const { readMsr, writeMsr } = await import('./msr.ts')
+  const outcome = (index: number, write: boolean): string => {
+    cpu.gpr[1] = BigInt(index)
+    cpu.gpr[0] = 0n
+    cpu.gpr[2] = 0n
+    try {
+      return (write ? writeMsr : readMsr)(host.module.platform, vcpu, cpu)
+    } catch (error) {
+      return (error as Error).name
+    }
+  }
+  const inCpu = [0x10, 0x174, 0x175, 0x176, 0x277, 0xc000_0080, 0xc000_0081, 0xc000_0082, 0xc000_0084]
+  for (const row of abi.MSR_LOOKUP) {
+    for (const write of [false, true]) {
+      const action = write ? row.write : row.read
+      const plain = typeof action === 'object' ? action.else : action
+      if (inCpu.includes(row.first) || (row.first >= 0xc000_0100 && plain === 'native')) continue
+      const legal = {
+        native: ['done', 'gp'],
+        ve: ['ve'],
+        gp: ['gp'],
+        'gp-or-ve': ['gp', 've'],
+        module: ['done', 've', 'gp', 'NotModelled'],
+      }[plain]
+      const got = outcome(row.first, write)
+      t.ok(
+        legal.includes(got) || (typeof action === 'object' && got === 'done'),
+        `${row.name} ${write ? 'write' : 'read'}: ${got}`,
+      )
+    }
+  }
+  for (const index of [0x1b, 0x3a, 0x8b, 0x2000, 0xbfff_ffff, 0xc000_2000, 0x802, 0x830])
+    t.same([outcome(index, false), outcome(index, true)], ['ve', 've'], `${index.toString(16)} is in no row`)
+})

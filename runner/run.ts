@@ -13,6 +13,8 @@ export type RunOptions = SelftestOptions & {
   readonly executable: ExecutableOptions
   /** Options to repeat in the command that repeats a test. */
   readonly again: readonly string[]
+  /** How long files took before, milliseconds: the longest begin first. Reports keep the order of the parts. */
+  readonly durations?: ReadonlyMap<string, number>
 }
 
 /** A file, and which of its tests. */
@@ -42,7 +44,7 @@ export const run = async (
   const said = (event: Event): void => {
     if (!interrupt.aborted) emit(event)
   }
-  await each(parts, pool.size, async ({ file, tests }) => {
+  await each(longestFirst(parts, options.durations), pool.size, async ({ file, tests }) => {
     if (interrupt.aborted) return
     const status =
       file.kind === 'selftest'
@@ -61,6 +63,12 @@ export const run = async (
     time: Date.now(),
   })
   return tally
+}
+
+/** A file that is not known may be long: it begins first. */
+const longestFirst = (parts: readonly Part[], durations: ReadonlyMap<string, number> = new Map()): readonly Part[] => {
+  const took = ({ file }: Part) => durations.get(file.file) ?? Number.POSITIVE_INFINITY
+  return durations.size === 0 ? parts : parts.toSorted((a, b) => (took(a) === took(b) ? 0 : took(b) - took(a)))
 }
 
 /** What a file holds, or why it did not load. */

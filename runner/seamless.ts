@@ -10,6 +10,7 @@ import { Pool } from './pool.ts'
 import { type Part, type RunOptions, run } from './run.ts'
 import { DEFAULT_SEED, parseSeed } from './seed.ts'
 import { listing, select } from './select.ts'
+import { lastDurations } from './state.ts'
 
 const SECOND = 1000
 const DEFAULT_TIMEOUT = 30 * SECOND
@@ -51,7 +52,10 @@ const main = async (argv: readonly string[]): Promise<number> => {
   try {
     if (has(full, 'list')) return await showList(pool, full, options)
     const parts = await select(pool, full, options.timeout, options.seed)
-    return await report(pool, parts, full, options)
+    // With a worker for each file there is nothing to schedule; a bail ends at the first failure in the order shown.
+    const durations =
+      parts.length > options.jobs && !has(full, 'bail') && !has(full, 'shuffle') ? lastDurations() : undefined
+    return await report(pool, parts, full, { ...options, ...(durations && { durations }) })
   } finally {
     pool.close(GRACE)
   }

@@ -1,5 +1,5 @@
 /** What runs leave for later ones, in `.seamless/`: their records. A directory that cannot be written keeps nothing. */
-import { mkdirSync, openSync, readdirSync, rmSync } from 'node:fs'
+import { mkdirSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { messageOf, UsageError } from './errors.ts'
 
@@ -21,6 +21,24 @@ const records = (): string[] => {
 
 /** The record of the last run, or undefined. */
 export const lastRecord = (): string | undefined => records().at(-1)
+
+/** How long each file took in the last run that is recorded, milliseconds. */
+export const lastDurations = (): ReadonlyMap<string, number> => {
+  const durations = new Map<string, number>()
+  const record = lastRecord()
+  if (record === undefined) return durations
+  // Only the lines that count are parsed: a record may be long.
+  for (const line of readFileSync(record, 'utf8').split('\n')) {
+    if (!line.startsWith('{"type":"file-end"')) continue
+    try {
+      const { file, duration } = JSON.parse(line)
+      if (typeof file === 'string' && typeof duration === 'number') durations.set(file, duration)
+    } catch {
+      // The line was cut short.
+    }
+  }
+  return durations
+}
 
 /** Opens a new record: `file`, or one of its own for `auto`, which needs no directory to work. Throws `UsageError`. */
 export const openRecord = (file: string): number | undefined => {

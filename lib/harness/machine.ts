@@ -1,12 +1,15 @@
 /** The machine that a worker's tests run on: a host process with /dev/kvm, its memory reused from test to test. */
 import { type Hva, PAGE_SIZE } from '#bits'
-import { Host } from '#kvm'
+import { Host, type HostOptions } from '#kvm'
 import type { Learned } from './vm.ts'
 
 /** Scratch memory for the arguments of ioctls: a cpuid list of 256 entries and its head fit. */
 const SCRATCH_BYTES = 16384
 
-/** What a test's TDs share. Everything about it follows from the seed: the host is a new one for every test. */
+/**
+ * What a test's TDs share. Everything about it follows from the seed, so the host, its TDX module and its KVM are new
+ * ones for every test; booting them costs about half of a short TD's life.
+ */
 export class Machine {
   readonly host: Host
   readonly kvm: number
@@ -17,8 +20,8 @@ export class Machine {
   /** Guest instructions of each TD of this test. */
   readonly counts: (() => number)[] = []
 
-  constructor(memory: Host['memory'] | undefined, seed: bigint, deadline: () => boolean) {
-    this.host = new Host(memory === undefined ? { seed } : { memory, seed })
+  constructor(options: HostOptions, deadline: () => boolean) {
+    this.host = new Host(options)
     this.host.signalPending = deadline
     this.kvm = this.host.open('/dev/kvm')
     this.scratch = this.host.mmap(SCRATCH_BYTES)
@@ -50,7 +53,7 @@ let idle: Host['memory'] | undefined
 export const takeMachine = (seed: bigint, deadline: () => boolean): Machine => {
   const memory = idle
   idle = undefined
-  return new Machine(memory, seed, deadline)
+  return new Machine(memory === undefined ? { seed } : { memory, seed }, deadline)
 }
 
 /** Switches the machine off. Its memory is kept for the next test only where every frame came back. */

@@ -32,7 +32,7 @@ for (const name of [
 
 t.test('a machine without memory left says so, and the next test runs', async t => {
   // The next test gets the memory of the last machine.
-  giveMachine(new Machine(new PhysicalMemory(2 ** 26), 0n, () => false))
+  giveMachine(new Machine({ memory: new PhysicalMemory(2 ** 26) }, () => false))
   const { status, failures } = await run(named('global.touches_much_shared_memory'))
   t.equal(status, 'fail')
   t.match(failures, [{ message: /out of memory: all 16384 frames \(64 MiB\) are in use/, guest: { vcpu: 0 } }])

@@ -9,6 +9,7 @@ import {
   CR4_PCE,
   CR4_PCIDE,
   CR4_PKE,
+  CR4_PVI,
   CR4_TSD,
   DESCRIPTOR_TSS,
   DESCRIPTOR_TSS_BUSY,
@@ -277,9 +278,11 @@ export const out = (cpu: Cpu, port: number, size: Size, value: bigint): void => 
 
 // Flags
 
+/** Not modelled: virtual interrupts, with which CLI and STI at CPL 3 change VIF (CR4.PVI set; they stop by name). */
 const mayChangeIf = (cpu: Cpu): void => {
-  // Not modelled: virtual interrupts (CR4.PVI, CR4.VME), which let CLI and STI at CPL 3 change VIF.
-  if (isProtected(cpu) && cpu.cpl > Number((BigInt(cpu.systemFlags) & RFLAGS_IOPL) >> 12n)) cpu.raise(VECTOR_GP, 0)
+  if (!isProtected(cpu) || cpu.cpl <= Number((BigInt(cpu.systemFlags) & RFLAGS_IOPL) >> 12n)) return
+  if (cpu.cpl === 3 && (cpu.cr4 & CR4_PVI) !== 0n) throw new NotModelled('virtual interrupts at CPL 3 (CR4.PVI)')
+  cpu.raise(VECTOR_GP, 0)
 }
 /** SDM Vol. 2A, "CLI". */
 export const cli = (cpu: Cpu): void => {

@@ -1,9 +1,18 @@
 import t from 'tap'
 import * as abi from '#abi'
-import type { Hpa } from '#bits'
+import { type Hpa, NotModelled } from '#bits'
 import { invariants } from '../invariants.ts'
+import { Random } from '../random.ts'
 import { DATA_PAGE, guest, sharedAt, TDVMCALL, TOO_WIDE } from '../testdata/guest.ts'
 import { Host, SEPT_LEVELS } from '../testdata/host.ts'
+
+/** Addresses of the TD, with a level or without; bits; rubbish. */
+const near = (random: Random): bigint => {
+  const kind = random.next() % 4n
+  if (kind === 0n) return DATA_PAGE + (random.next() % 8n) * 64n
+  if (kind === 1n) return ((random.next() % 0x10_0000n) << 12n) | (random.next() % 3n)
+  return kind === 2n ? random.next() % 16n : random.next()
+}
 
 const VMCALL = 'mov ecx, 0xfc00\nxor eax, eax\ntdcall\n'
 const REPORT = `${VMCALL}hlt\n`
@@ -431,4 +440,28 @@ t.test('a TD of 52 bits over five levels', async t => {
   const { cpu } = host.module.inspect(Number(tdvpr) as Hpa)!
   t.equal(cpu!.gpr[3], 52n)
   t.same(invariants(host.module), [])
+})
+
+t.test('random TDCALLs with random registers', async t => {
+  const g = guest('again:\ntdcall\njmp again')
+  const random = new Random(7n)
+  g.host.lp.quantum = 12
+  t.equal(abi.statusName(g.enter() & ~0xffn), 'TDX_SUCCESS')
+  let notModelled = 0
+  for (let i = 0; i < 3000; i++) {
+    const { gpr } = g.cpu
+    for (let n = 0; n < 16; n++) if (n !== 4) gpr[n] = near(random)
+    gpr[0] = random.next() % 34n
+    g.host.lp.quantum = 2
+    try {
+      g.enter()
+    } catch (error) {
+      if (!(error instanceof NotModelled)) throw error
+      notModelled++
+      g.cpu.advance(4)
+    }
+    if (g.vcpu.state !== abi.VCPU_READY || g.vcpu.td.fatal) t.fail('the TD died')
+  }
+  t.ok(notModelled > 0)
+  t.same(invariants(g.host.module), [])
 })

@@ -1,4 +1,4 @@
-import { TDH_VP_ENTER, TDX_OPERAND_INVALID, VCPU_ACTIVE } from '#abi'
+import { TDH_VP_ENTER, TDX_OPERAND_INVALID, VCPU_ACTIVE, VCPU_READY } from '#abi'
 import { hpa } from '#bits'
 import { vmcallReturn } from '../guest/exit.ts'
 import { cpuOf } from '../guest/make.ts'
@@ -41,7 +41,12 @@ export const vpEnter = seamcall(TDH_VP_ENTER, (module, regs, lp) => {
   }
   if (vcpu.lastExit === 'tdvmcall') vmcallReturn(vcpu, cpu, regs)
   vcpu.state = VCPU_ACTIVE
-  runVcpu(module, vcpu, cpu, regs, lp.quantum)
-  td.refcount[slot]--
+  try {
+    runVcpu(module, vcpu, cpu, regs, lp.quantum)
+  } finally {
+    // Also where what is not modelled ends the run: the TD can be torn down then.
+    td.refcount[slot]--
+    if (vcpu.state === VCPU_ACTIVE) vcpu.state = VCPU_READY
+  }
   return regs.rax
 })

@@ -61,4 +61,5 @@ export const allGaps = (): Gap[] =>
     .sort()
     .flatMap(file => gapsOf(file, readFileSync(new URL(file, root), 'utf8')))
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) writeFileSync(new URL('docs/not-modelled.md', root), page(allGaps()))
+if (process.argv[1] === fileURLToPath(import.meta.url))
+  writeFileSync(new URL('docs/not-modelled.md', root), page(allGaps()))

@@ -20,7 +20,9 @@ for (const name of [
   'global.two_vcpus_have_their_own_guests',
   'global.private_memory_is_out_of_sight',
   'global.shared_memory_by_name_and_by_structure',
-  'global.says_what_it_does_by_fatal_error',
+  'says.mmio.what_it_does',
+  'says.fatal.what_it_does',
+  'says.port_index.what_it_does',
   'global.is_left_before_finalize',
   'global.five_levels_of_tables',
 ])
@@ -37,4 +39,10 @@ t.test('a machine without memory left says so, and the next test runs', async t 
   t.equal(status, 'fail')
   t.match(failures, [{ message: /out of memory: all 16384 frames \(64 MiB\) are in use/, guest: { vcpu: 0 } }])
   t.match(await run(named('global.works_a_little')), { status: 'pass', failures: [] })
+})
+
+t.test("a ucall in RDI fails as it must: KVM does not show a TD's registers", async t => {
+  const { status, failures } = await run(named('says.port_rdi.what_it_does'))
+  t.equal(status, 'fail')
+  t.match(failures, [{ kind: 'unexpected-exit', message: /^KVM_GET_REGS: .*\(EINVAL\)$/ }])
 })

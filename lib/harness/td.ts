@@ -40,8 +40,11 @@ export type TdOptions = TdParams & {
   readonly guest: Guest | readonly Guest[]
   /** As many as there are guests, if absent. */
   readonly vcpus?: number
-  /** How a ucall reaches the host: `mmio` (TDCALL MMIO of 8 bytes) unless given. */
-  readonly transport?: Extract<Transport, 'mmio' | 'fatal'>
+  /**
+   * How a ucall reaches the host: `mmio` (TDCALL MMIO of 8 bytes) unless given; `fatal` (ReportFatalError);
+   * `port-index` (TDCALL port I/O of an index); `port-rdi`, which KVM refuses for a TD: the host cannot see RDI.
+   */
+  readonly transport?: Exclude<Transport, 'pio'>
   /** Bytes of slot 0, the TD's ordinary memory. What the guest needs, if absent. */
   readonly memory?: number
   /** Levels of the guest's own page tables. */

@@ -1,10 +1,14 @@
 /** ucalls as the host reads them: `struct ucall` in shared memory, found by the payload the guest sent. */
 import {
+  KVM_EXIT_IO,
+  KVM_EXIT_IO_OUT,
   KVM_EXIT_MMIO,
   KVM_EXIT_SYSTEM_EVENT,
+  KVM_GET_REGS,
   KVM_RUN_EXIT,
   KVM_SYSTEM_EVENT_TDX_FATAL,
   kvm_run,
+  kvm_run_io,
   kvm_run_mmio,
   kvm_run_system_event,
   UCALL_FATAL_MAGIC,
@@ -13,10 +17,11 @@ import {
   UCALL_NAMES,
   UCALL_PAYLOAD_NO_MEMORY,
   UCALL_PAYLOAD_NONE,
+  UCALL_PIO_PORT,
   ucall,
   ucallPool,
 } from '#abi'
-import { type Hva, hex, hva } from '#bits'
+import { type Hva, hex, hva, type Size } from '#bits'
 import type { GuestImage } from '#guest'
 import { printfText } from './abort.ts'
 import type { RunPage, Ucall } from './exits.ts'
@@ -45,8 +50,13 @@ export const initPool = (machine: Machine, image: GuestImage, pool: Hva): Pool =
 const { phys_addr, data, len, is_write } = kvm_run_mmio.offset
 const { type, data: eventData } = kvm_run_system_event.offset
 
-/** The payload of the ucall that the exit is, or undefined where it is none. */
-export const payloadOf = ({ view, at }: RunPage, transport: Pool['transport']): bigint | undefined => {
+/** The payload of the ucall that the exit is, or undefined where it is none. Errno where KVM does not let the host see it. */
+export const payloadOf = (
+  machine: Machine,
+  fd: number,
+  { view, at, pio }: RunPage,
+  { transport, first }: Pool,
+): bigint | undefined => {
   const reason = kvm_run.get(view, at, 'exit_reason')
   const union = at + KVM_RUN_EXIT
   switch (transport) {
@@ -65,13 +75,31 @@ export const payloadOf = ({ view, at }: RunPage, transport: Pool['transport']): 
         view.getBigUint64(union + eventData + 12 * 8, true) === UCALL_FATAL_MAGIC
       return isUcall ? view.getBigUint64(union + eventData + 13 * 8, true) : undefined
     }
-    // Not modelled: the port I/O transports (RDI through RCX's mask, a buffer index, an ordinary VM's IN).
+    case 'port-index': {
+      if (!isPortWrite(view, union, reason, 4)) return undefined
+      const index = view.getInt32(pio, true)
+      if (index < 0) return index === -1 ? UCALL_PAYLOAD_NONE : UCALL_PAYLOAD_NO_MEMORY
+      return first + BigInt(index * ucall.size)
+    }
     case 'port-rdi':
-    case 'port-index':
+      if (!isPortWrite(view, union, reason, 1)) return undefined
+      machine.host.ioctl(fd, KVM_GET_REGS, machine.scratch)
+      return machine.host.load(hva(machine.scratch + REGS_RDI), 8)
+    // Not modelled: ucalls of an ordinary VM (IN with the payload in RDI).
     case 'pio':
       return undefined
   }
 }
+
+/** kvm_regs.rdi: sixth of the registers. Linux arch/x86/include/uapi/asm/kvm.h. */
+const REGS_RDI = 40n
+
+/** Is the exit an OUT of `size` bytes to the ucall port? Its data begins the port I/O page. */
+const isPortWrite = (view: DataView, union: number, reason: number, size: Size): boolean =>
+  reason === KVM_EXIT_IO &&
+  kvm_run_io.get(view, union, 'port') === UCALL_PIO_PORT &&
+  kvm_run_io.get(view, union, 'direction') === KVM_EXIT_IO_OUT &&
+  kvm_run_io.get(view, union, 'size') === size
 
 const NO_ARGS: readonly bigint[] = Array.from({ length: UCALL_MAX_ARGS }, () => 0n)
 

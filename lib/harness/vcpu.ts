@@ -109,8 +109,10 @@ export class Vcpu {
   /** One KVM_RUN: the exit, or the ucall in it with its I/O completed. */
   #run(waiting: Reason): Exit | Ucall {
     const { machine } = this.#trial
+    let payload: bigint | undefined
     try {
       machine.host.ioctl(this.fd, KVM_RUN, 0)
+      payload = payloadOf(machine, this.fd, this.#page, this.td.pool)
     } catch (error) {
       if (!(error instanceof Errno)) this.#trial.fail(this.#picture({ ...describe(error), side: 'guest' }, waiting))
       // KVM_RUN fails with EFAULT where the exit is a memory fault: kvm_run says which.
@@ -119,7 +121,6 @@ export class Vcpu {
       if (error.code === 'EINTR' && this.#trial.options.deadline()) this.#timeout(waiting)
       this.#fail('unexpected-exit', error.message, waiting)
     }
-    const payload = payloadOf(this.#page, this.td.pool.transport)
     if (payload === undefined) return readExit(this.#page)
     const found = readUcall(machine, this.td.image, this.td.pool, payload)
     this.#complete(waiting)

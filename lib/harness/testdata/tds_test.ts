@@ -1,5 +1,5 @@
 /** For the unit tests: TDs of every shape that the harness makes. */
-import { shared, test, u8, u64 } from '#harness'
+import { fixture, shared, test, u8, u64 } from '#harness'
 
 test('works_a_little', async t => {
   const td = t.td({
@@ -94,15 +94,26 @@ test('shared_memory_by_name_and_by_structure', async t => {
   t.assert.eq(td.read('plain', 4), Uint8Array.of(1, 2, 3, 0))
 })
 
-test('says_what_it_does_by_fatal_error', async t => {
+const says = fixture('says', {
+  variants: {
+    mmio: { transport: 'mmio' },
+    fatal: { transport: 'fatal' },
+    port_index: { transport: 'port-index' },
+    port_rdi: { transport: 'port-rdi' },
+  },
+})
+
+says.test('what_it_does', async (t, _, { transport }) => {
   const td = t.td({
-    transport: 'fatal',
+    transport,
     guest(g) {
       g.sync(5)
+      g.ucallNone()
       g.done()
     },
   })
   t.assert.eq((await td.vcpu.until('UCALL_SYNC')).stage, 5n)
+  await td.vcpu.until('UCALL_NONE')
   await td.vcpu.until('UCALL_DONE')
 })
 

@@ -2,10 +2,10 @@ import { spawnSync } from 'node:child_process'
 import { chmodSync, copyFileSync, existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { golden } from '../reports/testdata/golden.ts'
-import { tapParser } from '../reports/testdata/readers.ts'
 import { basic } from './kselftest.ts'
 import { COMMAND, seamless } from './testdata/cli.ts'
+import { golden } from './testdata/golden.ts'
+import { objections } from './testdata/readers.ts'
 
 const sh = (body: string) => `#!/bin/sh\n${body}\n`
 const SCRIPTS = ['a/pass', 'a/skip', 'a/xfail', 'a/slow', 'a/no_newline', 'b/c/fail', 'r/ksft_runner.sh']
@@ -55,7 +55,7 @@ for (const [compat, status] of [
     const ran = tree(t).run('--compat', compat)
     t.equal(ran.stdout, golden(`kselftest-${compat}.tap`, ran.stdout))
     t.equal(ran.status, status)
-    if (compat === '7.1') t.same(tapParser(ran.stdout).objections, [])
+    if (compat === '7.1') t.same(objections(ran.stdout), [])
   })
 
 t.test('what is chosen: regular expressions of grep, anchored; collections; skips', async t => {

@@ -1,6 +1,6 @@
 import t from 'tap'
-import { tapParser } from '../reports/testdata/readers.ts'
 import { data, seamless } from './testdata/cli.ts'
+import { objections } from './testdata/readers.ts'
 
 /** The result lines of the run, without what led to them. */
 const results = (stdout: string) => stdout.split('\n').filter(line => /^(not )?ok /.test(line))
@@ -17,7 +17,7 @@ t.test('two runs with one seed give the same bytes, another seed others', async 
   const first = seamless([data('fine'), data('skipped')])
   t.equal(first.stdout, seamless([data('fine'), data('skipped'), '--jobs', '1']).stdout)
   t.not(first.stdout, seamless([data('fine'), data('skipped'), '--seed', '2']).stdout)
-  t.same(tapParser(first.stdout).objections, [])
+  t.same(objections(first.stdout), [])
   t.match(first.stdout, /^# # one\n# # two\n# # ok 7 a lie$/m)
   t.match(first.stdout, /^# ok 2 port.byte.skips # SKIP no # such port$/m)
 })

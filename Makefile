@@ -39,7 +39,7 @@ unit: $(MODULES)
 	@$(NODE) node_modules/tap/dist/esm/run.mjs
 
 vectors: $(MODULES)
-	@$(NODE) lib/x86/vectors.main.ts $(VECTORS)
+	@$(NODE) lib/x86/vectors.main.ts --strict $(VECTORS)
 
 bench: $(MODULES)
 	@$(NODE) lib/bench/bench.ts $(if $(WRITE),--write)

@@ -2,6 +2,7 @@
  * What SIMD instructions do to their lanes: one function per operation, on plain bytes. A tier may know a shorter way for
  * a name (a v128 instruction); where it does not, it calls the function.
  */
+import { packedCrypto } from './packedcrypto.ts'
 
 /** Up to 32 bytes, seen as lanes of every kind. */
 export class Lanes {
@@ -310,6 +311,7 @@ export const packed = {
   movshdup: (d, _a, b, _imm, bytes) => {
     for (let n = 0; n < bytes / 4; n++) d.u32[n] = b.u32[n | 1]!
   },
+  ...packedCrypto,
 } satisfies Record<string, Packed>
 
 export type PackedName = keyof typeof packed

@@ -1,4 +1,4 @@
-/** The vectors as a worklist: `vectors.main.ts [FILE...] [--filter REGEX] [--strict] [--all]`. */
+/** The vectors as a worklist: `vectors.main.ts [FILE...] [--filter REGEX] [--strict] [--all]`. With `--strict` one failure is exit status 1. */
 import { existsSync, readdirSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { parseArgs } from 'node:util'

@@ -2,7 +2,7 @@
 import type { Insn, Operand } from '../insn.ts'
 import { type PackedName, packed } from '../packed.ts'
 import type { Semantics, Tier } from '../tier.ts'
-import { number } from './operands.ts'
+import { dst, number, src, third } from './operands.ts'
 
 const isMm = (o: Operand): boolean => o.kind === 'reg' && o.file === 'mm'
 
@@ -12,9 +12,12 @@ export const begin = <V, C>(t: Tier<V, C>, i: Insn): void => {
   else t.call(i.vectorLength === 0 ? 'requireSse' : 'requireAvx')
 }
 
-/** A source; 16 bytes of memory have to be aligned, or #GP(0), unless the encoding is VEX. */
+/**
+ * A source; 16 bytes of memory have to be aligned, or #GP(0), unless the encoding is VEX. The SHA instructions take any
+ * address, as the test vectors have it.
+ */
 export const source = <V, C>(t: Tier<V, C>, i: Insn, o: Operand): V => {
-  if (o.kind === 'mem' && o.size === 16 && i.vectorLength === 0)
+  if (o.kind === 'mem' && o.size === 16 && i.vectorLength === 0 && i.row.feature !== 'SHA')
     t.call('requireAligned', number(t, o.seg), t.address(o), number(t, 16))
   return t.read(o)
 }
@@ -58,13 +61,21 @@ const shift =
     finish(t, i, to, t.packed(name, to.size, t.read(from), number(t, imm), imm))
   }
 
+/** SHA256RNDS2 also reads XMM0. SDM Vol. 2B, "SHA256RNDS2". */
+const sha256rnds2: Semantics = (t, i) => {
+  begin(t, i)
+  const b = source(t, i, src(i))
+  const state = t.withLane(t.read(dst(i)), 1, 16, t.read(third(i)))
+  t.write(dst(i), t.lane(t.packed('sha256rnds2', 32, state, b, 0), 0, 16))
+}
+
 const SHIFTS: readonly string[] = 'psllw pslld psllq psrlw psrld psrlq psraw psrad pslldq psrldq'.split(' ')
 const names = Object.keys(packed) as PackedName[]
 
 /** The same function does for a legacy mnemonic and for its VEX twin. */
 export const simd: Readonly<Record<string, Semantics>> = Object.fromEntries(
   names.flatMap(name => {
-    const meaning = SHIFTS.includes(name) ? shift(name) : lanewise(name)
+    const meaning = name === 'sha256rnds2' ? sha256rnds2 : SHIFTS.includes(name) ? shift(name) : lanewise(name)
     return [
       [name, meaning],
       [`v${name}`, meaning],

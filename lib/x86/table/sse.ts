@@ -14,11 +14,13 @@ const each = (list: string, line: (name: string, opcode: string) => string): str
 
 /** Packed integers that MMX and SSE2 share. */
 const MMX = `
-PUNPCKLBW 60, PUNPCKLWD 61, PUNPCKLDQ 62, PACKSSWB 63, PCMPGTB 64, PCMPGTW 65, PCMPGTD 66, PACKUSWB 67
+PACKSSWB 63, PCMPGTB 64, PCMPGTW 65, PCMPGTD 66, PACKUSWB 67
 PUNPCKHBW 68, PUNPCKHWD 69, PUNPCKHDQ 6A, PACKSSDW 6B, PCMPEQB 74, PCMPEQW 75, PCMPEQD 76
 PSRLW D1, PSRLD D2, PSRLQ D3, PMULLW D5, PSUBUSB D8, PSUBUSW D9, PAND DB, PADDUSB DC, PADDUSW DD, PANDN DF
 PSRAW E1, PSRAD E2, PMULHW E5, PSUBSB E8, PSUBSW E9, POR EB, PADDSB EC, PADDSW ED, PXOR EF
 PSLLW F1, PSLLD F2, PSLLQ F3, PMADDWD F5, PSUBB F8, PSUBW F9, PSUBD FA, PADDB FC, PADDW FD, PADDD FE`
+/** These read only half a register from memory in their MMX form. */
+const UNPACK_LOW = 'PUNPCKLBW 60, PUNPCKLWD 61, PUNPCKLDQ 62'
 /** The same shape, MMX registers since SSE. */
 const MMX_SSE = 'PMINUB DA, PMAXUB DE, PAVGB E0, PAVGW E3, PMULHUW E4, PMINSW EA, PMAXSW EE, PSADBW F6'
 /** The same shape, MMX registers since SSE2. */
@@ -45,9 +47,13 @@ const LOGIC = 'AND 54, ANDN 55, OR 56, XOR 57, UNPCKL 14, UNPCKH 15'
 
 export const sse: readonly Group[] = [
   rows('MMX', each(MMX, mmx)),
+  rows(
+    'MMX',
+    each(UNPACK_LOW, (name, opcode) => `${name} | NP 0F ${opcode} /r | mm1, mm2/m32 |`),
+  ),
   rows('SSE', each(MMX_SSE, mmx)),
   rows('SSE2', each(MMX_SSE2, mmx)),
-  rows('SSE2', each(`${MMX}, ${MMX_SSE}, ${MMX_SSE2}, PUNPCKLQDQ 6C, PUNPCKHQDQ 6D`, xmm)),
+  rows('SSE2', each(`${MMX}, ${UNPACK_LOW}, ${MMX_SSE}, ${MMX_SSE2}, PUNPCKLQDQ 6C, PUNPCKHQDQ 6D`, xmm)),
   rows(
     'MMX',
     each(SHIFTS, (name, opcode) => `${name} | NP 0F ${spaced(opcode)} ib | mm, imm8 |`),

@@ -1,19 +1,21 @@
 /** Where a run's reports and its record go. */
-import { closeSync, openSync, writeSync } from 'node:fs'
+import { appendFileSync, closeSync, openSync } from 'node:fs'
 import { closing, jsonlReport, progressLine, REPORTS, type Report, type Write } from '#reports'
 import { messageOf, UsageError } from './errors.ts'
 import { openRecord } from './state.ts'
+
+/** All reports of a run as one. */
+export type Outputs = Report & {
+  close(): void
+  /** A file that was asked for could not be written to its end. */
+  readonly isBroken: boolean
+}
 
 /**
  * Opens the reports asked for, `FORMAT` or `FORMAT:FILE`; TAP to standard output if none goes there. `record` is the
  * file for the run's record, `auto` for one in the state directory, or `none`. Throws `UsageError`.
  */
-export const openReports = async (asked: readonly string[], record: string): Promise<Report> => {
-  const toOutput: Write = text => {
-    process.stdout.write(text)
-  }
-  const made: Report[] = []
-  const open: number[] = []
+export const openReports = async (asked: readonly string[], record: string): Promise<Outputs> => {
   const wanted = asked.map(text => {
     const colon = text.indexOf(':')
     const format = colon < 0 ? text : text.slice(0, colon)
@@ -26,29 +28,36 @@ export const openReports = async (asked: readonly string[], record: string): Pro
   })
   if (wanted.every(({ file }) => file !== undefined))
     wanted.push({ make: REPORTS[process.stdout.isTTY ? 'terminal' : 'tap']!, file: undefined })
-  // Results go to a file or a pipe, and a person watches: show what runs.
-  if (process.stderr.isTTY && !process.stdout.isTTY) made.push(await progressLine())
   if (wanted.filter(({ file }) => file === undefined).length > 1)
     throw new UsageError('--report: only one report can go to standard output; give the others a FILE')
-  for (const { make, file } of wanted) {
-    if (file === undefined) {
-      made.push(await make(toOutput))
-      continue
-    }
-    let fd: number
-    try {
-      fd = openSync(file, 'w')
-    } catch (error) {
-      throw new UsageError(`--report: ${messageOf(error)}`)
-    }
+
+  const made: Report[] = []
+  const open: number[] = []
+  let isBroken = false
+  /** Writes until that fails: a full disk ends a report, never the run. */
+  const into = (fd: number, file: string, matters: boolean): Write => {
+    let ended = false
     open.push(fd)
-    made.push(await make(text => writeSync(fd, text)))
+    return text => {
+      if (ended) return
+      try {
+        appendFileSync(fd, text)
+      } catch (error) {
+        ended = true
+        isBroken ||= matters
+        process.stderr.write(`seamless: cannot write ${file}: ${messageOf(error)}\n`)
+      }
+    }
   }
+  const files = wanted.map(({ make, file }) => ({
+    make,
+    write: file === undefined ? toOutput : into(create(file), file, true),
+  }))
   const recordFd = record === 'none' ? undefined : openRecord(record)
-  if (recordFd !== undefined) {
-    open.push(recordFd)
-    made.push(jsonlReport(text => writeSync(recordFd, text)))
-  }
+  if (recordFd !== undefined) made.push(jsonlReport(into(recordFd, 'the record', record !== 'auto')))
+  for (const { make, write } of files) made.push(await make(write))
+  // Results go to a file or a pipe, and a person watches: show what runs.
+  if (process.stderr.isTTY && !process.stdout.isTTY) made.push(await progressLine())
   return {
     event: closing(event => {
       for (const report of made) report.event(event)
@@ -57,5 +66,20 @@ export const openReports = async (asked: readonly string[], record: string): Pro
       for (const report of made) report.close?.()
       for (const fd of open) closeSync(fd)
     },
+    get isBroken() {
+      return isBroken
+    },
+  }
+}
+
+const toOutput: Write = text => {
+  process.stdout.write(text)
+}
+
+const create = (file: string): number => {
+  try {
+    return openSync(file, 'w')
+  } catch (error) {
+    throw new UsageError(`--report: ${messageOf(error)}`)
   }
 }

@@ -1,7 +1,7 @@
 /** Makes reports from records: of one run, or of the shards of one. */
 import { readFileSync } from 'node:fs'
 import { type Event, emptyTally, exitCode, RecordError, readRecord } from '#reports'
-import { EXIT_INTERRUPTED, messageOf, UsageError } from './errors.ts'
+import { EXIT_INTERNAL, EXIT_INTERRUPTED, messageOf, UsageError } from './errors.ts'
 import { all, type CommandLine } from './options.ts'
 import { openReports } from './outputs.ts'
 import { lastRecord } from './state.ts'
@@ -81,6 +81,7 @@ const show = async (line: CommandLine, events: readonly Event[]): Promise<number
       duration: time - (events[0]?.type === 'run' ? events[0].time : time),
       time,
     })
-  report.close?.()
+  report.close()
+  if (report.isBroken) return EXIT_INTERNAL
   return interrupted ? EXIT_INTERRUPTED : exitCode(tally)
 }

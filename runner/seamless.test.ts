@@ -88,6 +88,13 @@ t.test('bad input is one line on standard error and exit code 2', async t => {
   says([data('fine'), '--report', 'jsonl:/no/such/dir/x'], /^seamless: --report: ENOENT/m)
 })
 
+t.test('a full disk ends a report, not the run', async t => {
+  const { status, stdout, stderr } = seamless([data('fine'), '--report', 'jsonl:/dev/full'])
+  t.equal(status, 3)
+  t.match(stderr, /^seamless: cannot write \/dev\/full: ENOSPC[^\n]*\n$/)
+  t.same(results(stdout), ['ok 1 selftests: testdata: fine_test.ts'])
+})
+
 t.test('tests can be listed', async t => {
   const { stdout, status } = seamless(['-l', data('fine'), '-f', 'port'])
   t.equal(status, 0)

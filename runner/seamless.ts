@@ -100,7 +100,7 @@ const runOptions = (line: CommandLine): RunOptions => {
 }
 
 const report = async (pool: Pool, parts: readonly Part[], line: CommandLine, options: RunOptions): Promise<number> => {
-  const { event, close } = await openReports(all(line, 'report'), last(line, 'record') ?? 'auto')
+  const outputs = await openReports(all(line, 'report'), last(line, 'record') ?? 'auto')
   const stop = new AbortController()
   const onSignal = () => stop.abort('interrupted')
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal)
@@ -110,14 +110,15 @@ const report = async (pool: Pool, parts: readonly Part[], line: CommandLine, opt
     parts,
     options,
     happened => {
-      event(happened)
+      outputs.event(happened)
       watched.event(happened)
       if (watched.failed && has(line, 'bail')) stop.abort('a test failed')
     },
     stop.signal,
   )
-  close?.()
+  outputs.close()
   if (stop.signal.reason === 'interrupted') return EXIT_INTERRUPTED
+  if (outputs.isBroken) return EXIT_INTERNAL
   if (watched.failed || (watched.flaky && has(line, 'fail-on-flaky'))) return 1
   return exitCode(tally)
 }

@@ -45,6 +45,11 @@ export const mistakes = async (t: Context, g: GuestBuilder) => {
   // @ts-expect-error GPAs are 48 or 52 bits wide
   t.td({ gpaWidth: 50, guest: g => g.done() })
 
+  // @ts-expect-error an ordinary VM's transport is none of a TD's
+  t.td({ transport: 'pio', guest: g => g.done() })
+  // @ts-expect-error Linux has no such error
+  t.assert.errno(() => td.ioctl(0), 'ENOPE')
+
   const sizes = fixture('sizes', {
     variants: { byte: { size: 1 }, word: { size: 2 } },
     setup: (_, { size }) => ({ twice: size * 2 }),

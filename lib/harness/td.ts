@@ -20,7 +20,6 @@ import {
   type Layout,
   layOut,
   type PagingLevels,
-  type Placed,
   type Transport,
   wholePages,
   whyNoC,
@@ -55,8 +54,8 @@ export type TdOptions = TdParams & {
 
 type Shape = Parameters<typeof struct>[1]
 
-/** A place in a guest's memory: the name of a symbol, or a guest virtual address. */
-export type Where = string | bigint
+/** A place in a guest's memory: the name of a symbol, a guest virtual address, or a GPA (without the shared bit). */
+export type Where = string | bigint | { readonly gpa: bigint }
 
 export class Td {
   /** `TD 0`, the first of the test. */
@@ -167,65 +166,76 @@ export class Td {
   }
 
   /**
-   * Host address behind a place in the guest's memory. Private memory has one too: what host memory holds there, which
-   * is not what the guest sees. Misuse where the image has nothing there.
+   * Host address of `length` bytes of the guest's memory. Private memory has one too: what host memory holds there, which
+   * is not what the guest sees. Misuse where the guest has nothing there.
    */
-  hva(where: Where): Hva {
-    const at = this.address(where)
-    const segment = this.#segment(at)
-    if (segment === undefined) throw new Misuse(`${this.name}: nothing of the guest lies at ${hex(at)}`)
-    return hva(this.#slot0.at + segment.gpa + (at - segment.gva))
+  hva(where: Where, length = 1): Hva {
+    const at = this.vm.hostAddress(this.gpa(where, length), length)
+    if (at === undefined) throw new Misuse(`${this.name}: no memory of the TD lies at ${text(where)}, ${length} bytes`)
+    return at
   }
 
   /** Guest virtual address of a symbol. Misuse where there is none of that name. */
-  address(where: Where): bigint {
-    return typeof where === 'string' ? addressOf(this.image.symbols, where) : where
+  address(symbol: string): bigint {
+    if (!this.image.symbols.some(({ name }) => name === symbol))
+      throw new Misuse(`${this.name}: the guest has no symbol ${symbol}`)
+    return addressOf(this.image.symbols, symbol)
   }
 
-  #segment(at: bigint): Placed | undefined {
-    return this.layout.segments.find(s => at >= s.gva && at < s.gva + BigInt(s.size))
+  /** The GPA, without the shared bit, of `length` bytes. Misuse where the image does not have all of them in one segment. */
+  gpa(where: Where, length = 1): bigint {
+    if (typeof where === 'object') return where.gpa
+    const at = typeof where === 'string' ? this.address(where) : where
+    const segment = this.layout.segments.find(s => at >= s.gva && at + BigInt(length) <= s.gva + BigInt(s.size))
+    if (segment === undefined)
+      throw new Misuse(`${this.name}: ${text(where)} has not ${length} bytes of the guest's memory`)
+    return segment.gpa + (at - segment.gva)
   }
 
-  /** Host address of shared memory. Misuse where the place is private. */
-  #shared(where: Where): Hva {
-    if (this.#segment(this.address(where))?.shared === false)
-      throw new Misuse(`${this.name}: ${text(where)} is private memory, which the host cannot see: make it shared`)
-    return this.hva(where)
-  }
-
-  get #slot0(): Slot {
-    return this.vm.slots[0]!
+  /** Host address of shared memory. Misuse where a page of it was private when the TD was made. */
+  #shared(where: Where, length: number): Hva {
+    const at = this.gpa(where, length)
+    for (const slot of this.vm.slots)
+      for (const { offset, size } of slot.runs) {
+        const from = slot.gpa + BigInt(offset)
+        if (at + BigInt(length) > from && at < from + BigInt(size))
+          throw new Misuse(`${this.name}: ${text(where)} is private memory, which the host cannot see: make it shared`)
+      }
+    return this.hva(where, length)
   }
 
   /** The unsigned integer that the guest and the host share at `where`. */
   load(where: Where, size: Size = 8): bigint {
-    return this.#machine.host.load(this.#shared(where), size)
+    return this.#machine.host.load(this.#shared(where, size), size)
   }
 
   store(where: Where, value: bigint, size: Size = 8): void {
-    this.#machine.host.store(this.#shared(where), size, value)
+    this.#machine.host.store(this.#shared(where, size), size, value)
   }
 
   /** A copy of shared bytes. */
   read(where: Where, length: number): Uint8Array {
-    return this.#machine.host.read(this.#shared(where), length)
+    return this.#machine.host.read(this.#shared(where, length), length)
   }
 
   write(where: Where, bytes: Uint8Array): void {
-    this.#machine.host.write(this.#shared(where), bytes)
+    this.#machine.host.write(this.#shared(where, bytes.length), bytes)
   }
 
   /** A shared structure. */
   get<S extends Shape>(layout: Struct<S>, where: Where): Values<S> {
-    return this.#machine.host.get(layout, this.#shared(where))
+    return this.#machine.host.get(layout, this.#shared(where, layout.size))
   }
 
   /** Sets the named fields of a shared structure. */
   set<S extends Shape>(layout: Struct<S>, where: Where, values: Partial<Values<S>>): void {
-    this.#machine.host.set(layout, this.#shared(where), values)
+    this.#machine.host.set(layout, this.#shared(where, layout.size), values)
   }
 }
 
 const isC = (guest: TdOptions['guest']): boolean => typeof guest === 'object' && 'kind' in guest && guest.kind === 'c'
 
-const text = (where: Where): string => (typeof where === 'string' ? where : hex(where))
+const text = (where: Where): string => {
+  if (typeof where === 'string') return where
+  return typeof where === 'bigint' ? hex(where) : `GPA ${hex(where.gpa)}`
+}

@@ -65,13 +65,35 @@ test('private_memory_is_out_of_sight', async t => {
     },
   })
   await td.vcpu.until('UCALL_DONE')
-  let why = ''
-  try {
-    td.load('secret')
-  } catch (error) {
-    if (error instanceof RangeError) why = error.message
+  const why = (look: () => unknown): string => {
+    try {
+      look()
+      return ''
+    } catch (error) {
+      if (error instanceof RangeError) return error.message
+      throw error
+    }
   }
-  t.assert.match(why, /^TD 0: secret is private memory, which the host cannot see/)
+  t.assert.match(
+    why(() => td.load('secret')),
+    /^TD 0: secret is private memory, which the host cannot see/,
+  )
+  t.assert.match(
+    why(() => td.load({ gpa: td.gpa('secret') })),
+    /^TD 0: GPA 0x\w+ is private memory/,
+  )
+  t.assert.eq(
+    why(() => td.load('secrets')),
+    'TD 0: the guest has no symbol secrets',
+  )
+  t.assert.eq(
+    why(() => td.load({ gpa: 1n << 40n })),
+    'TD 0: no memory of the TD lies at GPA 0x100_0000_0000, 8 bytes',
+  )
+  t.assert.eq(
+    why(() => td.read('ucall_pool', 0x10_0000)),
+    "TD 0: ucall_pool has not 1048576 bytes of the guest's memory",
+  )
 })
 
 const mixed = shared('mixed', { small: u8, large: u64 })
@@ -92,6 +114,7 @@ test('shared_memory_by_name_and_by_structure', async t => {
   await td.vcpu.until('UCALL_DONE')
   t.assert.eq(mixed.of(td).large, 0x100n)
   t.assert.eq(td.read('plain', 4), Uint8Array.of(1, 2, 3, 0))
+  t.assert.eq(td.load({ gpa: td.gpa('plain') }, 2), 0x201n)
 })
 
 const says = fixture('says', {

@@ -59,9 +59,9 @@ for (const [compat, status] of [
   })
 
 t.test('what is chosen: regular expressions of grep, anchored; collections; skips', async t => {
-  const { run } = tree(t)
+  const { run, root } = tree(t)
   const chosen = (...args: string[]) =>
-    run('-d', ...args)
+    run('--compat', '6.12', '-d', ...args)
       .stdout.split('\n')
       .slice(0, -1)
   t.same(chosen('-t', 'a:[ps].*'), ['cd a', 'run_many pass skip slow plain.sh'])
@@ -72,7 +72,9 @@ t.test('what is chosen: regular expressions of grep, anchored; collections; skip
   t.equal(run('-t', 'a:pas').status, 1)
   t.equal(run('-c', 'b').stderr, "seamless: No such collection 'b'\n")
   t.equal(run('-l').stdout, `${LIST.join('\n')}\n`)
-  t.equal(run('--nosuch').status, 2)
+  t.equal(run('--nosuch').status, 1)
+  t.equal(run('-d', '-t', 'a:pass').stdout, `cd a\nrun_many pass\ncd ${root}\n`)
+  t.equal(run('-d', '--root', 'a').status, 1, 'no list there')
   t.equal(run('--help').status, 0)
 })
 

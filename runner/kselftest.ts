@@ -67,7 +67,10 @@ export const runKselftest = async (argv: readonly string[]): Promise<number> => 
   const entries = inRunOrder(choose(available, asked))
   if (asked.dry) {
     for (const [collection, tests] of byCollection(entries))
-      process.stdout.write(`cd ${collection}\nrun_many ${tests.map(test => test.name).join(' ')}\n`)
+      process.stdout.write(
+        // From 7.1 on the script comes back from each directory.
+        `cd ${collection}\nrun_many ${tests.map(test => test.name).join(' ')}\n${asked.compat === '7.1' ? `cd ${asked.root}\n` : ''}`,
+      )
     return 0
   }
   return await start(entries, asked)
@@ -117,7 +120,7 @@ const read = (argv: readonly string[]): Asked | undefined => {
     else if (option === '--jobs') asked.jobs = Math.max(1, number())
     else if (option === '--compat') asked.compat = compatOf(value())
     else if (option === '-h' || option === '--help') return undefined
-    else throw new UsageError(`run_kselftest: unknown option ${option}\n${USAGE.trimEnd()}`)
+    else throw new UsageError(`run_kselftest: unknown option ${option}\n${USAGE.trimEnd()}`, 1)
   }
   asked.root = resolve(asked.root)
   return asked
@@ -134,7 +137,7 @@ const readList = (root: string): string[] => {
     const lines = readFileSync(join(root, 'kselftest-list.txt'), 'utf8').split('\n')
     return lines.filter(line => line.trim() !== '')
   } catch (error) {
-    throw new UsageError(`run_kselftest: no list of tests: ${messageOf(error)}`)
+    throw new UsageError(`run_kselftest: no list of tests: ${messageOf(error)}`, 1)
   }
 }
 
@@ -154,14 +157,14 @@ export const basic = (pattern: string): RegExp => {
 
 const choose = (available: readonly string[], { tests, skips, collections }: Asked): Entry[] => {
   const chosen: string[] = []
-  for (const collection of collections) {
-    const found = available.filter(line => basic(`^${collection}:`).test(line))
-    if (found.length === 0) throw new UsageError(`No such collection '${collection}'`, 1)
-    chosen.push(...found)
-  }
   for (const test of tests) {
     const found = available.filter(line => basic(`^${test}$`).test(line))
     if (found.length === 0) throw new UsageError(`No such test '${test}'`, 1)
+    chosen.push(...found)
+  }
+  for (const collection of collections) {
+    const found = available.filter(line => basic(`^${collection}:`).test(line))
+    if (found.length === 0) throw new UsageError(`No such collection '${collection}'`, 1)
     chosen.push(...found)
   }
   const wanted = collections.length + tests.length === 0 ? available : chosen
@@ -170,7 +173,7 @@ const choose = (available: readonly string[], { tests, skips, collections }: Ask
     .filter(line => !skip.some(one => one.test(line)))
     .map(line => {
       const colon = line.indexOf(':')
-      return { collection: line.slice(0, colon), name: line.slice(line.lastIndexOf(':') + 1) }
+      return { collection: line.slice(0, colon), name: line.slice(colon + 1).split(':', 1)[0] ?? '' }
     })
 }
 

@@ -12,8 +12,6 @@ export type Option = {
   readonly many?: boolean
   readonly group: Group
   readonly help: string
-  /** Shown by `--help-all` only. */
-  readonly rare?: boolean
 }
 
 const filter = (name: Letter, value: string, help: string): Option => ({
@@ -51,7 +49,7 @@ export const OPTIONS: readonly Option[] = [
   { name: 'rerun-failed', group: 'Which tests', help: 'run what did not pass, or was not reached, in the last run' },
   { name: 'shard', value: 'M/N', group: 'Which tests', help: 'run part M of N; "auto" asks the CI' },
   { name: 'list', alias: 'l', group: 'Which tests', help: 'list the tests, run none' },
-  { name: 'json', group: 'Which tests', help: 'list as JSON', rare: true },
+  { name: 'json', group: 'Which tests', help: 'list as JSON' },
   { name: 'timeout', value: 'SECONDS', group: 'How they run', help: 'limit of one test [30]; 0 is none' },
   {
     name: 'seed',

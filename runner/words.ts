@@ -8,7 +8,7 @@ const parser = () => {
   const program = yargs()
     .scriptName('seamless')
     .usage(
-      'seamless [run] [FILE or DIRECTORY...]\n\nRuns TDX selftests with no TDX hardware. No file means selftests/.',
+      'seamless [run] [FILE or DIRECTORY...]\n\nRuns TDX selftests with no TDX hardware. No file means selftests/.\nAlso: seamless replay [RECORD], seamless merge RECORD..., seamless run_kselftest --help',
     )
     .locale('en')
     .wrap(100)
@@ -26,14 +26,13 @@ const parser = () => {
       'parse-positional-numbers': false,
       'short-option-groups': false,
     })
-  for (const { name, alias, value, many, group, help, rare } of OPTIONS) {
+  for (const { name, alias, value, many, group, help } of OPTIONS) {
     const option: Options = {
       group: `${group}:`,
       description: value === undefined ? help : `${value}  ${help}`,
       type: value === undefined ? 'boolean' : many ? 'array' : 'string',
       ...(value === undefined ? {} : { requiresArg: true, string: true }),
       ...(alias === undefined ? {} : { alias }),
-      hidden: rare ?? false,
     }
     program.option(name, option)
   }

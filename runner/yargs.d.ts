@@ -4,7 +4,6 @@ declare module 'yargs' {
     alias?: string
     description: string
     group: string
-    hidden?: boolean
     requiresArg?: boolean
     string?: boolean
     type: 'array' | 'boolean' | 'string'

@@ -21,8 +21,6 @@ export const imm = (value: bigint, size: number): Imm => ({
   size: 0,
   value: BigInt.asUintN(size * 8, value),
 })
-/** A constant to push: of 8 bytes, so that it is not taken for a push of 2. */
-const pushed = (value: bigint): Imm => ({ kind: 'imm', size: 8, value: BigInt.asUintN(64, value) })
 export const mem = (size: number, base: number, disp: bigint, index = -1, scale: 1 | 2 | 4 | 8 = 1): Mem => ({
   kind: 'mem',
   size,
@@ -180,9 +178,9 @@ export class Places {
   push(a: Operand): void {
     const code = this.#code
     if (typeof a === 'bigint') {
-      if (isShort(a, 8)) code.op('PUSH', pushed(a))
+      if (isShort(a, 8)) code.op('PUSH', imm(a, 8))
       else {
-        code.op('PUSH', pushed(signed(a & ones(32), 4)))
+        code.op('PUSH', imm(signed(a & ones(32), 4), 8))
         code.op('MOV', mem(4, RSP, 4n), imm(a >> 32n, 4))
       }
     } else {

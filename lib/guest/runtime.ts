@@ -226,7 +226,7 @@ unhandled:
   push qword ptr [rsp + ${FRAME_REGISTERS + 40}]
   push qword ptr [rsp + ${FRAME_REGISTERS + 40}]
   push qword ptr [rsp + ${FRAME_REGISTERS + 40}]
-  push qword ${UCALL_UNHANDLED | (6 << 8)}
+  push ${UCALL_UNHANDLED | (6 << 8)}
 again:
   call ucall
   jmp again

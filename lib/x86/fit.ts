@@ -36,8 +36,10 @@ const registerFits = (form: OperandForm, reg: Reg, mode: Mode): boolean => {
 const memoryFits = (form: OperandForm, at: Mem): boolean =>
   form.mem >= 0 && (at.size === 0 || form.mem === 0 || form.mem === at.size)
 
-const immediateFits = (row: Row, form: OperandForm, size: number, value: bigint, wide: boolean): boolean => {
-  if (row.semantics === 'push' && size !== 0 && size !== row.operandSize) return false
+const immediateFits = (row: Row, form: OperandForm, size: number, value: bigint, options: EncodeOptions): boolean => {
+  const wide = options.wide === true
+  // A PUSH that nobody gave a size is as wide as the mode's stack, however short the number.
+  if (row.semantics === 'push' && row.operandSize !== (size || (options.operandSize ?? options.mode / 8))) return false
   if (form.extend === form.size) return fits(value, form.size)
   if (wide && form.size === 1) return false
   return fits(value, form.extend) && fitsSigned(BigInt.asIntN(form.extend * 8, value), form.size)
@@ -54,7 +56,7 @@ const operandFits = (row: Row, form: OperandForm, operand: Operand, options: Enc
       if (operand.kind === 'reg') return form.size !== 0 && registerFits(form, operand, options.mode)
       return operand.kind === 'mem' && memoryFits(form, operand)
     case 'imm':
-      return operand.kind === 'imm' && immediateFits(row, form, operand.size, operand.value, options.wide === true)
+      return operand.kind === 'imm' && immediateFits(row, form, operand.size, operand.value, options)
     case 'rel':
       return (
         operand.kind === 'rel' &&

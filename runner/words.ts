@@ -43,7 +43,7 @@ const parser = () => {
 
 /** The help, on one screen. */
 export const help = async (): Promise<string> =>
-  (await parser().getHelp()).replace(/ *\[(string|array|boolean|number)\]/g, '')
+  (await parser().getHelp()).replace(/\s*\[(string|array|boolean|number)\]/g, '')
 
 /** Says what is wrong with a command line that could not be read, or undefined if it asks for help. */
 export const complaint = async (argv: readonly string[]): Promise<UsageError | undefined> => {

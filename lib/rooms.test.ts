@@ -1,4 +1,4 @@
-import { globSync, readFileSync } from 'node:fs'
+import { globSync, readdirSync, readFileSync } from 'node:fs'
 import t from 'tap'
 import { breaches, importsOf, ROOMS, type Room } from './rooms.ts'
 
@@ -7,6 +7,24 @@ const sources = globSync('{lib,runner,reports,selftests}/**/*.ts', { cwd: root }
 
 t.test('every import of the project keeps the order of the rooms', async t => {
   for (const file of sources) t.same(breaches(file, readFileSync(new URL(file, root), 'utf8')), [], file)
+})
+
+t.test('nothing else of ours stands at the top', async t => {
+  const top = [
+    'package.json',
+    'package-lock.json',
+    'tsconfig.json',
+    'Makefile',
+    'lib',
+    'selftests',
+    'runner',
+    'reports',
+  ]
+  const beside = ['README.md', 'CHANGELOG.md', 'LICENSE', 'docs', 'node_modules']
+  t.same(
+    readdirSync(root).filter(name => !name.startsWith('.') && ![...top, ...beside].includes(name)),
+    [],
+  )
 })
 
 t.test('no room rests on itself', async t => {

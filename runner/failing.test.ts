@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { COMMAND } from './testdata/cli.ts'
 import { golden } from './testdata/golden.ts'
+import { objections } from './testdata/readers.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const FAILING = 'lib/harness/testdata/failing_test.ts'
@@ -48,4 +49,5 @@ t.test('a guest that goes wrong is named with its value, and the rest of the sui
   }
   t.match(stdout, /^not ok \d selftests: \S+ failing_test\.ts # exit=1$/m)
   t.match(stdout, /^ok \d selftests: seamless: tdx_vm_test\.ts$/m)
+  t.same(objections(stdout), [], 'prove and tap-parser read it')
 })

@@ -14,9 +14,10 @@ export const ROOMS = {
   guest: ['bits', 'abi', 'x86'],
   harness: ['bits', 'abi', 'kvm', 'guest', 'reports'],
   bench: ['bits', 'abi', 'x86', 'tdx', 'kvm', 'guest', 'harness'],
+  bare: ['bits', 'abi', 'x86'],
   linux: ['bits', 'abi', 'x86', 'kvm'],
   reports: [],
-  runner: ['harness', 'linux', 'reports'],
+  runner: ['harness', 'bare', 'linux', 'reports'],
   selftests: ['harness'],
 } as const satisfies Record<string, readonly string[]>
 

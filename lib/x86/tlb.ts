@@ -55,6 +55,11 @@ export class Tlb {
     for (let n = 0; n < this.#frames; n++) this.#memory.free(hpa(this.frame + n * PAGE_SIZE))
   }
 
+  /** How often a translation had to be looked up. */
+  get misses(): number {
+    return this.#misses
+  }
+
   /** Counts a miss; true where the TLB has just become large and lies elsewhere. */
   missed(): boolean {
     if (++this.#misses !== GROW_AFTER) return false

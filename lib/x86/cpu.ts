@@ -29,7 +29,7 @@ import { SegmentRegister, STATE, X87 } from './state.ts'
 import * as system from './system.ts'
 import { KEY_SMAP, KEY_SUPERVISOR, KEY_USER, TLB_DELTA_WORD, TLB_ENTRY_WORDS, Tlb } from './tlb.ts'
 import * as transfer from './transfer.ts'
-import { EXIT_REASON_EPT_VIOLATION, type SecondStage, type VmExit, type VmxControls } from './vmx.ts'
+import { EXIT_REASON_EPT_VIOLATION, type Outside, type SecondStage, type VmExit, type VmxControls } from './vmx.ts'
 
 /** What answers port accesses of a CPU without I/O exiting. */
 export type Ports = {
@@ -55,6 +55,8 @@ export type CpuOptions = {
   readonly seed?: bigint
   readonly start?: Start
   readonly ports?: Ports
+  /** Default: an access outside the second stage is an EPT violation. */
+  readonly outside?: Outside
   /** Asked about every exception before it is delivered; `stop` ends the run instead. Default: deliver. */
   readonly onFault?: (fault: Fault) => 'deliver' | 'stop'
 }
@@ -77,6 +79,7 @@ export class Cpu {
   readonly stage: SecondStage
   readonly controls: VmxControls | undefined
   readonly ports: Ports | undefined
+  readonly outside: Outside | undefined
   onFault: ((fault: Fault) => 'deliver' | 'stop') | undefined
 
   /** HPA of the state frame; see `STATE` for what is where. */
@@ -149,6 +152,7 @@ export class Cpu {
     this.stage = options.stage ?? identity(memory)
     this.controls = options.controls
     this.ports = options.ports
+    this.outside = options.outside
     this.onFault = options.onFault
     this.#cpuid = options.cpuid ?? nativeCpuid
     this.random = options.seed ?? 1n

@@ -1,7 +1,9 @@
 import t from 'tap'
 import { RIGHTS } from '#abi'
 import { hex } from '#bits'
+import { Cpu } from './cpu.ts'
 import { Fault, Leave } from './fault.ts'
+import { PhysicalMemory } from './memory.ts'
 import { lookup } from './mmu.ts'
 import { STATE } from './state.ts'
 import { faultOf, longMode, TestMachine } from './testdata/machine.ts'
@@ -284,4 +286,49 @@ t.test('the TLB grows for a guest that misses often, and still knows what was wh
   t.equal(cpu.words[STATE.TLB / 4], cpu.tlb.frame)
   cpu.close()
   t.equal(m.memory.used, used + 256 - 2)
+})
+
+t.test('what lies outside the second stage is asked for in parts of a page and 8 bytes', async t => {
+  const memory = new PhysicalMemory(2 ** 26)
+  const end = memory.u8.length
+  const seen: [string, number, number, bigint?][] = []
+  const cpu = new Cpu({
+    memory,
+    start: 'flat64',
+    outside: {
+      read(gpa, size) {
+        seen.push(['read', gpa - end, size])
+        return 0x1122_3344_5566_7788n & ((1n << BigInt(8 * size)) - 1n)
+      },
+      write: (gpa, size, value) => seen.push(['write', gpa - end, size, value]),
+    },
+  })
+  const at = BigInt(end)
+  t.equal(cpu.read(at + 0x10n, 4), 0x5566_7788n)
+  cpu.write(at + 0x10n, 8, 5n)
+  t.same(seen.splice(0), [
+    ['read', 0x10, 4],
+    ['write', 0x10, 8, 5n],
+  ])
+  // Across the edge of what there is: one half here, one there.
+  memory.write(end - 2, 2, 0xbbaan)
+  t.equal(cpu.read(at - 2n, 4), 0x7788_bbaan)
+  cpu.write(at - 2n, 4, 0x4433_2211n)
+  t.equal(memory.read(end - 2, 2), 0x2211n)
+  t.same(seen.splice(0), [
+    ['read', 0, 2],
+    ['write', 0, 2, 0x4433n],
+  ])
+  cpu.writeBytes(
+    at + 0xff8n,
+    Uint8Array.from({ length: 16 }, (_, n) => n + 1),
+  )
+  t.same(cpu.readBytes(at + 0xffcn, 8), Uint8Array.of(0x88, 0x77, 0x66, 0x55, 0x88, 0x77, 0x66, 0x55))
+  t.same(seen.splice(0), [
+    ['write', 0xff8, 8, 0x0807_0605_0403_0201n],
+    ['write', 0x1000, 8, 0x100f_0e0d_0c0b_0a09n],
+    ['read', 0xffc, 4],
+    ['read', 0x1000, 4],
+  ])
+  cpu.close()
 })

@@ -210,6 +210,10 @@ export const toGpa = (cpu: Cpu, linear: bigint, access: Access, key: number): nu
   return paging === undefined ? Number(linear) : walk(cpu, paging, linear, access, key)
 }
 
+/** Guest physical address of the last data access that `lookup` answered with OUTSIDE. */
+let outsideAt = 0
+const OUTSIDE = hpa(-1)
+
 const miss = (cpu: Cpu, linear: bigint, access: Access, key: number): number => {
   cpu.followStage()
   if (cpu.tlb.missed()) cpu.tlbMoved()
@@ -217,6 +221,10 @@ const miss = (cpu: Cpu, linear: bigint, access: Access, key: number): number => 
   const offset = gpa % 4096
   const frame = cpu.stage.frame(BigInt(gpa - offset) as Gpa, access)
   if (frame === -1) {
+    if (cpu.outside !== undefined && access !== 'fetch') {
+      outsideAt = gpa
+      return OUTSIDE
+    }
     const how = EPT_QUALIFICATION.GLA_VALID | EPT_QUALIFICATION.TRANSLATED
     return cpu.leaveEpt(ACCESS_QUALIFICATION[access] | how, linear, BigInt(gpa))
   }
@@ -227,7 +235,7 @@ const miss = (cpu: Cpu, linear: bigint, access: Access, key: number): number => 
   return frame + offset
 }
 
-/** Host physical address of the byte at `linear`, through the TLB. */
+/** Host physical address of the byte at `linear`, through the TLB; OUTSIDE where the CPU's `outside` has to answer. */
 export const lookup = (cpu: Cpu, linear: bigint, access: Access, key: number): Hpa => {
   whole[0] = linear
   const low = half[0]!
@@ -246,31 +254,45 @@ const onwards = (cpu: Cpu, linear: bigint, count: number): bigint =>
 
 const crosses = (linear: bigint, size: number): boolean => Number(linear & 0xfffn) + size > 4096
 
+/** A part of an access that lies in one page: `at` as `lookup` gave it, `gpa` where that is OUTSIDE. */
+const readPart = (cpu: Cpu, at: number, gpa: number, size: number): bigint => {
+  if (at < 0) return cpu.outside!.read(gpa, size)
+  let value = 0n
+  for (let n = size - 1; n >= 0; n--) value = (value << 8n) | BigInt(cpu.memory.u8[at + n]!)
+  return value
+}
+const writePart = (cpu: Cpu, at: number, gpa: number, size: number, value: bigint): void => {
+  if (at < 0) cpu.outside!.write(gpa, size, value)
+  else for (let n = 0; n < size; n++) cpu.memory.write(at + n, 1, (value >> BigInt(8 * n)) & 0xffn)
+}
+
 /** Reads `size` bytes under `key`; both pages of an access that crosses into another are settled first. */
 export const readLinear = (cpu: Cpu, linear: bigint, size: Size, key: number): bigint => {
   const at = lookup(cpu, linear, 'read', key)
-  if (!crosses(linear, size)) return cpu.memory.read(at, size)
+  const gpa = outsideAt
+  if (!crosses(linear, size)) return at < 0 ? cpu.outside!.read(gpa, size) : cpu.memory.read(at, size)
   const inFirst = 4096 - Number(linear & 0xfffn)
   const rest = lookup(cpu, onwards(cpu, linear, inFirst), 'read', key)
-  let value = 0n
-  for (let n = size - 1; n >= 0; n--) {
-    value = (value << 8n) | cpu.memory.read(n < inFirst ? at + n : rest + n - inFirst, 1)
-  }
-  return value
+  const low = readPart(cpu, at, gpa, inFirst)
+  return low | (readPart(cpu, rest, outsideAt, size - inFirst) << BigInt(8 * inFirst))
 }
 
 /** Writes `size` bytes under `key`, all of them or none. */
 export const writeLinear = (cpu: Cpu, linear: bigint, size: Size, value: bigint, key: number): void => {
   const at = lookup(cpu, linear, 'write', key)
+  const gpa = outsideAt
   if (!crosses(linear, size)) {
-    cpu.memory.write(at, size, value)
+    if (at < 0) cpu.outside!.write(gpa, size, value)
+    else cpu.memory.write(at, size, value)
     return
   }
   const inFirst = 4096 - Number(linear & 0xfffn)
   const rest = lookup(cpu, onwards(cpu, linear, inFirst), 'write', key)
-  for (let n = 0; n < size; n++) {
-    cpu.memory.write(n < inFirst ? at + n : rest + n - inFirst, 1, (value >> BigInt(8 * n)) & 0xffn)
-  }
+  const restGpa = outsideAt
+  // What may leave comes first.
+  if (rest < 0) writePart(cpu, rest, restGpa, size - inFirst, value >> BigInt(8 * inFirst))
+  writePart(cpu, at, gpa, inFirst, BigInt.asUintN(8 * inFirst, value))
+  if (rest >= 0) writePart(cpu, rest, restGpa, size - inFirst, value >> BigInt(8 * inFirst))
 }
 
 /** Faults or leaves now where an access of `size` bytes would. */
@@ -282,28 +304,49 @@ export const settle = (cpu: Cpu, linear: bigint, size: number, access: Access, k
   }
 }
 
+type Piece = { readonly at: number; readonly gpa: number; readonly from: number; readonly size: number }
 /** The pieces of `linear … linear + length` that lie in one page each: host address, offset in the range, length. */
-const pieces = (cpu: Cpu, linear: bigint, length: number, access: Access, key: number) => {
-  const found: { at: number; from: number; size: number }[] = []
+const pieces = (cpu: Cpu, linear: bigint, length: number, access: Access, key: number): Piece[] => {
+  const found: Piece[] = []
   for (let from = 0; from < length; ) {
     const here = onwards(cpu, linear, from)
     const size = Math.min(length - from, 4096 - Number(here & 0xfffn))
-    found.push({ at: lookup(cpu, here, access, key), from, size })
+    const at = lookup(cpu, here, access, key)
+    found.push({ at, gpa: outsideAt, from, size })
     from += size
   }
   return found
 }
 
+/** The 8-byte parts of a piece that `outside` answers for. */
+const outsideParts = ({ gpa, from, size }: Piece, part: (gpa: number, from: number, size: number) => void): void => {
+  for (let n = 0; n < size; n += 8) part(gpa + n, from + n, Math.min(8, size - n))
+}
+
 export const readBytes = (cpu: Cpu, linear: bigint, length: number, key: number): Uint8Array => {
   const out = new Uint8Array(length)
-  for (const { at, from, size } of pieces(cpu, linear, length, 'read', key)) {
-    out.set(cpu.memory.u8.subarray(at, at + size), from)
+  for (const piece of pieces(cpu, linear, length, 'read', key)) {
+    const { at, from, size } = piece
+    if (at >= 0) out.set(cpu.memory.u8.subarray(at, at + size), from)
+    else {
+      outsideParts(piece, (gpa, first, count) => {
+        const value = cpu.outside!.read(gpa, count)
+        for (let n = 0; n < count; n++) out[first + n] = Number((value >> BigInt(8 * n)) & 0xffn)
+      })
+    }
   }
   return out
 }
 
 export const writeBytes = (cpu: Cpu, linear: bigint, bytes: Uint8Array, key: number): void => {
-  for (const { at, from, size } of pieces(cpu, linear, bytes.length, 'write', key)) {
-    cpu.memory.set(at, bytes.subarray(from, from + size))
+  const found = pieces(cpu, linear, bytes.length, 'write', key)
+  for (const piece of found) {
+    if (piece.at >= 0) continue
+    outsideParts(piece, (gpa, first, count) => {
+      let value = 0n
+      for (let n = count - 1; n >= 0; n--) value = (value << 8n) | BigInt(bytes[first + n]!)
+      cpu.outside!.write(gpa, count, value)
+    })
   }
+  for (const { at, from, size } of found) if (at >= 0) cpu.memory.set(at, bytes.subarray(from, from + size))
 }

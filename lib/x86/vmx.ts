@@ -67,6 +67,15 @@ export type SecondStage = {
   readonly generation: number
 }
 
+/**
+ * What answers data accesses to guest physical memory that the second stage has no frame for, up to 8 bytes each and
+ * within one page. It may throw `Leave`: nothing of the instruction has happened then but what it was told before.
+ */
+export type Outside = {
+  read(gpa: number, size: number): bigint
+  write(gpa: number, size: number, value: bigint): void
+}
+
 /** Which instructions leave the guest. A CPU with no controls runs everything natively. */
 export type VmxControls = {
   /** Unconditional I/O exiting. */

@@ -14,6 +14,7 @@ import {
   VECTOR_SS,
 } from '#abi'
 import { type Gpa, gpa, gva, type Hpa, type Size } from '#bits'
+import type { Apic } from './apic.ts'
 import * as control from './control.ts'
 import { type Cpuid, type Features, featuresOf, nativeCpuid } from './cpuid.ts'
 import { Fault, Leave, vmExit } from './fault.ts'
@@ -106,7 +107,9 @@ export class Cpu {
   cr2 = 0n
   #cr3 = 0n
   #cr4 = 0n
-  cr8 = 0n
+  #cr8 = 0n
+  /** The local APIC, where there is one: it has the task priority and the MSRs that are the APIC's. */
+  apic: Apic | undefined
   #efer = 0n
   xcr0 = 1n
   /** DR0 … DR7; DR4 and DR5 are not used. */
@@ -322,6 +325,14 @@ export class Cpu {
     this.#pagingChanged()
   }
 
+  get cr8(): bigint {
+    return this.apic === undefined ? this.#cr8 : BigInt(this.apic.tpr >> 4)
+  }
+  set cr8(value: bigint) {
+    if (this.apic === undefined) this.#cr8 = value
+    else this.apic.tpr = Number(value & 15n) << 4
+  }
+
   /** The four PAE page-directory-pointer-table entries, loaded when CR3 was. */
   get pdptes(): readonly bigint[] {
     this.#pdptes ??= control.readPdptes(this, this.#cr3)
@@ -531,6 +542,14 @@ export class Cpu {
   /** Hands in an event, delivered before the next instruction that may be interrupted by it. */
   inject(event: interrupt.Event): void {
     this.pending.push(event)
+  }
+  /** Takes interrupts from a source while it has some; to be called whenever that may have changed. */
+  offer(source: interrupt.InterruptSource): void {
+    interrupt.offer(this, source)
+  }
+  /** As INIT leaves a processor, which then waits for a startup IPI. */
+  init(): void {
+    system.init(this)
   }
   /** Moves RIP past an instruction whose exit was handled, as if it had completed. */
   advance(length: number): void {

@@ -46,11 +46,29 @@ import {
 } from './segments.ts'
 import { currentStack, Stack, widthOf } from './stack.ts'
 import { switchTask } from './task.ts'
-import { EXIT_REASON_EXCEPTION_NMI, EXIT_REASON_TRIPLE_FAULT, type VmExit } from './vmx.ts'
+import {
+  EXIT_REASON_EXCEPTION_NMI,
+  EXIT_REASON_PREEMPTION_TIMER,
+  EXIT_REASON_TRIPLE_FAULT,
+  type VmExit,
+} from './vmx.ts'
 
-export type EventKind = 'external' | 'nmi' | 'exception' | 'software'
+/** `stop` is no event of the guest: the run ends there, as if its budget were used up. */
+export type EventKind = 'external' | 'nmi' | 'exception' | 'software' | 'stop'
+/** Says which interrupt comes only when one can be taken: a local APIC. */
+export type InterruptSource = {
+  /** Has it an interrupt that may be taken, as far as it is concerned? */
+  ready(): boolean
+  /** The vector that is taken now. */
+  take(): number
+}
 /** An event from outside: interrupts and NMIs wait until they may be taken, the others come at once. */
-export type Event = { readonly vector: number; readonly kind: EventKind; readonly errorCode?: number }
+export type Event = {
+  readonly vector: number
+  readonly kind: EventKind
+  readonly errorCode?: number
+  readonly source?: InterruptSource
+}
 export type SoftwareKind = 'int' | 'int3' | 'into' | 'int1'
 /** Until the end of the following instruction: STI holds off interrupts, MOV SS debug traps and NMIs too. */
 export type Shadow = 'none' | 'sti' | 'mov-ss'
@@ -284,6 +302,14 @@ const deliverEvent = (cpu: Cpu, { vector, kind, errorCode }: Event): void => {
   }
 }
 
+/** Keeps the CPU's events in step with a source: one of its own is pending exactly while it is ready. */
+export const offer = (cpu: Cpu, source: InterruptSource): void => {
+  const at = cpu.pending.findIndex(event => event.source === source)
+  if (source.ready() === at >= 0) return
+  if (at >= 0) cpu.pending.splice(at, 1)
+  else cpu.pending.push({ vector: 0, kind: 'external', source })
+}
+
 const isDue = (cpu: Cpu, { kind }: Event): boolean => {
   if (kind === 'external') return (cpu.systemFlags & Number(RFLAGS_IF)) !== 0 && cpu.shadow === 'none'
   if (kind === 'nmi') return !cpu.nmiBlocked && cpu.shadow !== 'mov-ss'
@@ -295,9 +321,15 @@ export const deliverPending = (cpu: Cpu): void => {
   for (;;) {
     const index = cpu.pending.findIndex(event => isDue(cpu, event))
     if (index < 0) return
-    const event = cpu.pending[index]!
+    let event = cpu.pending[index]!
+    if (event.kind === 'stop' || event.source !== undefined) cpu.pending.splice(index, 1)
+    if (event.kind === 'stop') throw new Leave(vmExit(EXIT_REASON_PREEMPTION_TIMER))
+    if (event.source !== undefined) {
+      event = { vector: event.source.take(), kind: 'external' }
+      cpu.pending.splice(index, 0, event)
+    }
     deliverEvent(cpu, event.kind === 'nmi' ? { ...event, vector: VECTOR_NMI } : event)
-    cpu.pending.splice(index, 1)
+    cpu.pending.splice(cpu.pending.indexOf(event), 1)
     if (event.kind === 'nmi') cpu.nmiBlocked = true
     cpu.shadow = 'none'
   }

@@ -24,6 +24,7 @@ import {
   IA32_TIME_STAMP_COUNTER,
   IA32_TSC_ADJUST,
   IA32_TSC_AUX,
+  IA32_TSC_DEADLINE,
   IA32_XSS,
   VECTOR_GP,
 } from '#abi'
@@ -61,6 +62,9 @@ const isPat = (value: bigint): boolean => {
   return true
 }
 
+/** The registers of a local APIC in x2APIC mode. SDM Vol. 3A, "x2APIC Register Address Space". */
+const isX2Apic = (index: number): boolean => index >>> 8 === 8
+
 export class Msrs {
   /** Those of `PLAIN` that are not as after reset. */
   readonly #values = new Map<number, bigint>()
@@ -95,6 +99,12 @@ export class Msrs {
 
   /** The MSR natively, `undefined` where there is none. */
   read(cpu: Cpu, index: number): bigint | undefined {
+    const { apic } = cpu
+    if (apic !== undefined) {
+      if (index === IA32_APIC_BASE) return apic.base
+      if (index === IA32_TSC_DEADLINE) return apic.deadline
+      if (isX2Apic(index)) return apic.readMsr(index)
+    }
     switch (index) {
       case IA32_EFER:
         return cpu.efer
@@ -111,6 +121,15 @@ export class Msrs {
 
   /** Writes the MSR natively; false where the write is not allowed (#GP). */
   write(cpu: Cpu, index: number, value: bigint): boolean {
+    const { apic } = cpu
+    if (apic !== undefined) {
+      if (index === IA32_APIC_BASE) return apic.writeBase(value, cpu.stage.width, cpu.features.has('X2APIC'))
+      if (index === IA32_TSC_DEADLINE) {
+        apic.deadline = value
+        return true
+      }
+      if (isX2Apic(index)) return apic.writeMsr(index, value)
+    }
     switch (index) {
       case IA32_EFER:
         return writeEfer(cpu, value)

@@ -1,7 +1,9 @@
 /** Instructions that are the system's business: system calls, ports, time, caches, and those that leave for a VMM. */
 import {
+  CR0_CD,
   CR0_EM,
   CR0_ET,
+  CR0_NW,
   CR0_PE,
   CR0_TS,
   CR4_OSFXSR,
@@ -13,6 +15,8 @@ import {
   CR4_TSD,
   DESCRIPTOR_TSS,
   DESCRIPTOR_TSS_BUSY,
+  DR6_INIT,
+  DR7_INIT,
   EFER_LMA,
   EFER_SCE,
   IA32_FMASK,
@@ -84,6 +88,33 @@ export const start = (cpu: Cpu, how: Start): void => {
     cpu.efer = EFER_SCE | EFER_LMA
     cpu.cr4 = CR4_OSFXSR
   }
+}
+
+/**
+ * What INIT leaves. SDM Vol. 3A, "Processor State After Reset": caches, x87, SSE, MSRs and the TSC stay as they are.
+ */
+export const init = (cpu: Cpu): void => {
+  const kept = { mxcsr: cpu.mxcsr, fcw: cpu.x87.fcw, ftw: cpu.x87.ftw }
+  cpu.gpr.fill(0n)
+  start(cpu, 'reset')
+  cpu.mxcsr = kept.mxcsr
+  cpu.x87.fcw = kept.fcw
+  cpu.x87.ftw = kept.ftw
+  cpu.cr0 = 0x10n | (cpu.cr0 & (CR0_CD | CR0_NW))
+  cpu.cr2 = 0n
+  cpu.cr3 = 0n
+  cpu.cr4 = 0n
+  cpu.cr8 = 0n
+  cpu.efer = 0n
+  cpu.gdtr.base = 0n
+  cpu.gdtr.limit = 0xffff
+  cpu.idtr.base = 0n
+  cpu.idtr.limit = 0xffff
+  cpu.dr.splice(0, 8, 0n, 0n, 0n, 0n, 0n, 0n, DR6_INIT, DR7_INIT)
+  cpu.pending.length = 0
+  cpu.shadow = 'none'
+  cpu.nmiBlocked = false
+  cpu.refresh()
 }
 
 const requireKernel = (cpu: Cpu): void => {

@@ -1,0 +1,507 @@
+/**
+ * The local APIC of one CPU, as xAPIC page and as x2APIC registers. SDM Vol. 3A, "Advanced Programmable Interrupt
+ * Controller (APIC)". Its timer counts the clock it is given, so that a run is the same every time.
+ *
+ * Not modelled: thermal and performance-counter interrupts (their LVT entries only hold their values), SMIs, ExtINT,
+ * arbitration (APR reads 0), suppressed EOI broadcasts, since there is no I/O APIC to tell.
+ */
+import { Bits256 } from './apicbits.ts'
+
+/** Register offsets in the xAPIC page. SDM Vol. 3A, "Local APIC Register Address Map". */
+export const APIC = {
+  ID: 0x20,
+  VERSION: 0x30,
+  TPR: 0x80,
+  APR: 0x90,
+  PPR: 0xa0,
+  EOI: 0xb0,
+  RRD: 0xc0,
+  LDR: 0xd0,
+  DFR: 0xe0,
+  SVR: 0xf0,
+  ISR: 0x100,
+  TMR: 0x180,
+  IRR: 0x200,
+  ESR: 0x280,
+  ICR: 0x300,
+  ICR_HIGH: 0x310,
+  LVT_TIMER: 0x320,
+  LVT_THERMAL: 0x330,
+  LVT_COUNTERS: 0x340,
+  LVT_LINT0: 0x350,
+  LVT_LINT1: 0x360,
+  LVT_ERROR: 0x370,
+  INITIAL_COUNT: 0x380,
+  CURRENT_COUNT: 0x390,
+  DIVIDE: 0x3e0,
+  SELF_IPI: 0x3f0,
+} as const
+
+/** Delivery modes of an interrupt command. SDM Vol. 3A, "Interrupt Command Register (ICR)". */
+export const DELIVERY = { FIXED: 0, LOWEST: 1, SMI: 2, NMI: 4, INIT: 5, STARTUP: 6 } as const
+
+const BASE_BSP = 1n << 8n
+const BASE_EXTD = 1n << 10n
+const BASE_EN = 1n << 11n
+/** Version 14h, six LVT entries. */
+const VERSION = 0x0005_0014
+const MASKED = 1 << 16
+const SVR_ENABLED = 1 << 8
+const ESR = { SEND_VECTOR: 1 << 5, RECEIVE_VECTOR: 1 << 6, REGISTER: 1 << 7 } as const
+/** Timer modes, bits 18:17 of its LVT entry. */
+const [ONE_SHOT, PERIODIC, DEADLINE] = [0, 1, 2]
+/** What may be written to each LVT entry. */
+const LVT: Readonly<Record<number, number>> = {
+  [APIC.LVT_TIMER]: 0x7_00ff,
+  [APIC.LVT_THERMAL]: 0x1_07ff,
+  [APIC.LVT_COUNTERS]: 0x1_07ff,
+  [APIC.LVT_LINT0]: 0x1_a7ff,
+  [APIC.LVT_LINT1]: 0x1_a7ff,
+  [APIC.LVT_ERROR]: 0x1_00ff,
+}
+/** The reserved bits of an ICR write in x2APIC mode. */
+const ICR_RESERVED = 0xfff3_3000
+const DIVIDE_BITS = 0xb
+const SVR_BITS = 0x1ff
+
+/** What one APIC asks of another one. */
+export type Command = {
+  readonly delivery: number
+  readonly vector: number
+  readonly level: boolean
+  readonly logical: boolean
+  /** 1 self, 2 all, 3 all but self. */
+  readonly shorthand: number
+  readonly destination: number
+}
+
+/** What an APIC needs of the CPU it belongs to and of the machine. */
+export type ApicHost = {
+  /** The timer's clock, in ticks that only grow. */
+  now(): number
+  tsc(): bigint
+  /** Hands a command to the APICs it names. */
+  send(command: Command, from: Apic): void
+  /** Something may have become deliverable, or the timer has been set: look again. */
+  changed(): void
+  nmi(): void
+  init(): void
+  startup(vector: number): void
+}
+
+export class Apic {
+  readonly id: number
+  readonly #host: ApicHost
+  /** IA32_APIC_BASE. */
+  base: bigint
+  readonly #isr = new Bits256()
+  readonly #tmr = new Bits256()
+  readonly #irr = new Bits256()
+  #tpr = 0
+  #ldr = 0
+  #dfr = 0xffff_ffff
+  #svr = 0xff
+  #esr = 0
+  #errors = 0
+  #icr = 0
+  #icrHigh = 0
+  readonly #lvt = new Map<number, number>()
+  #divide = 0
+  #initialCount = 0
+  /** When the count began; the clock of `#host.now`. */
+  #started = 0
+  /** When the count ends next; undefined: it does not run. */
+  #due: number | undefined
+  #deadline = 0n
+
+  constructor(id: number, host: ApicHost, bootstrap = id === 0) {
+    this.id = id
+    this.#host = host
+    this.base = 0xfee0_0000n | BASE_EN | (bootstrap ? BASE_BSP : 0n)
+    this.reset()
+  }
+
+  /** As after INIT: everything but the identity and IA32_APIC_BASE. SDM Vol. 3A, "Local APIC State After It Receives an INIT-Deassert". */
+  reset(): void {
+    this.#isr.clear()
+    this.#tmr.clear()
+    this.#irr.clear()
+    this.#tpr = 0
+    this.#ldr = 0
+    this.#dfr = 0xffff_ffff
+    this.#svr = 0xff
+    this.#esr = 0
+    this.#errors = 0
+    this.#icr = 0
+    this.#icrHigh = 0
+    for (const at of Object.keys(LVT)) this.#lvt.set(Number(at), MASKED)
+    this.#divide = 0
+    this.#initialCount = 0
+    this.#due = undefined
+    this.#deadline = 0n
+  }
+
+  get isEnabled(): boolean {
+    return (this.base & BASE_EN) !== 0n
+  }
+  get isX2(): boolean {
+    return (this.base & BASE_EXTD) !== 0n
+  }
+  /** Where its page is, undefined where none is: disabled, or x2APIC. */
+  get page(): bigint | undefined {
+    return this.isEnabled && !this.isX2 ? this.base & ~0xfffn : undefined
+  }
+  get #softwareEnabled(): boolean {
+    return (this.#svr & SVR_ENABLED) !== 0
+  }
+
+  // Priorities and delivery
+
+  get tpr(): number {
+    return this.#tpr
+  }
+  set tpr(value: number) {
+    this.#tpr = value & 0xff
+    this.#host.changed()
+  }
+  get ppr(): number {
+    const serviced = this.#isr.highest
+    return (this.#tpr & 0xf0) >= (serviced & 0xf0) ? this.#tpr : serviced & 0xf0
+  }
+  /** Is there a vector that the CPU would be given now? */
+  ready(): boolean {
+    const vector = this.#irr.highest
+    return vector >= 16 && this.isEnabled && (vector & 0xf0) > (this.ppr & 0xf0)
+  }
+  /** The CPU takes the highest vector; what it gets where that is not `ready` any more is the spurious one. */
+  take(): number {
+    if (!this.ready()) return this.#svr & 0xff
+    const vector = this.#irr.highest
+    this.#irr.reset(vector)
+    this.#isr.set(vector)
+    return vector
+  }
+  /** A fixed interrupt arrives. */
+  accept(vector: number, level = false): void {
+    if (!this.isEnabled || !this.#softwareEnabled) return
+    if (vector < 16) {
+      this.#error(ESR.RECEIVE_VECTOR)
+      return
+    }
+    this.#irr.set(vector)
+    if (level) this.#tmr.set(vector)
+    else this.#tmr.reset(vector)
+    this.#host.changed()
+  }
+  #eoi(): void {
+    this.#isr.reset(this.#isr.highest)
+    this.#host.changed()
+  }
+  #error(bit: number): void {
+    this.#errors |= bit
+    const entry = this.#lvt.get(APIC.LVT_ERROR)!
+    if ((entry & MASKED) === 0) this.accept(entry & 0xff)
+  }
+
+  /** A command from an APIC reaches this one. */
+  receive({ delivery, vector, level }: Command): void {
+    switch (delivery) {
+      case DELIVERY.FIXED:
+      case DELIVERY.LOWEST:
+        this.accept(vector)
+        break
+      case DELIVERY.NMI:
+        this.#host.nmi()
+        break
+      case DELIVERY.INIT:
+        // The deassertion, of which nothing but old parts knows, does nothing.
+        if (level) this.#host.init()
+        break
+      case DELIVERY.STARTUP:
+        this.#host.startup(vector)
+        break
+    }
+  }
+
+  /** Does a destination that is not a shorthand name this APIC? SDM Vol. 3A, "Determining IPI Destination". */
+  isNamedBy({ logical, destination }: Command, fromX2: boolean): boolean {
+    if (!this.isEnabled) return false
+    const everyone = fromX2 ? 0xffff_ffff : 0xff
+    if (destination >>> 0 === everyone) return true
+    if (!logical) return this.id === destination >>> 0
+    if (this.isX2) {
+      const ldr = this.#logicalId
+      return ldr >>> 16 === destination >>> 16 && (ldr & destination & 0xffff) !== 0
+    }
+    const own = this.#ldr >>> 24
+    if (this.#dfr >>> 28 === 0xf) return (own & destination) !== 0
+    return own >>> 4 === (destination >>> 4) % 16 && (own & destination & 15) !== 0
+  }
+
+  get #logicalId(): number {
+    return this.isX2 ? ((this.id >>> 4) << 16) | (1 << (this.id & 15)) : this.#ldr
+  }
+
+  #command(low: number, destination: number): void {
+    const command: Command = {
+      vector: low & 0xff,
+      delivery: (low >>> 8) & 7,
+      logical: (low & (1 << 11)) !== 0,
+      level: (low & (1 << 14)) !== 0,
+      shorthand: (low >>> 18) & 3,
+      destination,
+    }
+    const isFixed = command.delivery === DELIVERY.FIXED || command.delivery === DELIVERY.LOWEST
+    if (isFixed && command.vector < 16) this.#error(ESR.SEND_VECTOR)
+    else this.#host.send(command, this)
+  }
+
+  // Timer
+
+  get #timerMode(): number {
+    return (this.#lvt.get(APIC.LVT_TIMER)! >> 17) & 3
+  }
+  /** Clock ticks for one of the count. */
+  get #divisor(): number {
+    const code = (this.#divide & 3) | ((this.#divide & 8) >> 1)
+    return code === 7 ? 1 : 2 << code
+  }
+  #startTimer(): void {
+    this.#started = this.#host.now()
+    this.#due = this.#initialCount === 0 ? undefined : this.#started + this.#initialCount * this.#divisor
+    this.#host.changed()
+  }
+  get #currentCount(): number {
+    if (this.#due === undefined || this.#timerMode === DEADLINE) return 0
+    return Math.max(0, Math.ceil((this.#due - this.#host.now()) / this.#divisor))
+  }
+  /** Ticks until the timer has something to say; undefined: it never will. */
+  get ticksToTimer(): number | undefined {
+    if (this.#timerMode === DEADLINE) {
+      if (this.#deadline === 0n) return undefined
+      const left = this.#deadline - this.#host.tsc()
+      return left <= 0n ? 0 : Number(left)
+    }
+    return this.#due === undefined ? undefined : Math.max(0, this.#due - this.#host.now())
+  }
+  /** Lets the timer fire if its time has come. */
+  tick(): void {
+    if (this.ticksToTimer !== 0) return
+    if (this.#timerMode === DEADLINE) this.#deadline = 0n
+    else if (this.#timerMode === PERIODIC) {
+      const period = this.#initialCount * this.#divisor
+      // Periods that were slept through are one interrupt.
+      const missed = Math.floor((this.#host.now() - this.#due!) / period)
+      this.#due = this.#due! + (missed + 1) * period
+    } else this.#due = undefined
+    const entry = this.#lvt.get(APIC.LVT_TIMER)!
+    if ((entry & MASKED) === 0) this.accept(entry & 0xff)
+  }
+  get deadline(): bigint {
+    return this.#deadline
+  }
+  /** IA32_TSC_DEADLINE; ignored in the other modes. */
+  set deadline(value: bigint) {
+    if (this.#timerMode !== DEADLINE) return
+    this.#deadline = value
+    this.#host.changed()
+  }
+
+  #setLvt(at: number, value: number): void {
+    const old = this.#timerMode
+    this.#lvt.set(at, this.#softwareEnabled ? value : value | MASKED)
+    if (at !== APIC.LVT_TIMER) return
+    // Into or out of deadline mode, the timer is disarmed.
+    if ((old === DEADLINE) !== (this.#timerMode === DEADLINE)) {
+      this.#due = undefined
+      this.#deadline = 0n
+    }
+    // A count that goes on becomes one-shot or periodic.
+    if (this.#timerMode === ONE_SHOT && this.#due !== undefined && this.#due <= this.#host.now()) this.#due = undefined
+    this.#host.changed()
+  }
+
+  // Registers
+
+  /** A register by its offset in the page; undefined where there is none. */
+  #read(at: number): number | undefined {
+    if (at >= APIC.ISR && at < APIC.ESR && (at & 15) === 0) {
+      const bits = at < APIC.TMR ? this.#isr : at < APIC.IRR ? this.#tmr : this.#irr
+      return bits.word((at & 0x7f) >> 4)
+    }
+    const entry = this.#lvt.get(at)
+    if (entry !== undefined) return entry
+    switch (at) {
+      case APIC.ID:
+        return this.isX2 ? this.id : (this.id << 24) >>> 0
+      case APIC.VERSION:
+        return VERSION
+      case APIC.TPR:
+        return this.#tpr
+      case APIC.APR:
+      case APIC.RRD:
+      case APIC.EOI:
+        return 0
+      case APIC.PPR:
+        return this.ppr
+      case APIC.LDR:
+        return this.#logicalId
+      case APIC.DFR:
+        return this.#dfr
+      case APIC.SVR:
+        return this.#svr
+      case APIC.ESR:
+        return this.#esr
+      case APIC.ICR:
+        return this.#icr
+      case APIC.ICR_HIGH:
+        return this.#icrHigh
+      case APIC.INITIAL_COUNT:
+        return this.#initialCount
+      case APIC.CURRENT_COUNT:
+        return this.#currentCount
+      case APIC.DIVIDE:
+        return this.#divide
+      default:
+        return undefined
+    }
+  }
+
+  /** Writes what both forms of the APIC have. False where there is nothing to be written. */
+  #write(at: number, value: number): boolean {
+    const allowed = LVT[at]
+    if (allowed !== undefined) {
+      this.#setLvt(at, value & allowed)
+      return true
+    }
+    switch (at) {
+      case APIC.TPR:
+        this.tpr = value
+        return true
+      case APIC.EOI:
+        this.#eoi()
+        return true
+      case APIC.SVR:
+        this.#svr = value & SVR_BITS
+        if (!this.#softwareEnabled) for (const [entry, old] of this.#lvt) this.#lvt.set(entry, old | MASKED)
+        this.#host.changed()
+        return true
+      case APIC.ESR:
+        this.#esr = this.#errors
+        this.#errors = 0
+        return true
+      case APIC.INITIAL_COUNT:
+        if (this.#timerMode === DEADLINE) return true
+        this.#initialCount = value >>> 0
+        this.#startTimer()
+        return true
+      case APIC.DIVIDE: {
+        const left = this.#currentCount
+        this.#divide = value & DIVIDE_BITS
+        if (this.#due !== undefined) this.#due = this.#host.now() + left * this.#divisor
+        this.#host.changed()
+        return true
+      }
+      default:
+        return false
+    }
+  }
+
+  /** A 32-bit read of the xAPIC page. A register that there is not reads 0 and counts as an error. */
+  readPage(offset: number): number {
+    const value = this.#read(offset)
+    if (value === undefined) this.#error(ESR.REGISTER)
+    return value ?? 0
+  }
+
+  /** A 32-bit write to the xAPIC page. */
+  writePage(offset: number, value: number): void {
+    switch (offset) {
+      case APIC.LDR:
+        this.#ldr = (value & 0xff00_0000) >>> 0
+        return
+      case APIC.DFR:
+        this.#dfr = (value | 0x0fff_ffff) >>> 0
+        return
+      case APIC.ICR_HIGH:
+        this.#icrHigh = (value & 0xff00_0000) >>> 0
+        return
+      case APIC.ICR:
+        this.#icr = (value & ~(1 << 12) & 0xc_dfff) >>> 0
+        this.#command(this.#icr, this.#icrHigh >>> 24)
+        return
+      default:
+        if (!this.#write(offset, value) && this.#read(offset) === undefined) this.#error(ESR.REGISTER)
+    }
+  }
+
+  /**
+   * RDMSR of an APIC register, IA32_APIC_BASE and IA32_TSC_DEADLINE being for whoever has them; undefined: #GP(0).
+   * SDM Vol. 3A, "x2APIC Register Address Space".
+   */
+  readMsr(index: number): bigint | undefined {
+    const at = (index - 0x800) << 4
+    if (!this.isX2 || at === APIC.DFR || at === APIC.ICR_HIGH || at === APIC.EOI) return undefined
+    if (at === APIC.APR || at === APIC.RRD) return undefined
+    if (at === APIC.ICR) return BigInt(this.#icr) | (BigInt(this.#icrHigh) << 32n)
+    const value = this.#read(at)
+    return value === undefined ? undefined : BigInt(value >>> 0)
+  }
+
+  /** WRMSR of an APIC register; false: #GP(0). */
+  writeMsr(index: number, value: bigint): boolean {
+    const at = (index - 0x800) << 4
+    if (!this.isX2) return false
+    const low = Number(value & 0xffff_ffffn)
+    if (at === APIC.ICR) {
+      if ((low & ICR_RESERVED) !== 0) return false
+      this.#icr = low
+      this.#icrHigh = Number(value >> 32n)
+      this.#command(low, this.#icrHigh)
+      return true
+    }
+    if (value >> 32n !== 0n) return false
+    if (at === APIC.SELF_IPI) {
+      if (low > 0xff) return false
+      if (low < 16) this.#error(ESR.SEND_VECTOR)
+      else this.accept(low)
+      return true
+    }
+    const allowed =
+      LVT[at] ??
+      { [APIC.TPR]: 0xff, [APIC.EOI]: 0, [APIC.SVR]: SVR_BITS, [APIC.ESR]: 0, [APIC.DIVIDE]: DIVIDE_BITS }[at] ??
+      0xffff_ffff
+    if ((low & ~allowed) !== 0) return false
+    return this.#write(at, low)
+  }
+
+  /** WRMSR of IA32_APIC_BASE; false: #GP(0). SDM Vol. 3A, "x2APIC States". `width`: physical address bits. */
+  writeBase(value: bigint, width: number, hasX2: boolean): boolean {
+    const known = BASE_BSP | BASE_EN | (hasX2 ? BASE_EXTD : 0n) | (((1n << BigInt(width)) - 1n) & ~0xfffn)
+    if ((value & ~known) !== 0n) return false
+    const [enabled, extended] = [(value & BASE_EN) !== 0n, (value & BASE_EXTD) !== 0n]
+    if (extended && (!enabled || !this.isEnabled)) return false
+    if (this.isX2 && enabled && !extended) return false
+    const wasOn = this.isEnabled
+    this.base = value
+    if (wasOn && !enabled) this.reset()
+    this.#host.changed()
+    return true
+  }
+}
+
+/** All APICs of a machine: who gets a command. Lowest priority goes to the lowest PPR, then the lowest number. */
+export const deliver = (apics: readonly Apic[], command: Command, from: Apic): void => {
+  const named = apics.filter(apic => {
+    if (command.shorthand === 1) return apic === from
+    if (command.shorthand >= 2) return apic.isEnabled && (command.shorthand === 2 || apic !== from)
+    return apic.isNamedBy(command, from.isX2)
+  })
+  if (command.delivery !== DELIVERY.LOWEST) {
+    for (const apic of named) apic.receive(command)
+    return
+  }
+  let best: Apic | undefined
+  for (const apic of named) if (best === undefined || apic.ppr < best.ppr) best = apic
+  best?.receive(command)
+}

@@ -124,7 +124,16 @@ t.test('SHA-256 of one block', async t => {
   const primes = Array.from({ length: 400 }, (_, n) => n).filter(n => n > 1 && !/^(11+?)\1+$/.test('1'.repeat(n)))
   const fraction = (x: number) => Math.floor((x % 1) * 2 ** 32) >>> 0
   const k = primes.slice(0, 64).map(p => fraction(Math.cbrt(p)))
-  const h = primes.slice(0, 8).map(p => fraction(Math.sqrt(p))) as [number, number, number, number]
+  const h = primes.slice(0, 8).map(p => fraction(Math.sqrt(p))) as [
+    number,
+    number,
+    number,
+    number,
+    number,
+    number,
+    number,
+    number,
+  ]
   let abef = vector(h[5]!, h[4]!, h[1], h[0])
   let cdgh = vector(h[7]!, h[6]!, h[3], h[2])
   for (let n = 0; n < 64; n += 2) {

@@ -1,9 +1,11 @@
 /** The x87 unit's operations as tiers call them. */
-import { NotModelled } from '#bits'
 import type { Cpu } from './cpu.ts'
 import type { Seg } from './insn.ts'
 import * as x87 from './x87.ts'
+import * as arith from './x87arith.ts'
 import * as env from './x87env.ts'
+import * as functions from './x87functions.ts'
+import * as move from './x87move.ts'
 import { xrstor, xsave } from './xsave.ts'
 
 type Call = (cpu: Cpu, a: bigint, b: bigint, c: bigint) => unknown
@@ -15,29 +17,21 @@ const pops = (kind: bigint): number => Number(kind) >> 4
 
 /** `a` the destination's number, `b` the kind, `c` the operand: a register's number or the bits from memory. */
 const arithmetic =
-  (name: x87.Arithmetic): Call =>
+  (name: arith.Arithmetic): Call =>
   (cpu, to, kind, value) =>
-    x87.arithmetic(cpu, name, Number(to), from(kind), value, pops(kind) > 0)
+    arith.arithmetic(cpu, name, Number(to), from(kind), value, pops(kind) > 0)
 const comparison =
   (quiet: boolean, toFlags: boolean): Call =>
   (cpu, _a, kind, value) =>
-    x87.comparison(cpu, from(kind), value, { quiet, toFlags, pops: pops(kind) })
-const transcendental =
-  (name: string): Call =>
-  () => {
-    // Not modelled: the x87's transcendental functions (F2XM1, FYL2X, FYL2XP1, FPTAN, FPATAN, FSIN, FCOS, FSINCOS).
-    throw new NotModelled(name)
-  }
+    arith.comparison(cpu, from(kind), value, { quiet, toFlags, pops: pops(kind) })
 const SIGN = 1n << 79n
 /** A value that is to be stored, marked as such in byte 10; 0 where an unmasked exception keeps memory as it is. */
 const marked = (value: bigint | undefined): bigint => (value === undefined ? 0n : value | (1n << 80n))
 
-const constants = ['fld1', 'fldl2t', 'fldl2e', 'fldpi', 'fldlg2', 'fldln2', 'fldz'] as const
-type Constant = (typeof constants)[number]
 const constant =
-  (name: Constant): Call =>
+  (name: move.Constant): Call =>
   cpu =>
-    x87.constant(cpu, name)
+    move.constant(cpu, name)
 
 export const x87calls = {
   /** Before every x87 instruction, and before those that look for a pending exception. */
@@ -53,28 +47,28 @@ export const x87calls = {
   fucom: comparison(true, false),
   fcomi: comparison(false, true),
   fucomi: comparison(true, true),
-  ftst: cpu => x87.comparison(cpu, x87.FROM.I16, 0n, {}),
-  fld: (cpu, _a, kind, value) => x87.load(cpu, from(kind), value),
+  ftst: cpu => arith.comparison(cpu, x87.FROM.I16, 0n, {}),
+  fld: (cpu, _a, kind, value) => move.load(cpu, from(kind), value),
   /** `a` is 1 for FISTTP. */
-  fst: (cpu, truncate, kind) => marked(x87.stored(cpu, from(kind), truncate === 1n)),
-  fstReg: (cpu, to, kind) => x87.copy(cpu, Number(to), pops(kind) > 0),
+  fst: (cpu, truncate, kind) => marked(move.stored(cpu, from(kind), truncate === 1n)),
+  fstReg: (cpu, to, kind) => move.copy(cpu, Number(to), pops(kind) > 0),
   fpop: x87.pop,
   ffree: (cpu, i) => x87.free(cpu, Number(i)),
-  fbld: (cpu, bits) => x87.loadDecimal(cpu, bits),
-  fbst: cpu => marked(x87.storedDecimal(cpu)),
-  fxch: (cpu, i) => x87.exchange(cpu, Number(i)),
-  fcmov: (cpu, i, moves) => x87.conditional(cpu, Number(i), moves !== 0n),
-  fabs: cpu => x87.sign(cpu, bits => bits & ~SIGN),
-  fchs: cpu => x87.sign(cpu, bits => bits ^ SIGN),
-  fsqrt: cpu => x87.unary(cpu, x87.squareRootOf),
-  frndint: cpu => x87.unary(cpu, x87.rounded, true),
-  fscale: cpu => x87.dyadic(cpu, x87.scale),
-  fprem: cpu => x87.dyadic(cpu, x87.remainder(cpu, false)),
-  fprem1: cpu => x87.dyadic(cpu, x87.remainder(cpu, true)),
-  fxtract: x87.extract,
-  fxam: x87.examine,
-  fincstp: cpu => x87.turn(cpu, 1),
-  fdecstp: cpu => x87.turn(cpu, -1),
+  fbld: (cpu, bits) => move.loadDecimal(cpu, bits),
+  fbst: cpu => marked(move.storedDecimal(cpu)),
+  fxch: (cpu, i) => move.exchange(cpu, Number(i)),
+  fcmov: (cpu, i, moves) => move.conditional(cpu, Number(i), moves !== 0n),
+  fabs: cpu => move.sign(cpu, bits => bits & ~SIGN),
+  fchs: cpu => move.sign(cpu, bits => bits ^ SIGN),
+  fsqrt: cpu => arith.unary(cpu, arith.squareRootOf),
+  frndint: cpu => arith.unary(cpu, arith.rounded, true),
+  fscale: cpu => arith.dyadic(cpu, arith.scale),
+  fprem: cpu => arith.dyadic(cpu, arith.remainder(cpu, false)),
+  fprem1: cpu => arith.dyadic(cpu, arith.remainder(cpu, true)),
+  fxtract: arith.extract,
+  fxam: arith.examine,
+  fincstp: cpu => move.turn(cpu, 1),
+  fdecstp: cpu => move.turn(cpu, -1),
   fld1: constant('fld1'),
   fldl2t: constant('fldl2t'),
   fldl2e: constant('fldl2e'),
@@ -82,14 +76,14 @@ export const x87calls = {
   fldlg2: constant('fldlg2'),
   fldln2: constant('fldln2'),
   fldz: constant('fldz'),
-  f2xm1: transcendental('F2XM1'),
-  fyl2x: transcendental('FYL2X'),
-  fyl2xp1: transcendental('FYL2XP1'),
-  fptan: transcendental('FPTAN'),
-  fpatan: transcendental('FPATAN'),
-  fsin: transcendental('FSIN'),
-  fcos: transcendental('FCOS'),
-  fsincos: transcendental('FSINCOS'),
+  f2xm1: functions.f2xm1,
+  fyl2x: functions.fyl2x,
+  fyl2xp1: functions.fyl2xp1,
+  fptan: functions.fptan,
+  fpatan: functions.fpatan,
+  fsin: functions.fsin,
+  fcos: functions.fcos,
+  fsincos: functions.fsincos,
   fninit: env.init,
   fnclex: env.clear,
   fldcw: (cpu, value) => env.loadControl(cpu, Number(value)),

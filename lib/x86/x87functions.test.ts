@@ -129,7 +129,7 @@ t.test('the stack: FPTAN and FSINCOS push, the functions of two pop, a full or e
 
 const anyNumber = fc.tuple(
   fc.boolean(),
-  fc.integer({ min: -70, max: 20 }),
+  fc.integer({ min: -70, max: 62 }),
   fc.bigInt({ min: 0n, max: (1n << 63n) - 1n }),
 )
 const bits = ([sign, exponent, fraction]: readonly [boolean, number, bigint]): bigint =>
@@ -189,8 +189,6 @@ t.test(
       for (const v of special) for (const w of DYADIC.includes(name) ? special : [x(1)]) cases.push([name, w, v])
       for (const [a, b] of fc.sample(fc.tuple(anyNumber, anyNumber), { seed: 7, numRuns: 400 })) {
         let v = bits(a)
-        // The processors differ in their pi, so angles stay where that does not show.
-        if (/^f(sin|cos|ptan)/.test(name)) v = bits([a[0], -1 - (Math.abs(a[1]) % 40), a[2]])
         if (name === 'f2xm1') v = bits([a[0], -1 - (Math.abs(a[1]) % 60), a[2]])
         if (name === 'fyl2xp1') v = bits([a[0], -3 - (Math.abs(a[1]) % 60), a[2]])
         if (name === 'fyl2x') v &= ~MINUS

@@ -42,6 +42,24 @@ t.test('values of several lines are shown as a difference', async t => {
   ])
 })
 
+t.test('what differs in a line is marked, in colour where there is one', async t => {
+  const comparison = {
+    op: 'bytes',
+    seen: { source: 'page', value: '0000  00 01\n0010  10 ff 12\n' },
+    want: { source: 'expected', value: '0000  00 01\n0010  10 11 12\n' },
+  }
+  t.same(failureLines(host({ comparison }), again).slice(1, -1), [
+    '  - expected',
+    '  + page',
+    '    0000  00 01',
+    '  - 0010  10 11 12',
+    '  + 0010  10 ff 12',
+    '             ^^'.padStart(15),
+  ])
+  const colored = failureLines(host({ comparison }), again, (style, text) => `<${style}>${text}</>`)
+  t.same(colored.slice(4, -1), ['<red>  - 0010  10 <inverse>11</> 12</>', '<green>  + 0010  10 <inverse>ff</> 12</>'])
+})
+
 t.test('exits of several vCPUs say whose they are', async t => {
   const steps = [
     { vcpu: 0, name: 'UCALL_SYNC', fields: { stage: 1 } },

@@ -1,5 +1,5 @@
 /** The one place that turns a failure into text: what, where, with which values, what led there, how to see it again. */
-import { createRequire } from 'node:module'
+import { type DiffLine, differenceOf, markLine } from './diff.ts'
 import type { Failure, Site, Step } from './events.ts'
 import { quoted } from './text.ts'
 
@@ -13,14 +13,27 @@ export type Again = {
   readonly site?: Site | undefined
 }
 
-const SIGNS: Readonly<Record<string, string>> = { eq: '==', ne: '!=', lt: '<', le: '<=', gt: '>', ge: '>=' }
+const SIGNS: Readonly<Record<string, string>> = {
+  eq: '==',
+  ne: '!=',
+  lt: '<',
+  le: '<=',
+  gt: '>',
+  ge: '>=',
+  bytes: '==',
+  inRange: 'in',
+  match: 'matches',
+}
+
+/** Colours, for a report whose reader has them. */
+export type Paint = (style: 'red' | 'green' | 'inverse', text: string) => string
 
 /**
  * A failure as lines without prefix, as kselftest_harness.h words it (`file:line:test:Expected 1 (1) == a (2)`) with
  * the guest's and the host's side beneath. `test` names the function where the site does not.
  */
-export const failureLines = (failure: Failure, again: Again): string[] => {
-  const out = [...headline(failure, again)]
+export const failureLines = (failure: Failure, again: Again, paint?: Paint): string[] => {
+  const out = [...headline(failure, again, paint)]
   const { guest, host, steps } = failure
   if (guest !== undefined) {
     const count = `${guest.instructions} instruction${guest.instructions === 1 ? '' : 's'} in`
@@ -44,7 +57,7 @@ export const againCommand = ({ file, test, seed, options = [] }: Again): string 
 
 const place = (site: Site): string => `${site.file}:${site.line}`
 
-const headline = (failure: Failure, { test, site: testSite }: Again): string[] => {
+const headline = (failure: Failure, { test, site: testSite }: Again, paint?: Paint): string[] => {
   const { site = testSite, comparison } = failure
   const name = site?.function ?? test?.slice(test.lastIndexOf('.') + 1)
   const at = [site && place(site), name].filter(part => part !== undefined && part !== '').join(':')
@@ -53,26 +66,41 @@ const headline = (failure: Failure, { test, site: testSite }: Again): string[] =
   const { op, seen, want } = comparison
   const message = failure.message === '' ? [] : failure.message.split('\n').map(line => `  ${line}`)
   if (seen.value.includes('\n') || want.value.includes('\n'))
-    return [`${first}Expected ${want.source} ${SIGNS[op] ?? op} ${seen.source}`, ...message, ...diffLines(want, seen)]
+    return [`${first}Expected ${sides(op, seen.source, want.source)}`, ...message, ...diffLines(want, seen, paint)]
   // kselftest's order is (expected, seen); an ordering reads as it was asserted: seen < limit.
-  const [left, right] = op === 'eq' || op === 'ne' || SIGNS[op] === undefined ? [want, seen] : [seen, want]
+  const [left, right] = ASSERTED.has(op) ? [seen, want] : [want, seen]
   return [`${first}Expected ${valued(left)} ${SIGNS[op] ?? op} ${valued(right)}`, ...message]
 }
+
+const sides = (op: string, seen: string, want: string): string =>
+  ASSERTED.has(op) ? `${seen} ${SIGNS[op] ?? op} ${want}` : `${want} ${SIGNS[op] ?? op} ${seen}`
 
 const valued = ({ source, value }: { source: string; value: string }): string =>
   source === value || source === '' ? value : `${source} (${value})`
 
+/** Words that read in the order (seen, want). */
+const ASSERTED = new Set(['lt', 'le', 'gt', 'ge', 'inRange', 'match'])
+
 type Side = { readonly source: string; readonly value: string }
 
-const diffLines = (want: Side, seen: Side): string[] => {
-  // Only a failing comparison of several lines pays for loading this.
-  const { diffLines } = createRequire(import.meta.url)('diff') as typeof import('diff')
+const diffLines = (want: Side, seen: Side, paint?: Paint): string[] => {
   const out = [`  - ${want.source}`, `  + ${seen.source}`]
-  for (const part of diffLines(want.value, seen.value)) {
-    const sign = part.added ? '+' : part.removed ? '-' : ' '
-    for (const line of part.value.replace(/\n$/, '').split('\n')) out.push(`  ${sign} ${line}`.trimEnd())
+  for (const line of differenceOf(want.value, seen.value)) {
+    out.push(paint === undefined ? `  ${line.sign} ${line.text}`.trimEnd() : painted(line, paint))
+    if (paint === undefined && line.sign === '+' && line.marks.length > 0) out.push(`    ${markLine(line)}`)
   }
   return out
+}
+
+const painted = ({ sign, text, marks }: DiffLine, paint: Paint): string => {
+  if (sign === ' ') return `    ${text}`
+  let out = ''
+  let at = 0
+  for (const [from, to] of marks) {
+    out += text.slice(at, from) + paint('inverse', text.slice(from, to))
+    at = to
+  }
+  return paint(sign === '-' ? 'red' : 'green', `  ${sign} ${out}${text.slice(at)}`)
 }
 
 /** The exits that led there in columns, oldest first: `KVM_EXIT_IO  out  port 0x32  2 bytes  0xabcd`. */

@@ -26,6 +26,7 @@ export const terminalReport = (write: Write, options: TerminalOptions): Report &
   const { sticky, slow = 2000, now = () => performance.now() } = options
   const paint = (style: Parameters<typeof styleText>[0], text: string) =>
     options.color ? styleText(style, text, { validateStream: false }) : text
+  const color = options.color ? paint : undefined
   const tests = emptyTally()
   const perFile = new Map<string, Tally>()
   const said = new Map<string, string[]>()
@@ -93,7 +94,7 @@ export const terminalReport = (write: Write, options: TerminalOptions): Report &
         case 'failure': {
           const { file, test } = event
           print(`${paint('red', '✖')} ${test}`)
-          const text = [...(said.get(file) ?? []), ...failureLines(event.failure, { file, test, ...run })]
+          const text = [...(said.get(file) ?? []), ...failureLines(event.failure, { file, test, ...run }, color)]
           said.set(file, [])
           print(text.map(line => `  ${line}`).join('\n'))
           break

@@ -142,16 +142,21 @@ export const argumentsOf = (text: string): string[] => {
 /** Lines of a call that are looked at for its arguments. */
 const LONGEST_CALL = 60
 
+/** The texts of the arguments of the call at `site`, as the test's file has them. Undefined where it cannot be read. */
+export const writtenAt = (site: Pick<Site, 'file' | 'line' | 'column'>): string[] | undefined => {
+  const lines = linesOf(site.file)
+  const first = lines?.[site.line - 1]
+  if (lines === undefined || first === undefined) return undefined
+  const rest = lines.slice(site.line, site.line + LONGEST_CALL)
+  return argumentsOf([first.slice(Math.max(0, site.column - 1)), ...rest].join('\n'))
+}
+
 /**
  * The source text of both sides of the assertion at `site`: what C recorded, or what the test's file says at the
  * place of the call. Undefined where the source cannot be read.
  */
 export const sourceOf = (site: Site): { seen: string; want: string } | undefined => {
   if (site.source !== undefined) return site.source
-  const lines = linesOf(site.file)
-  const first = lines?.[site.line - 1]
-  if (lines === undefined || first === undefined) return undefined
-  const rest = lines.slice(site.line, site.line + LONGEST_CALL)
-  const [seen, want] = argumentsOf([first.slice(Math.max(0, site.column - 1)), ...rest].join('\n'))
+  const [seen, want] = writtenAt(site) ?? []
   return seen === undefined ? undefined : { seen, want: want ?? 'true' }
 }

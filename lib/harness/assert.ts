@@ -1,9 +1,9 @@
 /** The words a host asserts with, in the order (seen, want); the same as a guest's. */
 import { hex } from '#bits'
-import { sourceOf } from '#guest'
+import { writtenAt } from '#guest'
 import { Errno, type ErrnoName } from '#kvm'
 import type { Failure as FailureData } from '#reports'
-import { show, showFields } from './show.ts'
+import { show, showBytes, showFields } from './show.ts'
 import { caller, siteOf } from './where.ts'
 
 /** What can be compared whole. A guest's value is none of these: it is known only when the guest runs. */
@@ -40,13 +40,25 @@ export type Words = {
   ge<T extends Ordered>(seen: T, want: Widen<NoInfer<T>>, message?: string): void
   /** The bits that `mask` selects: `seen & mask` is `want`. */
   bits(seen: bigint, mask: bigint, want: bigint, message?: string): void
+  /** `low` to `high`, both included. */
+  inRange<T extends Ordered>(seen: T, low: Widen<NoInfer<T>>, high: Widen<NoInfer<T>>, message?: string): void
+  /** Byte for byte; a failure shows both in hex, with marks where they differ. */
+  bytes(seen: Uint8Array, want: Uint8Array | readonly number[], message?: string): void
   /** `seen` fails with this errno, as an ioctl does. */
   errno(seen: () => unknown, want: ErrnoName, message?: string): void
-  /** Every field that `want` names is as it says. */
+  /** Every field that `want` names is as it says; arrays are as long as it says. */
   match<T extends object | string>(seen: T, want: Pattern<NoInfer<T>>, message?: string): void
+  /** The same, but of an array `want` may name the first elements only. */
+  matches<T extends object | string>(seen: T, want: Pattern<NoInfer<T>>, message?: string): void
 }
 
-type Compared = { readonly op: string; readonly seen: string; readonly want: string; readonly mask?: bigint }
+/** Both sides as a failure shows them. `written`: their source texts, from those of the call's arguments. */
+type Compared = {
+  readonly op: string
+  readonly seen: string
+  readonly want: string
+  readonly written?: (args: readonly string[]) => readonly [string, string]
+}
 
 /** Words that hand what does not hold to `fail`. */
 export const words = (fail: (data: FailureData) => void): Words => {
@@ -58,6 +70,11 @@ export const words = (fail: (data: FailureData) => void): Words => {
       check(holds(seen, want), message, () => ({ op, seen: show(seen), want: show(want) }))
   const order = (op: string, holds: (seen: Ordered, want: Ordered) => boolean) =>
     compare(op, (seen, want) => isOrdered(seen) && isOrdered(want) && holds(seen, want))
+  const structures = (seen: object | string, want: unknown, isWhole: boolean, message: string | undefined): void =>
+    check(matches(seen, want, isWhole), message, () => {
+      if (typeof seen === 'string') return { op: 'match', seen: show(seen), want: show(want) }
+      return { op: 'match', seen: showFields(named(seen, want, isWhole)), want: showFields(want) }
+    })
   return {
     eq: compare('eq', isSame),
     ne: compare('ne', (seen, want) => !isSame(seen, want)),
@@ -67,20 +84,28 @@ export const words = (fail: (data: FailureData) => void): Words => {
     ge: order('ge', (seen, want) => seen >= want),
     bits: (seen, mask, want, message) =>
       check((seen & mask) === want, message, () => ({
-        op: 'bits',
+        op: 'eq',
         seen: hex(seen & mask),
         want: hex(want),
-        mask,
+        written: ([value, bits, wanted]) => [`${value} & ${bits}`, wanted ?? ''],
       })),
+    inRange: (seen, low, high, message) =>
+      check(seen >= low && seen <= high, message, () => ({
+        op: 'inRange',
+        seen: show(seen),
+        want: `${show(low)} to ${show(high)}`,
+        written: ([value, from, to]) => [value ?? '', `${from} to ${to}`],
+      })),
+    bytes: (seen, want, message) => {
+      const wanted = want instanceof Uint8Array ? want : Uint8Array.from(want)
+      check(isSame(seen, wanted), message, () => ({ op: 'bytes', seen: showBytes(seen), want: showBytes(wanted) }))
+    },
     errno: (seen, want, message) => {
       const code = errnoOf(seen)
-      check(code === want, message, () => ({ op: 'errno', seen: code ?? 'no error', want }))
+      check(code === want, message, () => ({ op: 'eq', seen: code ?? 'no error', want }))
     },
-    match: (seen, want, message) =>
-      check(matches(seen, want), message, () => {
-        if (typeof seen === 'string') return { op: 'match', seen: show(seen), want: show(want) }
-        return { op: 'match', seen: showFields(named(seen, want)), want: showFields(want) }
-      }),
+    match: (seen, want, message) => structures(seen, want, true, message),
+    matches: (seen, want, message) => structures(seen, want, false, message),
   }
 }
 
@@ -101,40 +126,37 @@ const isSame = (seen: Scalar, want: Scalar): boolean =>
     ? seen.length === want.length && seen.every((byte, at) => byte === want[at])
     : Object.is(seen, want)
 
-const matches = (seen: unknown, want: unknown): boolean => {
+/** `isWhole`: arrays are as long as `want` has them. */
+const matches = (seen: unknown, want: unknown, isWhole: boolean): boolean => {
   if (want instanceof RegExp) return typeof seen === 'string' && want.test(seen)
   if (want instanceof Uint8Array) return seen instanceof Uint8Array && isSame(seen, want)
   if (typeof want !== 'object' || want === null) return Object.is(seen, want)
-  return (
-    typeof seen === 'object' && seen !== null && Object.entries(want).every(([key, w]) => matches(at(seen, key), w))
-  )
+  if (typeof seen !== 'object' || seen === null) return false
+  if (isWhole && Array.isArray(want) && Array.isArray(seen) && want.length !== seen.length) return false
+  return Object.entries(want).every(([key, w]) => matches(at(seen, key), w, isWhole))
 }
 
 const at = (value: object, key: string): unknown => (value as Readonly<Record<string, unknown>>)[key]
 
-/** The fields of `seen` that `want` names, in its order: what the two are compared by. */
-const named = (seen: unknown, want: unknown): unknown => {
+/** The part of `seen` that `want` speaks of, in its order: what the two are compared by. */
+const named = (seen: unknown, want: unknown, isWhole: boolean): unknown => {
   if (typeof seen !== 'object' || seen === null || seen instanceof Uint8Array) return seen
   if (typeof want !== 'object' || want === null || want instanceof RegExp) return seen
-  const picked = Object.entries(want).map(([key, w]) => [key, named(at(seen, key), w)] as const)
-  return Array.isArray(seen) ? picked.map(([, value]) => value) : Object.fromEntries(picked)
+  const picked = Object.entries(want).map(([key, w]) => [key, named(at(seen, key), w, isWhole)] as const)
+  if (!Array.isArray(seen)) return Object.fromEntries(picked)
+  return [...picked.map(([, value]) => value), ...(isWhole ? seen.slice(picked.length) : [])]
 }
 
-const comparison = ({ op, seen, want, mask }: Compared, message = ''): FailureData => {
+const comparison = ({ op, seen, want, written }: Compared, message = ''): FailureData => {
   const place = caller()
   const { path: file = '', line = 0, column = 0 } = place ?? {}
-  const written = sourceOf({ number: 0, kind: 'assert', file, line, column })
-  // The second argument of `bits` is the mask: its sides are the masked value and what was wanted of it.
-  const seenText = mask === undefined ? written?.seen : `${written?.seen} & ${written?.want}`
+  const args = writtenAt({ file, line, column })
+  const [seenText = '', wantText = ''] = args === undefined ? [] : (written?.(args) ?? args)
   return {
     kind: 'assertion',
     side: 'host',
     message,
-    comparison: {
-      op: mask === undefined && op !== 'errno' ? op : 'eq',
-      seen: { source: seenText ?? '', value: seen },
-      want: { source: (mask === undefined ? written?.want : undefined) ?? '', value: want },
-    },
+    comparison: { op, seen: { source: seenText, value: seen }, want: { source: wantText, value: want } },
     steps: [],
     ...(place === undefined ? {} : { site: siteOf(place) }),
   }

@@ -23,7 +23,7 @@ const named = (name: string): CollectedTest => {
 t.test("tests come in source order under kselftest's names", async t => {
   t.match(file, /testdata\/words_test\.ts$/)
   t.same(
-    tests.slice(-6).map(test => test.name),
+    tests.filter(test => test.fixture === 'counted').map(test => test.name),
     [
       'counted.one.gets_what_setup_made',
       'counted.one.is_torn_down_after_failure',
@@ -75,7 +75,13 @@ t.test('expect goes on, and the test fails at its end', async t => {
   t.equal(status, 'fail')
   t.same(said, ['reached'])
   t.match(failures, [
-    { comparison: { op: 'eq', seen: { source: 'flags & 0b110n', value: '0x2' }, want: { source: '', value: '0x4' } } },
+    {
+      comparison: {
+        op: 'eq',
+        seen: { source: 'flags & 0b110n', value: '0x2' },
+        want: { source: '0b100n', value: '0x4' },
+      },
+    },
     { comparison: { op: 'ge', seen: { value: '1' }, want: { source: '[2, 3].length', value: '2' } } },
   ])
 })
@@ -83,6 +89,33 @@ t.test('expect goes on, and the test fails at its end', async t => {
 t.test('match shows the fields that were named', async t => {
   const { failures } = await run(named('global.match_shows_fields'))
   t.match(failures, [{ comparison: { op: 'match', seen: { value: "{\n  port: 49\n  direction: 'in'\n}" } } }])
+})
+
+t.test('bytes, ranges and structures: both sides whole, so that a report can compare them', async t => {
+  const { failures } = await run(named('global.shows_both_sides'))
+  t.match(failures, [
+    {
+      message: 'a counting page',
+      comparison: {
+        op: 'bytes',
+        seen: { source: 'seen', value: /^0010 {2}10 11 ff 13/m },
+        want: { source: 'seen.map((_, i) => i)', value: /^0010 {2}10 11 12 13/m },
+      },
+    },
+    { comparison: { seen: { value: '0000  01 02\n' }, want: { source: '[1, 3]', value: '0000  01 03\n' } } },
+    {
+      comparison: {
+        op: 'inRange',
+        seen: { source: 'seen.length', value: '40' },
+        want: { source: '1 to 39', value: '1 to 39' },
+      },
+    },
+    {
+      comparison: { op: 'match', seen: { value: '{\n  list: [1, 2, 3]\n}' }, want: { value: '{\n  list: [1, 2]\n}' } },
+    },
+    { comparison: { seen: { value: "{\n  list: [1, 2]\n  name: 'td'\n}" } } },
+  ])
+  t.equal(failures.length, 5)
 })
 
 t.test('skip, xfail, xpass and faults of the test', async t => {

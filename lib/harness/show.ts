@@ -21,6 +21,9 @@ const quote = (text: string): string =>
 
 const byteText = (bytes: Uint8Array): string => [...bytes].map(b => b.toString(16).padStart(2, '0')).join(' ')
 
+/** Sixteen bytes a line, with the offset, however few they are: two of these compare line by line. */
+export const showBytes = (bytes: Uint8Array): string => `${dump(bytes)}\n`
+
 /** Sixteen bytes a line, with the offset. */
 const dump = (bytes: Uint8Array): string => {
   const lines: string[] = []

@@ -75,3 +75,18 @@ counted.test('is_torn_down_after_failure', { xfail: { two: 'two is odd' } }, (t,
 counted.test('broken_setup', t => {
   t.log('not reached')
 })
+
+test('shows_both_sides', t => {
+  const seen = Uint8Array.from({ length: 40 }, (_, i) => (i === 18 ? 0xff : i))
+  t.expect.bytes(
+    seen,
+    seen.map((_, i) => i),
+    'a counting page',
+  )
+  t.expect.bytes(Uint8Array.of(1, 2), [1, 3])
+  t.expect.inRange(seen.length, 1, 39)
+  t.expect.inRange(5n, 5n, 5n)
+  t.expect.match({ list: [1, 2, 3] }, { list: [1, 2] })
+  t.expect.matches({ list: [1, 2, 3] }, { list: [1, 2] })
+  t.expect.matches({ list: [1, 2, 3], name: 'td' }, { list: [1, 4], name: /^t/ })
+})

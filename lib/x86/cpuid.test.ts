@@ -2,7 +2,7 @@ import t from 'tap'
 import { describeCpu, FEATURES, featuresOf, IMPLEMENTED, nativeCpuid } from './cpuid.ts'
 import { semantics } from './semantics/index.ts'
 import { table } from './table.ts'
-import { longMode } from './testdata/machine.ts'
+import { CODE, longMode } from './testdata/machine.ts'
 
 const text = (words: readonly number[]): string => {
   const bytes = new DataView(new ArrayBuffer(words.length * 4))
@@ -30,7 +30,117 @@ t.test('a feature is claimed only if each of its instructions has its semantics'
   }
   for (const name of ['SSE2', 'LM', 'SYSCALL', 'SMEP', 'SMAP', 'NX', 'LA57', 'PDPE1GB', 'CX16']) t.ok(has(name), name)
   for (const name of ['VMX', 'SMX', 'SSE4A', 'FMA4', 'CET_SS']) t.notOk(has(name), name)
-  t.ok(has('SWAPGS'), 'what has no bit is there')
+})
+
+t.test('the table and CPUID name features alike', async t => {
+  const unknown = table.filter(row => row.feature !== '' && !Object.hasOwn(FEATURES, row.feature))
+  t.same(
+    unknown.map(row => `${row.mnemonic}: ${row.feature}`),
+    [],
+  )
+})
+
+t.test('without its feature an instruction is #UD; LZCNT and TZCNT are the scans they once were', async t => {
+  const missing = [
+    'BMI1',
+    'LZCNT',
+    'POPCNT',
+    'CMOV',
+    'LAHF',
+    'TSC',
+    'MSR',
+    'AESNI',
+    'AVX2',
+    'XSAVEC',
+    'RDPID',
+    'FSGSBASE',
+  ]
+  const faults: number[] = []
+  const machine = longMode({
+    cpuid: describeCpu(IMPLEMENTED.filter(name => !missing.includes(name))),
+    onFault: ({ vector }) => {
+      faults.push(vector)
+      return 'stop'
+    },
+  })
+  const { cpu } = machine
+  cpu.cr4 |= 1n << 18n
+  cpu.xcr0 = 7n
+  const step = (text: string): number | undefined => {
+    faults.length = 0
+    machine.asm(CODE, text)
+    cpu.rip = CODE
+    cpu.step()
+    return faults[0]
+  }
+  for (const text of [
+    'popcnt eax, ebx',
+    'cmove eax, ebx',
+    'fcomi st, st1',
+    'lahf',
+    'rdtsc',
+    'rdmsr',
+    'aesenc xmm0, xmm1',
+    'vpaddd ymm0, ymm1, ymm2',
+    'xsavec [rsp]',
+    'rdpid rax',
+    'rdfsbase rax',
+    'andn eax, ebx, ecx',
+    'umonitor rax',
+    'vmxoff',
+  ])
+    t.equal(step(text), 6, text)
+  cpu.gpr[3] = 0x50n
+  t.equal(step('lzcnt eax, ebx'), undefined)
+  t.equal(cpu.gpr[0], 6n, 'BSR: the number of the highest bit')
+  t.equal(step('tzcnt eax, ebx'), undefined)
+  t.equal(cpu.gpr[0], 4n)
+  t.equal(step('vpaddd xmm0, xmm1, xmm2'), undefined)
+})
+
+t.test('SSE, AVX, MMX and x87 under CR0 and CR4', async t => {
+  const faults: number[] = []
+  const machine = longMode({
+    onFault: ({ vector }) => {
+      faults.push(vector)
+      return 'stop'
+    },
+  })
+  const { cpu } = machine
+  const [MP, EM, TS, OSFXSR, OSXSAVE] = [2n, 4n, 8n, 0x200n, 0x4_0000n]
+  const texts = [
+    'addps xmm0, xmm1',
+    'vaddps xmm0, xmm1, xmm2',
+    'paddb mm0, mm1',
+    'fld1',
+    'wait',
+    'fxsave [rsp]',
+    'xsave [rsp]',
+  ]
+  const all = (cr0: bigint, cr4: bigint, xcr0: bigint): (number | undefined)[] =>
+    texts.map(text => {
+      faults.length = 0
+      cpu.cr0 = 0x8001_0031n | cr0
+      cpu.cr4 = 0xa0n | cr4
+      cpu.xcr0 = xcr0
+      cpu.x87.fsw = 0
+      cpu.x87.ftw = 0
+      machine.asm(CODE, text)
+      cpu.rip = CODE
+      cpu.step()
+      return faults[0]
+    })
+  const fine = undefined
+  const both = OSFXSR | OSXSAVE
+  //                                  SSE   AVX   MMX   x87   WAIT  FXSAVE XSAVE
+  t.same(all(MP, both, 7n), /*     */ [fine, fine, fine, fine, fine, fine, fine])
+  t.same(all(MP, OSFXSR, 7n), /*   */ [fine, 6, fine, fine, fine, fine, 6])
+  t.same(all(MP, OSXSAVE, 7n), /*  */ [6, fine, fine, fine, fine, fine, fine])
+  t.same(all(MP, both, 3n), /*     */ [fine, 6, fine, fine, fine, fine, fine])
+  t.same(all(MP | TS, both, 7n), /**/ [7, 7, 7, 7, 7, 7, 7])
+  t.same(all(TS, both, 7n), /*     */ [7, 7, 7, 7, fine, 7, 7])
+  t.same(all(EM, both, 7n), /*     */ [6, fine, 6, 7, fine, 7, fine])
+  t.same(all(EM | TS, both, 7n), /**/ [6, 7, 6, 7, fine, 7, 7])
 })
 
 t.test('every feature has a bit of its own, and the description sets exactly those it is given', async t => {

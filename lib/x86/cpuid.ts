@@ -11,7 +11,7 @@ export type Cpuid = (leaf: number, subleaf: number) => CpuidResult
 const [EAX, EBX, ECX, EDX] = [0, 1, 2, 3] as const
 type Place = readonly [leaf: number, subleaf: number, register: 0 | 1 | 2 | 3, bit: number]
 
-/** Feature, as the rows of the instruction table spell it → its bit. */
+/** Feature → its bit. The rows of the instruction table use these names and no others. */
 export const FEATURES = {
   SSE3: [1, 0, ECX, 0],
   PCLMULQDQ: [1, 0, ECX, 1],
@@ -57,10 +57,12 @@ export const FEATURES = {
   SGX: [7, 0, EBX, 2],
   BMI1: [7, 0, EBX, 3],
   AVX2: [7, 0, EBX, 5],
+  FDP_EXCPTN_ONLY: [7, 0, EBX, 6],
   SMEP: [7, 0, EBX, 7],
   BMI2: [7, 0, EBX, 8],
   ERMS: [7, 0, EBX, 9],
   INVPCID: [7, 0, EBX, 10],
+  ZERO_FCS_FDS: [7, 0, EBX, 13],
   RDSEED: [7, 0, EBX, 18],
   ADX: [7, 0, EBX, 19],
   SMAP: [7, 0, EBX, 20],
@@ -76,6 +78,7 @@ export const FEATURES = {
   LA57: [7, 0, ECX, 16],
   RDPID: [7, 0, ECX, 22],
   KL: [7, 0, ECX, 23],
+  CLDEMOTE: [7, 0, ECX, 25],
   SERIALIZE: [7, 0, EDX, 14],
   CET_IBT: [7, 0, EDX, 20],
   XSAVEOPT: [13, 1, EAX, 0],
@@ -100,9 +103,11 @@ const isFeature = (name: string): name is Feature => Object.hasOwn(FEATURES, nam
 
 /** What a CPUID answer says, as the CPU asks it again and again. */
 export type Features = {
-  /** Does the CPU have the feature? A name that CPUID has no bit for is taken as there. */
+  /** Does the CPU have the feature? What is no name of `FEATURES` is never there. */
   has(name: string): boolean
   readonly pdpe1gb: boolean
+  /** The names of all that are there: equal for CPUs that run the same code. */
+  readonly summary: string
 }
 
 export const featuresOf = (cpuid: Cpuid): Features => {
@@ -110,7 +115,7 @@ export const featuresOf = (cpuid: Cpuid): Features => {
   const has = (name: string): boolean => {
     const before = known.get(name)
     if (before !== undefined) return before
-    let found = true
+    let found = false
     if (isFeature(name)) {
       const [leaf, subleaf, register, bit] = FEATURES[name]
       found = ((cpuid(leaf, subleaf)[register] >>> bit) & 1) === 1
@@ -118,19 +123,26 @@ export const featuresOf = (cpuid: Cpuid): Features => {
     known.set(name, found)
     return found
   }
-  return { has, pdpe1gb: has('PDPE1GB') }
+  return {
+    has,
+    pdpe1gb: has('PDPE1GB'),
+    get summary() {
+      return Object.keys(FEATURES).filter(has).join(' ')
+    },
+  }
 }
 
 /** Features without instructions of their own: what this room does for them is always there. */
 const MECHANISMS: readonly Feature[] = [
-  ...(['DE', 'PSE', 'TSC', 'MSR', 'PAE', 'MCE', 'PGE', 'CMOV', 'PAT', 'PSE-36', 'ERMS', 'SMEP', 'UMIP'] as const),
-  ...(['LA57', 'LAHF', 'PREFETCHW', 'NX', 'PDPE1GB', 'LM'] as const),
+  ...(['DE', 'PSE', 'PAE', 'MCE', 'PGE', 'PAT', 'PSE-36', 'ERMS', 'SMEP', 'UMIP', 'LA57', 'NX', 'PDPE1GB'] as const),
+  ...(['FDP_EXCPTN_ONLY', 'ZERO_FCS_FDS', 'XGETBV1', 'PREFETCHW', 'WBNOINVD', 'CLDEMOTE'] as const),
 ]
 /** Features that are nothing without another. */
 const NEEDS: { readonly [F in Feature]?: Feature } = {
   XSAVEOPT: 'XSAVE',
   XSAVEC: 'XSAVE',
   XSAVES: 'XSAVE',
+  XGETBV1: 'XSAVE',
   AVX: 'XSAVE',
   AVX2: 'AVX',
   FMA: 'AVX',

@@ -2,6 +2,8 @@
 import { DR6_BS, RFLAGS_RF, RFLAGS_TF, VECTOR_DB, VECTOR_GP, VECTOR_UD } from '#abi'
 import { type Hpa, hpa } from '#bits'
 import { type CodeCache, type CodePage, codeOf } from './code.ts'
+import { lockstep } from './compile/lockstep.ts'
+import { type Compiler, enter } from './compile/runtime.ts'
 import type { Cpu } from './cpu.ts'
 import { decode, type Refused } from './decode.ts'
 import { Fault, Leave, vmExit } from './fault.ts'
@@ -9,6 +11,7 @@ import { CS, type Insn } from './insn.ts'
 import { execute } from './interpret.ts'
 import { deliverFault, deliverPending } from './interrupt.ts'
 import { lookup } from './mmu.ts'
+import { withoutFeature } from './older.ts'
 import { STATE } from './state.ts'
 import { TLB_DELTA_WORD, TLB_ENTRY_WORDS } from './tlb.ts'
 import { EXIT_REASON_PREEMPTION_TIMER, type VmExit } from './vmx.ts'
@@ -78,12 +81,16 @@ const decodeAcross = (cpu: Cpu, host: Hpa): Insn | Refused => {
 
 const refused = (cpu: Cpu, why: Refused): never => (why === 'invalid' ? cpu.raise(VECTOR_UD) : cpu.raise(VECTOR_GP, 0))
 
+/** Host address of RIP, which lies within the limit of CS. */
+const place = (cpu: Cpu): Hpa => {
+  if (cpu.mode !== 64 && cpu.words[RIP]! > cpu.segments[CS]!.limit) cpu.raise(VECTOR_GP, 0)
+  return fetchAt(cpu)
+}
+
 /** The instruction at RIP, decoded. */
-const fetch = (cpu: Cpu): Insn => {
+const fetch = (cpu: Cpu, host: Hpa): Insn => {
   const limit = cpu.segments[CS]!.limit
   const limited = cpu.mode !== 64 && limit !== 0xffff_ffff
-  if (limited && cpu.words[RIP]! > limit) cpu.raise(VECTOR_GP, 0)
-  const host = fetchAt(cpu)
   let found = cpu.fetch.at(hpa(host - (host & 0xfff))).at(host & 0xfff, cpu.mode)
   if (typeof found === 'string') {
     if (found === 'truncated') found = decodeAcross(cpu, host)
@@ -97,8 +104,8 @@ const fetch = (cpu: Cpu): Insn => {
 const holdsTraps = (cpu: Cpu): boolean => cpu.shadow === 'mov-ss'
 
 /** One instruction, start to end. The exit, where it does nothing but leave. */
-const one = (cpu: Cpu): VmExit | undefined => {
-  const insn = fetch(cpu)
+const one = (cpu: Cpu, host = place(cpu)): VmExit | undefined => {
+  const insn = fetch(cpu, host)
   const { words } = cpu
   cpu.insn = insn
   const low = words[RIP]! + insn.length
@@ -107,10 +114,9 @@ const one = (cpu: Cpu): VmExit | undefined => {
   const flags = words[STATE.SYSTEM_FLAGS / 4]!
   cpu.isStepping = (flags & TF) !== 0
   cpu.shadow = 'none'
-  const { feature, semantics } = insn.row
-  // VMCALL leaves a virtual machine whether or not CPUID has VMX.
-  if (feature !== '' && !cpu.features.has(feature) && semantics !== 'vmcall') cpu.raise(VECTOR_UD)
-  execute(cpu, insn)
+  const { feature } = insn.row
+  if (feature === '' || cpu.features.has(feature)) execute(cpu, insn)
+  else execute(cpu, withoutFeature(insn) ?? cpu.raise(VECTOR_UD))
   if (cpu.exit !== undefined) {
     const { exit } = cpu
     cpu.exit = undefined
@@ -152,6 +158,52 @@ const answer = (cpu: Cpu, thrown: unknown): VmExit | undefined => {
 export const run = (cpu: Cpu, budget: number): VmExit => {
   cpu.followStage()
   cpu.refresh()
+  return cpu.compiler === undefined ? interpret(cpu, budget) : compiled(cpu, cpu.compiler, budget)
+}
+
+/** Runs what is compiled, and interprets the rest. */
+const compiled = (cpu: Cpu, compiler: Compiler, budget: number): VmExit => {
+  const { words } = cpu
+  let left = budget
+  let jumped = true
+  for (;;) {
+    try {
+      for (;;) {
+        if (cpu.pending.length !== 0) deliverPending(cpu)
+        if (left-- <= 0) return vmExit(EXIT_REASON_PREEMPTION_TIMER)
+        const host = place(cpu)
+        const count = runCompiled(cpu, compiler, host, jumped, left + 1)
+        if (count > 0) {
+          left -= count - 1
+          jumped = true
+          continue
+        }
+        const from = words[RIP]!
+        const exit = one(cpu, host)
+        if (exit !== undefined) return exit
+        jumped = (words[RIP]! - from) >>> 0 > LONGEST
+      }
+    } catch (thrown) {
+      const exit = answer(cpu, thrown)
+      if (exit !== undefined) return exit
+      jumped = true
+    }
+  }
+}
+
+/** Runs compiled code at `host`, if there is any: the number of instructions, at most `left`. */
+const runCompiled = (cpu: Cpu, compiler: Compiler, host: Hpa, jumped: boolean, left: number): number => {
+  if (cpu.pending.length !== 0 || (cpu.words[STATE.SYSTEM_FLAGS / 4]! & (TF | RF)) !== 0) return 0
+  const offset = host & 0xfff
+  const entry = compiler.find(cpu.fetch.at(hpa(host - offset)), offset, jumped)
+  if (entry === undefined) return 0
+  return cpu.tier === 'lockstep' ? lockstep(cpu, entry, left) : enter(cpu, entry, left)
+}
+
+/** One instruction in the interpreter, and nothing around it. */
+export const interpretOne = (cpu: Cpu): VmExit | undefined => one(cpu)
+
+const interpret = (cpu: Cpu, budget: number): VmExit => {
   let left = budget
   for (;;) {
     try {
@@ -174,7 +226,9 @@ export const step = (cpu: Cpu): VmExit | undefined => {
   cpu.refresh()
   try {
     if (cpu.pending.length !== 0) deliverPending(cpu)
-    return one(cpu)
+    const host = place(cpu)
+    if (cpu.stepper !== undefined && runCompiled(cpu, cpu.stepper, host, true, 1) > 0) return undefined
+    return one(cpu, host)
   } catch (thrown) {
     return answer(cpu, thrown)
   }

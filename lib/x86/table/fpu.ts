@@ -100,8 +100,6 @@ FNDISI  | DB E1       |              | =fnop dec
 FNCLEX  | DB E2       |              |
 FNINIT  | DB E3       |              |
 FNSETPM | DB E4       |              | =fnop dec
-FUCOMI  | DB E8+i     | ST(0), ST(i) |
-FCOMI   | DB F0+i     | ST(0), ST(i) |
 FLD     | DD /0       | m64fp        |
 FISTTP  | DD /1       | m64int       |
 FST     | DD /2       | m64fp        |
@@ -132,8 +130,6 @@ FXCH    | DF C8+i     | ST(0), ST(i) | dec
 FSTP    | DF D0+i     | ST(i)        | dec
 FSTP    | DF D8+i     | ST(i)        | dec
 FNSTSW  | DF E0       | AX           |
-FUCOMIP | DF E8+i     | ST(0), ST(i) |
-FCOMIP  | DF F0+i     | ST(0), ST(i) |
 `
 
 export const fpu: readonly Group[] = [
@@ -141,6 +137,14 @@ export const fpu: readonly Group[] = [
   rows('FPU', reversed),
   rows('FPU', constants),
   rows('FPU', functions),
-  rows('FPU', moves),
+  rows('CMOV', moves),
+  rows(
+    'CMOV',
+    `
+FUCOMI  | DB E8+i     | ST(0), ST(i) |
+FCOMI   | DB F0+i     | ST(0), ST(i) |
+FUCOMIP | DF E8+i     | ST(0), ST(i) |
+FCOMIP  | DF F0+i     | ST(0), ST(i) |`,
+  ),
   rows('FPU', rest),
 ]

@@ -42,9 +42,9 @@ const conditions = each(
   (cc, n) => `
 J${cc}    | oF ${byte(0x70 + n)} cb    | rel8     |
 J${cc}    | oF 0F ${byte(0x80 + n)} cZ | relZ     |
-SET${cc}  | 0F ${byte(0x90 + n)} /r    | r/m8     |
-CMOV${cc} | oV 0F ${byte(0x40 + n)} /r | rV, r/mV |`,
+SET${cc}  | 0F ${byte(0x90 + n)} /r    | r/m8     |`,
 )
+const moves = each(CC, (cc, n) => `CMOV${cc} | oV 0F ${byte(0x40 + n)} /r | rV, r/mV |`)
 
 const bits = each(
   BITS,
@@ -231,8 +231,8 @@ CLI    | FA            |               |
 STI    | FB            |               |
 CLD    | FC            |               |
 STD    | FD            |               |
-LAHF   | 9F            |               |
-SAHF   | 9E            |               |
+LAHF   | 9F            |               | i64
+SAHF   | 9E            |               | i64
 MOVSB  | A4            | m8@rDI, m8@rSI   | rep =movs
 MOVSW  | o16 A5        | m16@rDI, m16@rSI | rep =movs
 MOVSD  | o32 A5        | m32@rDI, m32@rSI | rep =movs
@@ -306,6 +306,13 @@ export const general: readonly Group[] = [
   rows('', base),
   rows('', shifts),
   rows('', conditions),
+  rows('CMOV', moves),
+  rows(
+    'LAHF',
+    `
+LAHF | 9F | | o64
+SAHF | 9E | | o64`,
+  ),
   rows('', bits),
   rows('', segments),
   rows('', hints),

@@ -48,13 +48,17 @@ ARPL   | 63 /r    | r/m16, r16 | i64
 CLTS   | 0F 06    | |
 INVD   | 0F 08    | |
 WBINVD | 0F 09    | |
-WRMSR  | 0F 30    | |
-RDTSC  | 0F 31    | |
-RDMSR  | 0F 32    | |
 RDPMC  | 0F 33    | |
 RSM    | 0F AA    | |
 HLT    | F4       | |
 WAIT   | 9B       | |`,
+  ),
+  rows('TSC', 'RDTSC | 0F 31 | |'),
+  rows(
+    'MSR',
+    `
+WRMSR | 0F 30 | |
+RDMSR | 0F 32 | |`,
   ),
   rows(
     'SYSCALL',
@@ -70,7 +74,9 @@ SYSENTER | 0F 34         | |
 SYSEXIT  | 0F 35         | |
 SYSEXITQ | REX.W + 0F 35 | | =sysexit`,
   ),
-  rows('WBNOINVD', 'WBNOINVD | F3 0F 09 | |'),
+  // Without their features these are WBINVD, whose F3 counts for nothing, and a reserved NOP.
+  rows('', 'WBNOINVD | F3 0F 09 | |'),
+  rows('', 'CLDEMOTE | NP 0F 1C /0 | m8 |'),
   rows(
     'MONITOR',
     `
@@ -132,7 +138,6 @@ WRGSBASE | F3 oY 0F AE /3 | rV | o64`,
   rows('CLFSH', 'CLFLUSH | NP 0F AE /7 | m8 |'),
   rows('CLFLUSHOPT', 'CLFLUSHOPT | 66 0F AE /7 | m8 |'),
   rows('CLWB', 'CLWB | 66 0F AE /6 | m8 |'),
-  rows('CLDEMOTE', 'CLDEMOTE | NP 0F 1C /0 | m8 |'),
   rows(
     'WAITPKG',
     `
@@ -149,7 +154,7 @@ RDPKRU | NP 0F 01 EE | |
 WRPKRU | NP 0F 01 EF | |`,
   ),
   rows('SERIALIZE', 'SERIALIZE | NP 0F 01 E8 | |'),
-  rows('SWAPGS', 'SWAPGS | 0F 01 F8 | | o64'),
+  rows('LM', 'SWAPGS | 0F 01 F8 | | o64'),
   rows('RDTSCP', 'RDTSCP | 0F 01 F9 | |'),
   rows(
     'RDPID',
@@ -163,10 +168,11 @@ RDPID | F3 0F C7 /7 | r64 | o64 f64`,
 INVPCID | 66 0F 38 82 /r | r32, m128 | i64
 INVPCID | 66 0F 38 82 /r | r64, m128 | o64 f64`,
   ),
+  // It leaves a virtual machine whether or not CPUID has VMX, and is #UD elsewhere.
+  rows('', 'VMCALL | NP 0F 01 C1 | |'),
   rows(
     'VMX',
     `
-VMCALL   | NP 0F 01 C1 | |
 VMLAUNCH | NP 0F 01 C2 | |
 VMRESUME | NP 0F 01 C3 | |
 VMXOFF   | NP 0F 01 C4 | |
@@ -184,9 +190,10 @@ INVEPT   | 66 0F 38 80 /r | r64, m128 | o64 f64
 INVVPID  | 66 0F 38 81 /r | r32, m128 | i64
 INVVPID  | 66 0F 38 81 /r | r64, m128 | o64 f64`,
   ),
-  // Intel Trust Domain CPU Architectural Extensions, "SEAMCALL", "SEAMOPS", "SEAMRET" and "TDCALL".
+  // Intel Trust Domain CPU Architectural Extensions, "SEAMCALL", "SEAMOPS", "SEAMRET" and "TDCALL". CPUID has no bit for
+  // them: SEAM and what runs below it have them, and elsewhere they are #UD.
   rows(
-    'TDX',
+    '',
     `
 TDCALL   | 66 0F 01 CC | |
 SEAMRET  | 66 0F 01 CD | | o64

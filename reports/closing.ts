@@ -28,6 +28,7 @@ export const closing = (emit: (event: Event) => void): ((event: Event) => void) 
         open.clear()
         break
       case 'run':
+      case 'subtest':
       case 'attempt':
       case 'output':
       case 'failure':

@@ -75,12 +75,24 @@ export type Event =
       readonly time: number
     }
   | { readonly type: 'test'; readonly file: string; readonly test: string; readonly site?: Site; readonly time: number }
-  /** Something the test or its guest said (GUEST_PRINTF, t.log, standard output). */
+  /** A part of a test (`t.step`) has ended. Parts of a part end before it. */
+  | {
+      readonly type: 'subtest'
+      readonly file: string
+      readonly test: string
+      /** Its names from the outermost part to itself. */
+      readonly path: readonly string[]
+      /** Among the parts of the same whole, from 1. */
+      readonly number: number
+      readonly status: Status
+      readonly reason?: string
+    }
+  /** Something the test or its guest said (GUEST_PRINTF, t.log, standard output), or what `--trace` shows. */
   | {
       readonly type: 'output'
       readonly file: string
       readonly test?: string
-      readonly stream: 'guest' | 'log' | 'stdout' | 'stderr'
+      readonly stream: 'guest' | 'log' | 'stdout' | 'stderr' | 'trace'
       readonly text: string
     }
   /** A failure; a test may have several (`expect`) before its `end`. */

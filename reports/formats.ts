@@ -7,7 +7,9 @@ export const REPORTS: Readonly<Record<string, (write: Write) => Promise<Report>>
   ktap: async write => (await import('./nested.ts')).ktapReport(write),
   tap14: async write => (await import('./nested.ts')).tap14Report(write),
   junit: async write => (await import('./junit.ts')).junitReport(write),
+  html: async write => (await import('./html.ts')).htmlReport(write),
   github: async write => (await import('./github.ts')).githubReport(write),
+  summary: async write => (await import('./summary.ts')).summaryReport(write),
   terminal: async () => (await import('./terminal.ts')).terminalPage(false),
   jsonl: async write => (await import('./jsonl.ts')).jsonlReport(write),
 }

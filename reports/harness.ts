@@ -32,6 +32,8 @@ export const harnessLines = (run: RunFacts): ((event: Event) => string[]) => {
         return failureLines(event.failure, { file: event.file, test: event.test, site, ...run })
           .flatMap(lines)
           .map(comment)
+      case 'subtest':
+        return [comment(subtestLine(event))]
       case 'attempt':
         return [comment(`${safeName(event.test)}: attempt ${event.attempt}: ${event.status}, runs again`)]
       case 'end': {
@@ -78,6 +80,10 @@ export const resultLine = (number: number, name: string, status: keyof typeof DI
   if (directive === '') return result
   return `${result} # ${directive}${reason === '' ? ' unknown' : ` ${reason}`}`
 }
+
+/** A part of a test as kselftest nests results: in a comment, two blanks further in for each whole it is part of. */
+export const subtestLine = ({ path, number, status, reason = '' }: Extract<Event, { type: 'subtest' }>): string =>
+  '  '.repeat(path.length - 1) + resultLine(number, safeName(path.at(-1) ?? ''), status, safeReason(reason))
 
 /** The report of a single test file run by itself. */
 export const harnessReport = (write: Write): Report => {

@@ -62,6 +62,7 @@ const asTest = (file: FileResult): TestResult => ({
   status: file.status,
   reason: file.reason,
   duration: file.duration,
+  instructions: 0,
   failures: file.failure === undefined ? [] : [file.failure],
   output: file.kind === 'executable' ? file.output : '',
   earlier: [],

@@ -63,13 +63,13 @@ export const kselftestReport = (write: Write, { compat, plans, log }: KselftestO
         head()
         return print(
           event.stream === 'log' ? write : toLog,
-          body(event).map(line => `# ${line}`.trimEnd()),
+          body(event).map(line => `# ${line}`),
         )
       case 'file-end': {
         head()
         print(
           toLog,
-          body(event).map(line => `# ${line}`.trimEnd()),
+          body(event).map(line => `# ${line}`),
         )
         number++
         // A test that could not be run is a failure like any other to the script.
@@ -89,6 +89,7 @@ export const kselftestReport = (write: Write, { compat, plans, log }: KselftestO
         return print(write, [`# ${totals(tally)}`])
       case 'test':
       case 'failure':
+      case 'subtest':
       case 'attempt':
       case 'end':
         return

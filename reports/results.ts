@@ -9,6 +9,8 @@ export type TestResult = {
   readonly status: Status
   readonly reason: string
   readonly duration: number
+  /** Guest instructions. */
+  readonly instructions: number
   readonly failures: readonly Failure[]
   readonly output: string
   /** Attempts before this one. */
@@ -93,13 +95,14 @@ export const gather = (
       }
       case 'end': {
         if (open === undefined) return
-        const { test: name, status, reason = '', duration } = event
+        const { test: name, status, reason = '', duration, instructions } = event
         const { failures = [], output = '', site } = open.test?.name === name ? open.test : {}
         open.tests.push({
           name,
           status,
           reason,
           duration,
+          instructions,
           failures,
           output,
           earlier: open.earlier.get(name) ?? [],

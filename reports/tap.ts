@@ -43,6 +43,7 @@ export const tapReport = (write: Write): Report => {
       case 'test':
       case 'output':
       case 'failure':
+      case 'subtest':
       case 'attempt':
       case 'end':
         return body(event).map(nested)

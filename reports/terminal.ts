@@ -2,6 +2,7 @@
 import { styleText } from 'node:util'
 import type { Event, Status } from './events.ts'
 import { againCommand, failureLines } from './failure.ts'
+import { subtestLine } from './harness.ts'
 import type { Report, Write } from './report.ts'
 import { count, emptyTally, isOk, type Tally } from './tally.ts'
 import { lines } from './text.ts'
@@ -99,6 +100,9 @@ export const terminalReport = (write: Write, options: TerminalOptions): Report &
           print(text.map(line => `  ${line}`).join('\n'))
           break
         }
+        case 'subtest':
+          said.get(event.file)?.push(subtestLine(event))
+          break
         case 'attempt':
           if (!isOk(event.status)) wobbly.add(`${event.file} ${event.test}`)
           break

@@ -42,7 +42,7 @@ export const near = (value: string, names: readonly string[]): string[] => {
     .filter(name => name !== '')
     .map(name => ({
       name,
-      steps: value !== '' && (name.includes(value) || beginsLike(value, name)) ? 0 : distance(value, name),
+      steps: (value.length > 3 && name.includes(value)) || beginsLike(value, name) ? 0 : distance(value, name),
     }))
     .filter(({ steps }) => steps <= far)
     .sort((a, b) => a.steps - b.steps || (a.name < b.name ? -1 : 1))

@@ -74,8 +74,16 @@ export const OPTIONS: readonly Option[] = [
     value: 'FORMAT[:FILE]',
     many: true,
     group: 'What you see',
-    help: 'tap, ktap, tap14, junit, jsonl, github, harness or terminal',
+    help: 'tap, ktap, tap14, junit, html, summary, github, jsonl, harness or terminal',
   },
+  {
+    name: 'print-passed',
+    value: 'LEVEL',
+    group: 'What you see',
+    help: 'output of passed tests: full, stdout, stderr or none [full]',
+  },
+  { name: 'print-failed', value: 'LEVEL', group: 'What you see', help: 'the same of failed ones' },
+  { name: 'print-skipped', value: 'LEVEL', group: 'What you see', help: 'the same of skipped ones' },
   {
     name: 'record',
     value: 'FILE',

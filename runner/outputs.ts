@@ -1,7 +1,18 @@
 /** Where a run's reports and its record go. */
 import { appendFileSync, closeSync, openSync } from 'node:fs'
-import { closing, jsonlReport, progressLine, REPORTS, type Report, type Write } from '#reports'
+import {
+  closing,
+  jsonlReport,
+  LEVELS,
+  type Level,
+  progressLine,
+  REPORTS,
+  type Report,
+  type Write,
+  withLevels,
+} from '#reports'
 import { messageOf, UsageError } from './errors.ts'
+import { type CommandLine, last } from './options.ts'
 import { openRecord } from './state.ts'
 
 /** All reports of a run as one. */
@@ -13,9 +24,15 @@ export type Outputs = Report & {
 
 /**
  * Opens the reports asked for, `FORMAT` or `FORMAT:FILE`; TAP to standard output if none goes there. `record` is the
- * file for the run's record, `auto` for one in the state directory, or `none`. Throws `UsageError`.
+ * file for the run's record, `auto` for one in the state directory, or `none`. What goes to standard output is told as
+ * the `--print-` options of `line` say. Throws `UsageError`.
  */
-export const openReports = async (asked: readonly string[], record: string): Promise<Outputs> => {
+export const openReports = async (asked: readonly string[], record: string, line: CommandLine): Promise<Outputs> => {
+  const levels = {
+    passed: levelOf(line, 'print-passed'),
+    failed: levelOf(line, 'print-failed'),
+    skipped: levelOf(line, 'print-skipped'),
+  }
   const wanted = asked.map(text => {
     const colon = text.indexOf(':')
     const format = colon < 0 ? text : text.slice(0, colon)
@@ -51,11 +68,15 @@ export const openReports = async (asked: readonly string[], record: string): Pro
   }
   const files = wanted.map(({ make, file }) => ({
     make,
+    isShown: file === undefined,
     write: file === undefined ? toOutput : into(create(file), file, true),
   }))
   const recordFd = record === 'none' ? undefined : openRecord(record)
   if (recordFd !== undefined) made.push(jsonlReport(into(recordFd, 'the record', record !== 'auto')))
-  for (const { make, write } of files) made.push(await make(write))
+  for (const { make, write, isShown } of files) {
+    const report = await make(write)
+    made.push(isShown ? withLevels(report, levels) : report)
+  }
   // Results go to a file or a pipe, and a person watches: show what runs.
   if (process.stderr.isTTY && !process.stdout.isTTY) made.push(await progressLine())
   return {
@@ -70,6 +91,13 @@ export const openReports = async (asked: readonly string[], record: string): Pro
       return isBroken
     },
   }
+}
+
+const levelOf = (line: CommandLine, option: string): Level => {
+  const given = last(line, option) ?? 'full'
+  const level = LEVELS.find(known => known === given)
+  if (level === undefined) throw new UsageError(`--${option} ${given}: no such level; there are ${LEVELS.join(', ')}`)
+  return level
 }
 
 const toOutput: Write = text => {

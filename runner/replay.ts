@@ -64,7 +64,7 @@ export const merged = (names: readonly string[]): Event[] => {
 const show = async (line: CommandLine, events: readonly Event[]): Promise<number> => {
   const odd = line.given.find(option => option.name !== 'report')
   if (odd !== undefined) throw new UsageError(`option ${odd.name.length > 1 ? '--' : '-'}${odd.name} is for run only`)
-  const report = await openReports(all(line, 'report'), 'none')
+  const report = await openReports(all(line, 'report'), 'none', line)
   const tally = emptyTally()
   let time = 0
   let interrupted = true

@@ -100,7 +100,7 @@ const runOptions = (line: CommandLine): RunOptions => {
 }
 
 const report = async (pool: Pool, parts: readonly Part[], line: CommandLine, options: RunOptions): Promise<number> => {
-  const outputs = await openReports(all(line, 'report'), last(line, 'record') ?? 'auto')
+  const outputs = await openReports(all(line, 'report'), last(line, 'record') ?? 'auto', line)
   const stop = new AbortController()
   const onSignal = () => stop.abort('interrupted')
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal)

@@ -42,8 +42,21 @@ export const collect = async (file: string): Promise<Collected> => {
   const url = pathToFileURL(path).href
   const groups = await declared(() => import(count === 0 ? url : `${url}?${count}`))
   const name = relative(process.cwd(), path).split(sep).join('/')
-  return { file: name, tests: groups.flatMap(group => multiply(name, group)) }
+  const hasOnly = groups.some(({ tests }) => tests.some(({ mark }) => mark === 'only'))
+  return { file: name, tests: groups.flatMap(group => multiply(name, hasOnly ? onlyMarked(group) : group)) }
 }
+
+/** A group in a file where some tests are `only`: the others skip. */
+const onlyMarked = (group: Group): Group => ({
+  ...group,
+  tests: group.tests.map(test => (test.mark === 'only' ? test : { ...test, mark: 'left out' as const })),
+})
+
+const skipped = (mark: 'todo' | 'left out'): Outcome => ({
+  status: 'skip',
+  reason: mark === 'todo' ? 'yet to be written' : 'another test is test.only',
+  instructions: 0,
+})
 
 const multiply = (file: string, group: Group): CollectedTest[] => {
   const variants = Object.entries(group.variants)
@@ -69,6 +82,9 @@ const collected = (
     site: siteOf(test.place, test.name),
     tags,
     ...(timeout === undefined ? {} : { timeout }),
-    run: options => runTest({ file, name, group, test, variant: value, xfail: excused }, options),
+    run: async options =>
+      test.mark !== undefined && test.mark !== 'only'
+        ? skipped(test.mark)
+        : runTest({ file, name, group, test, variant: value, xfail: excused }, options),
   }
 }

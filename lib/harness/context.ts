@@ -15,6 +15,11 @@ export type Context = {
   readonly expect: Words
   /** A TD with `guest` in it, finalized and ready to run. It goes with the test. */
   td(options: TdOptions): Td
+  /**
+   * A part of the test, in the reports under its own name. What fails in it ends it and fails the test, which goes on
+   * with what follows; `skip` in it skips no more than the part. Parts may have parts.
+   */
+  step(name: string, body: () => void | Promise<void>): Promise<void>
   /** Ends the test: it cannot be run here, for the reason given. */
   skip(why: string): never
   /** Skips the test where `condition` is false. */
@@ -34,6 +39,9 @@ export const contextOf = (trial: Trial): Context => {
     expect: words(failure => trial.note(failure)),
     td(tdOptions) {
       return new Td(trial, `TD ${tds++}`, tdOptions)
+    },
+    step(name, body) {
+      return trial.step(name, body)
     },
     skip(why) {
       throw new Skip(why)

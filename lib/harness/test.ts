@@ -5,6 +5,8 @@ import { caller, type Place } from './where.ts'
 export type TestOptions = {
   /** Milliseconds; 0 is no limit. The run's own limit if absent. */
   readonly timeout?: number
+  /** Guest instructions of all the test's vCPUs together: a limit that ends a test at the same place on any machine. */
+  readonly instructions?: number
   readonly tags?: readonly string[]
   /** Why the test is known to fail, kselftest's XFAIL_ADD: for every variant, or by variant. */
   readonly xfail?: string | Readonly<Record<string, string>>
@@ -23,10 +25,19 @@ export type FixtureOptions<S, V> = {
   teardown?(t: Context, self: Awaited<S>, variant: VariantOf<V>): Result
 }
 
+type Words<B> = {
+  (name: string, body: B): void
+  (name: string, options: TestOptions, body: B): void
+  /** While writing: of the file only such tests run, the others are skipped. Refused in CI. */
+  only(name: string, body: B): void
+  only(name: string, options: TestOptions, body: B): void
+  /** A test yet to be written: skipped. Refused in CI. */
+  todo(name: string): void
+}
+
 export type Fixture<S, V> = {
   /** A test that runs once for each variant, as `fixture.variant.name`. */
-  test(name: string, body: (t: Context, self: Awaited<S>, variant: VariantOf<V>) => Result): void
-  test(name: string, options: TestOptions, body: (t: Context, self: Awaited<S>, variant: VariantOf<V>) => Result): void
+  readonly test: Words<(t: Context, self: Awaited<S>, variant: VariantOf<V>) => Result>
 }
 
 /** A test as declared: one of a group (a fixture), not yet multiplied by the variants. */
@@ -35,7 +46,11 @@ export type Declared = {
   readonly place: Place
   readonly options: TestOptions
   readonly body: (t: Context, self: unknown, variant: unknown) => Result
+  /** `left out`: of a file with an `only`, what is none. */
+  readonly mark?: Mark | 'left out'
 }
+
+type Mark = 'only' | 'todo'
 
 export type Group = {
   readonly fixture: string
@@ -74,37 +89,49 @@ const checkName = (what: string, name: string): void => {
   if (!/^\w[\w-]*$/.test(name)) throw new Error(`${what} '${name}': a name has letters, digits, '_' and '-' only`)
 }
 
-const declare = (group: Group, name: string, options: TestOptions, body: Declared['body']): void => {
+const declare = (group: Group, name: string, options: TestOptions, body: Declared['body'], mark?: Mark): void => {
   const where = group.fixture === GLOBAL ? 'test' : `test of ${group.fixture}`
   checkName(where, name)
   groups(where)
+  if (mark !== undefined && isCi())
+    throw new Error(`${where} '${name}': test.${mark} is for one's own machine; CI is set, and runs everything`)
   if (group.tests.some(test => test.name === name)) throw new Error(`${where} '${name}': declared twice`)
   const xfail = typeof options.xfail === 'object' ? Object.keys(options.xfail) : []
   for (const variant of xfail)
     if (!Object.hasOwn(group.variants, variant))
       throw new Error(`${where} '${name}': xfail names no variant '${variant}'`)
   const place = caller() ?? { path: '', line: 0, column: 0 }
-  group.tests.push({ name, place, options, body })
+  group.tests.push({ name, place, options, body, ...(mark === undefined ? {} : { mark }) })
 }
 
 const withOptions = <B>(options: TestOptions | B, body: B | undefined): [TestOptions, B] =>
   // The overloads say so: with two arguments the second is the body.
   body === undefined ? [{}, options as B] : [options as TestOptions, body]
 
-type Body = (t: Context) => Result
+/** As CI services and most tools have it: set, and neither empty nor off. */
+const isCi = (): boolean => !['', '0', 'false', undefined].includes(process.env['CI'])
+
+/** `test` and its relatives for one group; the group is looked up when one is declared. */
+const wordsOf = <B extends (t: Context, self: never, variant: never) => Result>(group: () => Group): Words<B> => {
+  const say = (mark?: Mark) => (name: string, second: TestOptions | B, third?: B) => {
+    const [options, body] = withOptions(second, third)
+    // A fixture's values are handed through unread: FixtureOptions has checked that they fit together.
+    declare(group(), name, options, body as unknown as Declared['body'], mark)
+  }
+  const todo = (name: string) => declare(group(), name, {}, () => {}, 'todo')
+  return Object.assign(say(), { only: say('only'), todo })
+}
 
 /** Declares a test: `test(name, body)` or `test(name, options, body)`. A name is a claim in snake_case. */
-export function test(name: string, body: Body): void
-export function test(name: string, options: TestOptions, body: Body): void
-export function test(name: string, second: TestOptions | Body, third?: Body): void {
+export const test: Words<(t: Context) => Result> = wordsOf(() => {
   const all = groups('test')
   let group = all.find(({ fixture }) => fixture === GLOBAL)
   if (group === undefined) {
     group = { fixture: GLOBAL, variants: {}, tests: [], setup: undefined, teardown: undefined }
     all.push(group)
   }
-  declare(group, name, ...withOptions(second, third))
-}
+  return group
+})
 
 /** Declares a fixture: what several tests start from, once for each variant. */
 export const fixture = <S = undefined, const V extends Variants = Record<never, never>>(
@@ -119,11 +146,5 @@ export const fixture = <S = undefined, const V extends Variants = Record<never, 
   // From here on a fixture's values are handed through unread: FixtureOptions has checked that they fit together.
   const group = { fixture: name, variants, tests: [], setup: options.setup, teardown: options.teardown } as Group
   all.push(group)
-  type OfTest = (t: Context, self: Awaited<S>, variant: VariantOf<V>) => Result
-  return {
-    test(testName: string, second: TestOptions | OfTest, third?: OfTest) {
-      const [testOptions, body] = withOptions(second, third)
-      declare(group, testName, testOptions, body as Declared['body'])
-    },
-  }
+  return { test: wordsOf(() => group) }
 }

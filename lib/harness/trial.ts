@@ -28,9 +28,8 @@ export class Trial {
   /** The exits of the TD that ran last: what led to a failure on the host's side. */
   steps: Steps | undefined
   #machine: Machine | undefined
-  /** The worst so far. */
-  #status: Status = 'pass'
-  #reason: string | undefined
+  /** The innermost part that runs; the test as a whole where none does. */
+  #part: Part = { path: [], parts: 0, status: 'pass', reason: undefined }
 
   constructor(job: Job, options: RunOptions) {
     this.job = job
@@ -55,9 +54,9 @@ export class Trial {
     const led = noted.side === 'host' && noted.steps.length === 0 ? this.steps?.list() : undefined
     const failure = led === undefined ? noted : { ...noted, steps: led }
     this.options.emit({ type: 'failure', file, test, failure })
-    if (failure.kind === 'not-modelled' || failure.kind === 'crash') this.#worsen('error', failure.message)
-    else if (failure.kind === 'timeout') this.#worsen('timeout', seconds(this.options.timeout))
-    else this.#worsen('fail')
+    if (failure.kind === 'not-modelled' || failure.kind === 'crash') worsen(this.#part, 'error', failure.message)
+    else if (failure.kind === 'timeout') worsen(this.#part, 'timeout', seconds(this.options.timeout))
+    else worsen(this.#part, 'fail')
   }
 
   /** Notes a failure and stops the test. */
@@ -76,6 +75,36 @@ export class Trial {
     else this.note(describe(thrown))
   }
 
+  /** Runs a part of the test. Never throws for what the part does. */
+  async step(name: string, body: () => void | Promise<void>): Promise<void> {
+    const outer = this.#part
+    const part: Part = { path: [...outer.path, name], parts: 0, status: 'pass', reason: undefined }
+    const number = ++outer.parts
+    this.#part = part
+    try {
+      await body()
+    } catch (thrown) {
+      if (thrown instanceof Skip) {
+        if (part.status === 'pass') part.status = 'skip'
+        part.reason ??= thrown.message
+      } else this.caught(thrown)
+    } finally {
+      this.#part = outer
+    }
+    const { file, name: test } = this.job
+    const { path, status, reason } = part
+    this.options.emit({
+      type: 'subtest',
+      file,
+      test,
+      path,
+      number,
+      status,
+      ...(reason === undefined ? {} : { reason }),
+    })
+    if (status !== 'skip') worsen(outer, status, reason)
+  }
+
   /** Takes down what the test made. Returns how it ended. */
   end(): Outcome {
     let instructions = 0
@@ -87,22 +116,26 @@ export class Trial {
         this.caught(thrown)
       }
     }
-    const outcome = (status: Status, reason?: string): Outcome =>
-      reason === undefined ? { status, instructions } : { status, reason, instructions }
-    if (this.#status === 'pass' && this.skipped !== undefined) return outcome('skip', this.skipped)
-    if (this.xfail !== undefined && this.#status === 'fail') return outcome('xfail', this.xfail)
-    if (this.xfail !== undefined && this.#status === 'pass') return outcome('xpass', this.xfail)
-    return outcome(this.#status, this.#reason)
-  }
-
-  #worsen(status: Status, reason?: string): void {
-    if (RANK.indexOf(status) <= RANK.indexOf(this.#status)) return
-    this.#status = status
-    this.#reason = reason
+    const outcome = (result: Status, why?: string): Outcome =>
+      why === undefined ? { status: result, instructions } : { status: result, reason: why, instructions }
+    const { status, reason } = this.#part
+    if (status === 'pass' && this.skipped !== undefined) return outcome('skip', this.skipped)
+    if (this.xfail !== undefined && status === 'fail') return outcome('xfail', this.xfail)
+    if (this.xfail !== undefined && status === 'pass') return outcome('xpass', this.xfail)
+    return outcome(status, reason)
   }
 }
 
-const RANK: readonly Status[] = ['pass', 'fail', 'timeout', 'error']
+/** A part of a test, or all of it. `status` is the worst so far. */
+type Part = { readonly path: readonly string[]; parts: number; status: Status; reason: string | undefined }
+
+const RANK: readonly Status[] = ['skip', 'pass', 'fail', 'timeout', 'error']
+
+const worsen = (part: Part, status: Status, reason?: string): void => {
+  if (RANK.indexOf(status) <= RANK.indexOf(part.status)) return
+  part.status = status
+  part.reason = reason
+}
 
 const seconds = (ms: number): string => `${ms / 1000} second${ms === 1000 ? '' : 's'}`
 

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { chmodSync, copyFileSync, existsSync, readFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { basic } from './kselftest.ts'
@@ -73,9 +73,21 @@ t.test('what is chosen: regular expressions of grep, anchored; collections; skip
   t.equal(run('-c', 'b').stderr, "seamless: No such collection 'b'\n")
   t.equal(run('-l').stdout, `${LIST.join('\n')}\n`)
   t.equal(run('--nosuch').status, 1)
-  t.equal(run('-d', '-t', 'a:pass').stdout, `cd a\nrun_many pass\ncd ${root}\n`)
+  t.equal(
+    run('-d', '-t', 'a:pass').stdout,
+    `TAP version 13\n1..1\ncd a\nrun_many pass\ncd ${root}\n# Totals: pass:0 fail:0 xfail:0 xpass:0 skip:0 error:0\n`,
+  )
   t.equal(run('-d', '--root', 'a').status, 1, 'no list there')
   t.equal(run('--help').status, 0)
+})
+
+t.test('a tree that brings its own scripts gets the lines that those print', async t => {
+  const { run, root } = tree(t)
+  mkdirSync(join(root, 'kselftest'))
+  writeFileSync(join(root, 'kselftest/runner.sh'), 'run_one() { :; }\n')
+  t.match(run('-t', 'a:xfail').stdout, /^not ok 1 selftests: a: xfail # exit=2$/m)
+  writeFileSync(join(root, 'kselftest/runner.sh'), 'run_one() { ktap_test_pass; }\n')
+  t.match(run('-t', 'a:xfail').stdout, /^ok 1 selftests: a: xfail # XFAIL$/m)
 })
 
 t.test('a test named twice runs twice', async t => {

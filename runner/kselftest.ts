@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { COMPATS, type Compat, closing, type Event, isOk, kselftestReport, type Write } from '#reports'
+import { COMPATS, type Compat, closing, EVENTS_VERSION, type Event, isOk, kselftestReport, type Write } from '#reports'
 import type { TestFile } from './discover.ts'
 import { EXIT_INTERRUPTED, messageOf, UsageError } from './errors.ts'
 import { testEnvironment } from './executable.ts'
@@ -31,7 +31,7 @@ const USAGE = `Usage: run_kselftest [OPTIONS]
   -o | --override-timeout N     Number of seconds after which we timeout
   -h | --help                   Show this usage
   --root DIR                    The installed tree [.]
-  --compat ${COMPATS.join('|')}       Print what that release's script prints [7.1]
+  --compat ${COMPATS.join('|')}       Print what that release's script prints [the tree's own]
   --jobs N                      Tests of a collection at a time [1; with -n one per core]
 `
 
@@ -66,14 +66,27 @@ export const runKselftest = async (argv: readonly string[]): Promise<number> => 
   }
   const entries = inRunOrder(choose(available, asked))
   if (asked.dry) {
-    for (const [collection, tests] of byCollection(entries))
-      process.stdout.write(
-        // From 7.1 on the script comes back from each directory.
-        `cd ${collection}\nrun_many ${tests.map(test => test.name).join(' ')}\n${asked.compat === '7.1' ? `cd ${asked.root}\n` : ''}`,
-      )
+    process.stdout.write(dryRun(entries, asked))
     return 0
   }
   return await start(entries, asked)
+}
+
+/** From 7.1 on the script prints plan and totals all the same, and comes back from each directory. */
+const dryRun = (entries: readonly Entry[], { compat, root }: Asked): string => {
+  let text = ''
+  const write: Write = more => {
+    text += more
+  }
+  const { event } = kselftestReport(write, { compat, plans: new Map() })
+  const files = entries.map(({ collection, name }) => `${collection}/${name}`)
+  event({ type: 'run', version: EVENTS_VERSION, seed: DEFAULT_SEED, files, time: 0 })
+  for (const [collection, tests] of byCollection(entries)) {
+    write(`cd ${collection}\nrun_many ${tests.map(test => test.name).join(' ')}\n`)
+    if (compat === '7.1') write(`cd ${root}\n`)
+  }
+  event({ type: 'run-end', interrupted: false, duration: 0, time: 0 })
+  return text
 }
 
 /** Reads the command line; undefined asks for the usage. Throws `UsageError`. */
@@ -92,6 +105,7 @@ const read = (argv: readonly string[]): Asked | undefined => {
     netns: false,
     timeout: undefined,
   }
+  let compat: Compat | undefined
   for (let i = 0; i < argv.length; i++) {
     const option = argv[i]!
     const value = (): string => {
@@ -118,12 +132,25 @@ const read = (argv: readonly string[]): Asked | undefined => {
     else if (option === '-o' || option === '--override-timeout') asked.timeout = number()
     else if (option === '--root') asked.root = value()
     else if (option === '--jobs') asked.jobs = Math.max(1, number())
-    else if (option === '--compat') asked.compat = compatOf(value())
+    else if (option === '--compat') compat = compatOf(value())
     else if (option === '-h' || option === '--help') return undefined
     else throw new UsageError(`run_kselftest: unknown option ${option}\n${USAGE.trimEnd()}`, 1)
   }
   asked.root = resolve(asked.root)
+  asked.compat = compat ?? ownCompat(asked.root)
   return asked
+}
+
+/**
+ * What the tree's own scripts would print: the newest, unless they are older. 6.12's own, whose exit status is 0 whatever
+ * fails, has to be asked for.
+ */
+const ownCompat = (root: string): Compat => {
+  try {
+    return readFileSync(join(root, 'kselftest/runner.sh'), 'utf8').includes('ktap_') ? '7.1' : '6.19'
+  } catch {
+    return '7.1'
+  }
 }
 
 const compatOf = (text: string): Compat => {

@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { Parser } from 'tap-parser'
+import { kunit } from './kernels.ts'
 
 /** npm's tap-parser: errors, and lines that are neither results nor comments. */
 export const objections = (text: string): string[] => {
@@ -17,10 +18,10 @@ export const objections = (text: string): string[] => {
   return found
 }
 
-/** What prove and the kernel's kunit.py (named by KUNIT_PY) say of a text in `file`: exit status by reader. */
+/** What prove and the kernel's kunit.py (named by KUNIT_PY, or in an unpacked kernel) say of a text in `file`: exit status by reader. */
 export const verdicts = (text: string, file: string): Record<string, number | null> => {
   writeFileSync(file, text)
-  const script = process.env['KUNIT_PY']
+  const script = kunit()
   const readers: [name: string, command: string, args: string[]][] = [
     ['prove', 'prove', ['-e', 'cat', file]],
     ...(script === undefined ? [] : [['kunit', 'python3', [script, 'parse', file]] as [string, string, string[]]]),

@@ -3,9 +3,11 @@
  * them, so a second guest with the same code starts with it decoded. A write to a frame makes it forget its page.
  */
 import { type Hpa, PAGE_SHIFT, PAGE_SIZE } from '#bits'
+import type { Compiled } from './compile/runtime.ts'
 import { decode, type Refused } from './decode.ts'
 import type { Insn, Mode } from './insn.ts'
 import type { PhysicalMemory } from './memory.ts'
+import type { Tlb } from './tlb.ts'
 
 /** Pages kept for content that no frame has any more. */
 const MOST_PAGES = 4096
@@ -17,6 +19,8 @@ export class CodePage {
   readonly bytes: Uint8Array
   readonly #index: Record<Mode, Uint16Array | undefined> = { 16: undefined, 32: undefined, 64: undefined }
   readonly #insns: (Insn | undefined)[] = [undefined]
+  /** What is compiled of it; see compile/runtime.ts. */
+  readonly compiled: Compiled = []
 
   constructor(bytes: Uint8Array) {
     this.bytes = bytes
@@ -50,6 +54,8 @@ const isSame = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) =
 export class CodeCache {
   /** Changes whenever a frame has forgotten its page. */
   version = 0
+  /** Of all CPUs of the machine. */
+  readonly tlbs = new Set<Tlb>()
   readonly #memory: PhysicalMemory
   readonly #words: Uint32Array
   readonly #byFrame = new Map<number, CodePage>()
@@ -81,6 +87,7 @@ export class CodeCache {
     if (known !== undefined) return known
     const bytes = this.#memory.u8.subarray(frame, frame + PAGE_SIZE)
     this.#memory.holdsCode[number] = 1
+    for (const tlb of this.tlbs) tlb.dropWrites(frame)
     const page = (this.#written.get(number) ?? 0) < OFTEN ? this.#shared(frame, bytes) : new CodePage(bytes)
     this.#byFrame.set(number, page)
     return page

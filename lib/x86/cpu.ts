@@ -15,6 +15,8 @@ import {
 } from '#abi'
 import { type Gpa, gpa, gva, type Hpa, type Size } from '#bits'
 import type { Apic } from './apic.ts'
+import type { Context } from './compile/context.ts'
+import { Compiler, type TierName } from './compile/runtime.ts'
 import * as control from './control.ts'
 import { type Cpuid, type Features, featuresOf, nativeCpuid } from './cpuid.ts'
 import { Fault, Leave, vmExit } from './fault.ts'
@@ -60,6 +62,8 @@ export type CpuOptions = {
   readonly outside?: Outside
   /** Asked about every exception before it is delivered; `stop` ends the run instead. Default: deliver. */
   readonly onFault?: (fault: Fault) => 'deliver' | 'stop'
+  /** How instructions are executed. The outcome is the same. Default: `interpret`. */
+  readonly tier?: TierName
 }
 
 /** GDTR and IDTR. */
@@ -141,6 +145,12 @@ export class Cpu {
   isStepping = false
   /** The exit that the running instruction ends with; see `end`. */
   exit: VmExit | undefined
+  /** What compiled code may take for granted now: `undefined` if it has to be worked out, null if nothing is compiled. */
+  context: Context | null | undefined
+  readonly tier: TierName
+  readonly compiler: Compiler | undefined
+  /** For single steps, in the tiers that compile everything. */
+  readonly stepper: Compiler | undefined
   /** Where instructions are fetched from. */
   readonly fetch: run.Fetch
   /** Events handed to `inject` and not yet delivered, in order. */
@@ -171,6 +181,10 @@ export class Cpu {
     this.x87 = new X87(memory, frame)
     this.tlb = new Tlb(memory)
     this.fetch = new run.Fetch(this)
+    this.fetch.cache.tlbs.add(this.tlb)
+    this.tier = options.tier ?? 'interpret'
+    if (this.tier !== 'interpret') this.compiler = new Compiler(this, this.tier)
+    if (this.tier === 'compile' || this.tier === 'lockstep') this.stepper = new Compiler(this, this.tier, 1)
     this.tlbMoved()
     const register = (n: number) => new SegmentRegister(this.#u64, STATE.BASES / 8 + n)
     this.segments = [0, 1, 2, 3, 4, 5].map(register)
@@ -183,6 +197,7 @@ export class Cpu {
   /** Gives the state and TLB frames back. The CPU must not be used any more. */
   close(): void {
     this.memory.free(this.frame)
+    this.fetch.cache.tlbs.delete(this.tlb)
     this.tlb.close()
   }
 
@@ -349,6 +364,7 @@ export class Cpu {
   set cpuid(answer: Cpuid) {
     this.#cpuid = answer
     this.#features = undefined
+    this.context = undefined
   }
   get features(): Features {
     this.#features ??= featuresOf(this.#cpuid)
@@ -387,6 +403,7 @@ export class Cpu {
   }
 
   #refreshAccess(): void {
+    this.context = undefined
     const ac = (this.words[STATE.SYSTEM_FLAGS / 4]! & Number(RFLAGS_AC)) !== 0
     if (this.#cpl === 3) this.key = KEY_USER
     else this.key = (this.#cr4 & CR4_SMAP) !== 0n && !ac ? KEY_SMAP : KEY_SUPERVISOR
@@ -560,6 +577,7 @@ export class Cpu {
 
   loadSegment(seg: Seg, selector: number): void {
     segments.loadSegment(this, seg, selector)
+    this.context = undefined
   }
   setSegmentBase(seg: Seg, base: bigint): void {
     if (!this.isCanonical(base)) this.raise(VECTOR_GP, 0)
@@ -606,9 +624,11 @@ export class Cpu {
   }
   farReturn(operandSize: 2 | 4 | 8, release: number): void {
     transfer.farReturn(this, operandSize, release)
+    this.context = undefined
   }
   iret(operandSize: 2 | 4 | 8): void {
     transfer.iret(this, operandSize)
+    this.context = undefined
   }
   softwareInterrupt(vector: number, kind: interrupt.SoftwareKind): void {
     interrupt.softwareInterrupt(this, vector, kind)

@@ -506,6 +506,14 @@ const meaning = (row: Row): Semantics => {
 
 let tier: Interpreter | undefined
 
+/** The tier of plain values, for whoever has something to work out: the instruction is no matter then. */
+export const evaluate = (cpu: Cpu): Tier<bigint, boolean> => {
+  reader ??= new Interpreter(cpu, undefined as never)
+  reader.cpu = cpu
+  return reader
+}
+let reader: Interpreter | undefined
+
 /**
  * Executes one decoded instruction: `cpu.rip` is at it and `cpu.next` behind it. Throws `Fault` or `Leave` with the
  * state as before the instruction, or as after the last whole iteration of a string instruction.

@@ -231,7 +231,9 @@ const miss = (cpu: Cpu, linear: bigint, access: Access, key: number): number => 
   // What the second stage did may itself have taken translations back.
   cpu.followStage()
   whole[0] = linear
-  cpu.tlb.enter(half[0]!, half[1]!, access, key, frame)
+  // Writes to what code was made from are looked at one by one.
+  const watched = access === 'write' && cpu.memory.holdsCode[frame >>> 12] !== 0
+  if (!watched) cpu.tlb.enter(half[0]!, half[1]!, access, key, frame)
   return frame + offset
 }
 

@@ -6,7 +6,7 @@
  * An entry is 32 bytes: three 64-bit tags (read, write, fetch), then 32 bits that added to the low half of the linear
  * address (modulo 2^32) give the host physical address, then 32 bits that are not used. A tag holds the page's linear
  * address, and in its low bits the key of the accesses it is good for. A write tag is only there once the page is
- * dirty, so a hit needs no further check.
+ * dirty, and while nothing was made from the frame's bytes, so a hit needs no further check.
  */
 import { type Hpa, hpa, PAGE_SIZE } from '#bits'
 import { OutOfMemory, type PhysicalMemory } from './memory.ts'
@@ -86,6 +86,17 @@ export class Tlb {
     if (this.#count > FEW) words.fill(NONE)
     else for (let n = 0; n < this.#count; n++) words.fill(NONE, this.#entered[n]!, this.#entered[n]! + TLB_ENTRY_WORDS)
     this.#count = 0
+  }
+
+  /** Drops what allows writes to `frame`: they are to be looked at from now on. */
+  dropWrites(frame: Hpa): void {
+    const { words } = this
+    if (this.#count === 0) return
+    for (let at = TLB_WORD.write; at < words.length; at += TLB_ENTRY_WORDS) {
+      if (words[at] === NONE) continue
+      const delta = words[at - TLB_WORD.write + TLB_DELTA_WORD]!
+      if (((words[at]! & ~0xfff) + delta) >>> 0 === frame) words.fill(NONE, at, at + 2)
+    }
   }
 
   /** Drops what is known about the page at `low`, whatever its upper half. */

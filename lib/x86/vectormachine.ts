@@ -23,6 +23,7 @@ import {
   XCR0_X87,
 } from '#abi'
 import { type Hpa, hpa, PAGE_SIZE } from '#bits'
+import type { TierName } from './compile/runtime.ts'
 import { Cpu } from './cpu.ts'
 import { describeCpu, FEATURES, type Feature } from './cpuid.ts'
 import type { Fault } from './fault.ts'
@@ -182,7 +183,7 @@ export class Machine {
   #exception = ''
   #code = { linear: 0, length: 0, at: 0 }
 
-  constructor(header: Header) {
+  constructor(header: Header, tier: TierName = 'interpret') {
     this.#mode = header.mode
     const memory = this.#memory
     let length = 0
@@ -211,6 +212,7 @@ export class Machine {
       memory,
       cpuid: describeCpu(Object.keys(FEATURES) as Feature[]),
       onFault: fault => this.#stop(fault),
+      tier,
     })
     this.#paging(header)
     this.#system()

@@ -2,6 +2,7 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { stats, type TierName } from './compile/runtime.ts'
 import { missing } from './interpret.ts'
 import { runVectors, type VectorResult } from './vectors.ts'
 
@@ -12,6 +13,7 @@ const { values, positionals } = parseArgs({
     strict: { type: 'boolean', default: false },
     all: { type: 'boolean', default: false },
     keep: { type: 'string', default: '2' },
+    tier: { type: 'string', default: 'interpret' },
   },
 })
 
@@ -48,6 +50,7 @@ const results: VectorResult[] = []
 for (const file of files) {
   const result = await runVectors(file, {
     keep: Number(values.keep),
+    tier: values.tier as TierName,
     ...(values.filter === undefined ? {} : { filter: new RegExp(values.filter) }),
   })
   show(result)
@@ -58,6 +61,7 @@ for (const r of results)
   console.log(
     `${basename(r.file, '.jsonl.gz').padEnd(14)} ${String(r.passed).padStart(8)} ${String(r.total).padStart(7)}  ${percent(r)}`,
   )
+if (values.tier !== 'interpret') console.log(`\n${JSON.stringify(stats)}`)
 const gaps = missing()
 console.log(`\n${gaps.length} meanings are not there yet: ${gaps.join(' ')}`)
 if (values.strict && results.some(r => r.passed < r.total)) process.exitCode = 1

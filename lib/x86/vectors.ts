@@ -5,6 +5,7 @@
 import { createReadStream } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { createGunzip } from 'node:zlib'
+import type { TierName } from './compile/runtime.ts'
 import { decode } from './decode.ts'
 import { type Case, type DecodeCase, type Difference, type Header, Machine } from './vectormachine.ts'
 
@@ -27,6 +28,8 @@ export type VectorOptions = {
   readonly filter?: RegExp
   /** How many failures per mnemonic to keep (default 2). */
   readonly keep?: number
+  /** Default: `interpret`. */
+  readonly tier?: TierName
 }
 
 const bytesOf = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, 'hex'))
@@ -43,14 +46,17 @@ const checkDecode = (c: DecodeCase, mode: 32 | 64): Difference[] => {
  * Runs every case of one file. A JavaScript error that is not the guest's own counts as a failure of the case, with the
  * error as the difference, so that one gap does not hide the rest.
  */
-export const runVectors = async (path: string, { filter, keep = 2 }: VectorOptions = {}): Promise<VectorResult> => {
+export const runVectors = async (
+  path: string,
+  { filter, keep = 2, tier = 'interpret' }: VectorOptions = {},
+): Promise<VectorResult> => {
   const result: VectorResult = { file: path, passed: 0, total: 0, mnemonics: new Map(), failures: [] }
   let header: Header | undefined
   let machine: Machine | undefined
   for await (const line of createInterface({ input: createReadStream(path).pipe(createGunzip()) })) {
     if (header === undefined) {
       header = JSON.parse(line) as Header
-      if (header.format === 'x86-vectors/1') machine = new Machine(header)
+      if (header.format === 'x86-vectors/1') machine = new Machine(header, tier)
       continue
     }
     const c = JSON.parse(line) as Case & DecodeCase

@@ -1,0 +1,529 @@
+/**
+ * The compiler's reading of the semantics: one instruction becomes what it does to memory, in order, and then the new
+ * registers and flags, which all appear at once when nothing can fault any more.
+ */
+import type { Size } from '#bits'
+import type { CallName } from '../calls.ts'
+import type { FlagRule } from '../flags.ts'
+import { CS, FS, type Insn, type Mem, type Operand, type Reg, type Rel, type Seg } from '../insn.ts'
+import type { PackedName } from '../packed.ts'
+import { semantics } from '../semantics/index.ts'
+import { STATE } from '../state.ts'
+import type { Flag, Tier } from '../tier.ts'
+import type { Context } from './context.ts'
+import type { Node } from './node.ts'
+import * as n from './node.ts'
+
+/** The instruction is left to the interpreter. */
+export class Unsupported extends Error {
+  override readonly name = 'Unsupported'
+}
+const limit = Error.stackTraceLimit
+Error.stackTraceLimit = 0
+const unsupported = new Unsupported('left to the interpreter')
+Error.stackTraceLimit = limit
+
+/** What happens before the registers change, in order. Each may leave the region before the instruction. */
+export type Effect =
+  | { readonly kind: 'load'; readonly at: Node; readonly size: number; readonly to: Node }
+  | { readonly kind: 'store'; readonly at: Node; readonly size: number; readonly value: Node }
+  /** Finds where a write of `size` bytes goes; `to` is the host address. */
+  | { readonly kind: 'probe'; readonly at: Node; readonly size: number; readonly to: Node }
+  | { readonly kind: 'loadHost'; readonly host: Node; readonly size: number; readonly to: Node }
+  | { readonly kind: 'storeHost'; readonly host: Node; readonly size: number; readonly value: Node }
+  /** The interpreter takes the instruction where it holds. */
+  | { readonly kind: 'leaveIf'; readonly condition: Node }
+
+export type FlagChange = {
+  readonly rule: FlagRule
+  readonly size: Size
+  readonly a: Node
+  readonly b: Node
+  readonly r: Node
+  /** Only where it holds. */
+  readonly condition: Node | undefined
+}
+
+/** To an offset from the page of the instruction (which may lie outside of it), or to a computed offset in the segment. */
+export type Control = { readonly condition: Node | undefined } & (
+  | { readonly kind: 'goto'; readonly offset: number }
+  | { readonly kind: 'jump'; readonly target: Node }
+)
+
+export const FLAGS = ['cf', 'pf', 'af', 'zf', 'sf', 'of'] as const
+export const flagBit = (flag: Flag): number => 1 << FLAGS.indexOf(flag as (typeof FLAGS)[number])
+export const ALL_FLAGS = 0x3f
+
+/** One instruction, compiled but for where its flags come from. */
+export type Unit = {
+  readonly insn: Insn
+  /** Offset in the page. */
+  readonly offset: number
+  readonly effects: readonly Effect[]
+  /** New values of general registers (0 to 15), whole. */
+  readonly registers: ReadonlyMap<number, Node>
+  /** New values of vector registers. */
+  readonly vectors: ReadonlyMap<number, Node>
+  readonly flags: FlagChange | undefined
+  /** Single flags, after `flags`. */
+  readonly single: ReadonlyMap<Flag, Node>
+  readonly control: Control | undefined
+  /** `flag` and `cc` nodes in use, and the flags they stand for. */
+  readonly pending: readonly Node[]
+  readonly reads: number
+  /** General registers that are read. */
+  readonly uses: number
+  /** It pushes a return address: what follows is where its callee comes back to. */
+  readonly isCall: boolean
+}
+
+/** Locals of every region function: its parameters, then these. */
+export const LOCAL = {
+  FRAME: 0,
+  TLB: 1,
+  MASK: 2,
+  BLOCK: 3,
+  LEFT: 4,
+  SITE: 5,
+  RULE: 6,
+  BASE: 7,
+  FLAG_A: 8,
+  FLAG_B: 9,
+  FLAG_R: 10,
+  FLAG: 11,
+  GPR: 17,
+} as const
+export const FIRST_VEC = LOCAL.GPR + 16
+export const FIRST_TEMP = FIRST_VEC + 16
+
+const registerNodes = Array.from({ length: 16 }, (_, i) => n.local(LOCAL.GPR + i, 64, 64))
+const pageBase = n.local(LOCAL.BASE, 64, 64)
+
+/** Flags that a condition code reads, by its upper three bits. */
+const CC_READS = [['of'], ['cf'], ['zf'], ['cf', 'zf'], ['sf'], ['pf'], ['sf', 'of'], ['zf', 'sf', 'of']].map(flags =>
+  flags.reduce((bits, flag) => bits | flagBit(flag as Flag), 0),
+)
+/** Calls that do nothing in a context where they are allowed. */
+const NOTHING: readonly CallName[] = ['pause']
+
+export class Builder implements Tier<Node, Node> {
+  readonly stackSize: 2 | 4 | 8
+  readonly #context: Context
+  #insn: Insn
+  #offset = 0
+  #effects: Effect[] = []
+  #registers = new Map<number, Node>()
+  #vectors = new Map<number, Node>()
+  #flags: FlagChange | undefined
+  #single = new Map<Flag, Node>()
+  #control: Control | undefined
+  #pending: Node[] = []
+  #reads = 0
+  #uses = 0
+  /** Inside `when`: the condition. */
+  #condition: Node | undefined
+
+  constructor(context: Context, insn: Insn) {
+    this.#context = context
+    this.stackSize = context.stackSize
+    this.#insn = insn
+  }
+
+  /** The unit of an instruction at `offset` of its page; `undefined` where the interpreter has to take it. */
+  build(insn: Insn, offset: number): Unit | undefined {
+    const { semantics: key, feature } = insn.row
+    if (!Object.hasOwn(semantics, key)) return undefined
+    if (feature !== '' && !this.#context.features.has(feature)) return undefined
+    this.#insn = insn
+    this.#offset = offset
+    this.#effects = []
+    this.#registers = new Map()
+    this.#vectors = new Map()
+    this.#flags = undefined
+    this.#single = new Map()
+    this.#control = undefined
+    this.#pending = []
+    this.#reads = 0
+    this.#uses = 0
+    this.#condition = undefined
+    try {
+      semantics[key]!<Node, Node>(this, insn)
+    } catch (error) {
+      if (error instanceof Unsupported) return undefined
+      throw error
+    }
+    return {
+      insn,
+      offset,
+      effects: this.#effects,
+      registers: this.#registers,
+      vectors: this.#vectors,
+      flags: this.#flags,
+      single: this.#single,
+      control: this.#control,
+      pending: this.#pending,
+      reads: this.#reads,
+      uses: this.#uses,
+      isCall: key === 'call',
+    }
+  }
+
+  #effect(effect: Effect): void {
+    if (this.#condition !== undefined) throw unsupported
+    this.#effects.push(effect)
+  }
+
+  constant(value: bigint): Node {
+    return n.constant(value)
+  }
+
+  // Operands and memory
+
+  read(from: Operand): Node {
+    switch (from.kind) {
+      case 'reg':
+        return this.#readRegister(from)
+      case 'mem':
+        return this.load(from.seg, this.address(from), from.size as Size)
+      case 'imm':
+        return n.constant(from.value)
+      case 'rel':
+      case 'far':
+        throw unsupported
+    }
+  }
+
+  write(to: Operand, value: Node): void {
+    if (to.kind === 'reg') this.#writeRegister(to, value)
+    else if (to.kind === 'mem') this.store(to.seg, this.address(to), to.size as Size, value)
+    else throw unsupported
+  }
+
+  update(operand: Operand, change: (old: Node) => Node): void {
+    if (operand.kind === 'mem') this.modify(operand.seg, this.address(operand), operand.size as Size, change)
+    else this.write(operand, change(this.read(operand)))
+  }
+
+  #gpr(index: number): Node {
+    const written = this.#registers.get(index)
+    if (written !== undefined) return written
+    this.#uses |= 1 << index
+    return registerNodes[index]!
+  }
+
+  #readRegister(r: Reg): Node {
+    if (r.file === 'gpr') return n.truncate(this.#gpr(r.index), r.size as Size)
+    if (r.file === 'high') return n.truncate(n.shr(8, this.#gpr(r.index), n.number(8)), 1)
+    throw unsupported
+  }
+
+  #writeRegister(r: Reg, value: Node): void {
+    let whole: Node
+    if (r.file === 'gpr' && r.size >= 4) whole = n.to64(value)
+    else if (r.file === 'gpr' || r.file === 'high') {
+      const [hole, shift] = r.file === 'high' ? [0xff00n, 8] : r.size === 2 ? [0xffffn, 0] : [0xffn, 0]
+      const kept = n.and(this.#gpr(r.index), n.constant(0xffff_ffff_ffff_ffffn ^ hole))
+      whole = n.or(kept, n.to64(n.shl(4, value, n.number(shift))))
+    } else throw unsupported
+    this.#setGpr(r.index, n.to64(whole))
+  }
+
+  #setGpr(index: number, whole: Node): void {
+    const condition = this.#condition
+    this.#registers.set(index, condition === undefined ? whole : n.to64(n.select(condition, whole, this.#gpr(index))))
+  }
+
+  address(m: Mem): Node {
+    let at = n.constant(BigInt.asUintN(64, m.disp))
+    if (m.ripRelative) {
+      const end = BigInt(this.#offset + this.#insn.length) + m.disp
+      at = n.add(8, pageBase, n.constant(BigInt.asUintN(64, end)))
+    }
+    if (m.index >= 0) {
+      const shift = m.scale === 8 ? 3 : m.scale === 4 ? 2 : m.scale === 2 ? 1 : 0
+      const index = n.shl(8, this.#gpr(m.index), n.number(shift))
+      at = m.base >= 0 ? n.add(8, n.add(8, this.#gpr(m.base), index), at) : n.add(8, index, at)
+    } else if (m.base >= 0) at = n.add(8, this.#gpr(m.base), at)
+    return n.truncate(at, m.addressSize)
+  }
+
+  /** The linear address of a segment's offset. Segments other than FS and GS are flat in any context. */
+  #linear(seg: Seg, offset: Node, writes = false): Node {
+    // Code segments are not written through.
+    if (writes && seg === CS && this.#context.mode !== 64) throw unsupported
+    if (seg < FS) return n.to64(offset)
+    if (this.#context.mode !== 64) throw unsupported
+    if (!n.isConst(offset) || offset.value >> 47n !== 0n)
+      this.#effect({ kind: 'leaveIf', condition: n.no(canonical(offset)) })
+    return n.add(8, n.frameQuad(STATE.BASES + seg * 8), offset)
+  }
+
+  load(seg: Seg, offset: Node, size: Size): Node {
+    if (size > 8) throw unsupported
+    const to = n.temp(size === 8 ? 64 : 32, size * 8)
+    this.#effect({ kind: 'load', at: this.#linear(seg, offset), size, to })
+    return to
+  }
+
+  store(seg: Seg, offset: Node, size: Size, value: Node): void {
+    if (size > 8) throw unsupported
+    this.#effect({ kind: 'store', at: this.#linear(seg, offset, true), size, value })
+  }
+
+  modify(seg: Seg, offset: Node, size: Size, change: (old: Node) => Node): void {
+    const host = n.temp(32, 32)
+    this.#effect({ kind: 'probe', at: this.#linear(seg, offset, true), size, to: host })
+    const old = n.temp(size === 8 ? 64 : 32, size * 8)
+    this.#effect({ kind: 'loadHost', host, size, to: old })
+    const value = change(old)
+    this.#effect({ kind: 'storeHost', host, size, value })
+  }
+
+  settle(seg: Seg, offset: Node, size: number): void {
+    this.#effect({ kind: 'probe', at: this.#linear(seg, offset, true), size, to: n.temp(32, 32) })
+  }
+
+  // Arithmetic
+
+  add(size: Size, a: Node, b: Node): Node {
+    return n.add(size, a, b)
+  }
+  sub(size: Size, a: Node, b: Node): Node {
+    return n.sub(size, a, b)
+  }
+  mul(size: Size, a: Node, b: Node): Node {
+    return n.mul(size, a, b)
+  }
+  mulHigh(size: Size, a: Node, b: Node, signed: boolean): Node {
+    return n.mulHigh(size, a, b, signed)
+  }
+
+  /** Divisions that may fault, or need more than 64 bits, are the interpreter's. */
+  divide(size: Size, high: Node, low: Node, by: Node, signed: boolean): { quotient: Node; remainder: Node } {
+    const leaveIf = (condition: Node) => this.#effect({ kind: 'leaveIf', condition })
+    leaveIf(n.isZero(by))
+    if (!signed) {
+      if (size === 8) leaveIf(n.no(n.isZero(high)))
+      else leaveIf(n.no(n.below(high, by)))
+      const dividend = size === 8 ? low : n.or(n.shl(8, n.to64(high), n.number(size * 8)), n.to64(low))
+      const cut = (node: Node) => n.truncate(node, size)
+      return { quotient: cut(n.divide('div_u', dividend, by)), remainder: cut(n.divide('rem_u', dividend, by)) }
+    }
+    leaveIf(n.no(n.equal(high, n.sar(size, low, n.number(size * 8 - 1)))))
+    const least = n.constant(1n << BigInt(size * 8 - 1))
+    const minusOne = n.constant((1n << BigInt(size * 8)) - 1n)
+    leaveIf(n.both(n.equal(low, least), n.equal(by, minusOne)))
+    const [dividend, divisor] = [n.signExtend(low, size, 8), n.signExtend(by, size, 8)]
+    const cut = (node: Node) => n.truncate(node, size)
+    return { quotient: cut(n.divide('div_s', dividend, divisor)), remainder: cut(n.divide('rem_s', dividend, divisor)) }
+  }
+
+  modulo(value: Node, by: number): Node {
+    return n.truncate(n.divide('rem_u', value, n.number(by)), 1)
+  }
+  and(a: Node, b: Node): Node {
+    return n.and(a, b)
+  }
+  or(a: Node, b: Node): Node {
+    return n.or(a, b)
+  }
+  xor(a: Node, b: Node): Node {
+    return n.xor(a, b)
+  }
+  not(size: Size, a: Node): Node {
+    return n.not(size, a)
+  }
+  shl(size: Size, a: Node, count: Node): Node {
+    return n.shl(size, a, count)
+  }
+  shr(size: Size, a: Node, count: Node): Node {
+    return n.shr(size, a, count)
+  }
+  sar(size: Size, a: Node, count: Node): Node {
+    return n.sar(size, a, count)
+  }
+  signExtend(a: Node, from: Size, to: Size): Node {
+    return n.signExtend(a, from, to)
+  }
+  truncate(a: Node, size: Size): Node {
+    return n.truncate(a, size)
+  }
+  popcount(a: Node): Node {
+    return n.popcount(a)
+  }
+  leadingZeros(size: Size, a: Node): Node {
+    return n.leadingZeros(size, a)
+  }
+  trailingZeros(size: Size, a: Node): Node {
+    return n.trailingZeros(size, a)
+  }
+  byteSwap(size: Size, a: Node): Node {
+    return n.byteSwap(size, a)
+  }
+
+  // Conditions
+
+  equal(a: Node, b: Node): Node {
+    return n.equal(a, b)
+  }
+  isZero(a: Node): Node {
+    return n.isZero(a)
+  }
+  below(a: Node, b: Node): Node {
+    return n.below(a, b)
+  }
+  less(size: Size, a: Node, b: Node): Node {
+    return n.less(size, a, b)
+  }
+  bit(a: Node, at: number): Node {
+    return n.bit(a, at)
+  }
+  parity(a: Node): Node {
+    return n.parity(a)
+  }
+  always(known: boolean): Node {
+    return n.number(known ? 1 : 0)
+  }
+  no(a: Node): Node {
+    return n.no(a)
+  }
+  both(a: Node, b: Node): Node {
+    return n.both(a, b)
+  }
+  either(a: Node, b: Node): Node {
+    return n.either(a, b)
+  }
+  differ(a: Node, b: Node): Node {
+    return n.differ(a, b)
+  }
+  asValue(a: Node): Node {
+    return a
+  }
+  select(condition: Node, then: Node, otherwise: Node): Node {
+    return n.select(condition, then, otherwise)
+  }
+
+  when(condition: Node, then: () => void, otherwise?: () => void): void {
+    if (n.isConst(condition)) {
+      if (condition.value === 1n) then()
+      else otherwise?.()
+      return
+    }
+    if (this.#condition !== undefined) throw unsupported
+    this.#condition = condition
+    then()
+    if (otherwise !== undefined) {
+      this.#condition = n.no(condition)
+      otherwise()
+    }
+    this.#condition = undefined
+  }
+
+  raiseIf(condition: Node, _vector: number, _errorCode?: number): void {
+    if (n.isConst(condition)) {
+      if (condition.value === 1n) throw unsupported
+      return
+    }
+    this.#effect({ kind: 'leaveIf', condition })
+  }
+
+  // Flags
+
+  flags(rule: FlagRule, size: Size, a: Node, b: Node, r: Node): void {
+    if (this.#flags !== undefined || this.#single.size !== 0) throw unsupported
+    this.#flags = { rule, size, a, b, r, condition: this.#condition }
+  }
+
+  flag(name: Flag): Node {
+    if (name === 'df') return n.frameByte(STATE.DF)
+    if (this.#flags !== undefined || this.#single.size !== 0) throw unsupported
+    return this.#waiting('flag', FLAGS.indexOf(name), flagBit(name))
+  }
+
+  #waiting(op: 'flag' | 'cc', which: number, reads: number): Node {
+    this.#reads |= reads
+    const node = n.make(op, 32, 1, undefined, undefined, undefined, which)
+    this.#pending.push(node)
+    return node
+  }
+
+  setFlag(name: Flag, to: Node): void {
+    if (this.#condition !== undefined || this.#flags?.condition !== undefined) throw unsupported
+    this.#single.set(name, to)
+  }
+
+  holds(cc: number): Node {
+    if (this.#flags !== undefined || this.#single.size !== 0) throw unsupported
+    return this.#waiting('cc', cc, CC_READS[cc >> 1]!)
+  }
+
+  // Control flow
+
+  next(size: Size): Node {
+    return n.truncate(n.add(8, pageBase, n.number(this.#offset + this.#insn.length)), size)
+  }
+
+  branch(to: Rel, size: Size): void {
+    if (this.#control !== undefined || size < (this.#context.mode === 64 ? 8 : 4)) throw unsupported
+    const offset = this.#offset + this.#insn.length + Number(to.disp)
+    this.#control = { kind: 'goto', offset, condition: this.#condition }
+    if ((offset < 0 || offset > 4095) && this.#context.mode === 64)
+      this.#effects.push({ kind: 'leaveIf', condition: n.no(canonical(this.#away(offset))) })
+  }
+
+  /** The offset in the segment of what is outside the page. */
+  #away(offset: number): Node {
+    return n.add(8, pageBase, n.constant(BigInt.asUintN(64, BigInt(offset))))
+  }
+
+  jump(to: Node, size: Size): void {
+    if (this.#control !== undefined || this.#condition !== undefined) throw unsupported
+    if (size < (this.#context.mode === 64 ? 8 : 4)) throw unsupported
+    if (this.#context.mode === 64) this.#effect({ kind: 'leaveIf', condition: n.no(canonical(to)) })
+    this.#control = { kind: 'jump', target: n.to64(to), condition: undefined }
+  }
+
+  repeat(i: Insn, body: () => Node): void {
+    if (i.rep !== '') throw unsupported
+    body()
+  }
+
+  // SIMD
+
+  packed(_name: PackedName, _bytes: number, _a: Node, _b: Node, _imm: number): Node {
+    throw unsupported
+  }
+  float(_name: string, _bytes: number, _a: Node, _b: Node, _imm: number, _addend?: Node): Node {
+    throw unsupported
+  }
+  lane(_a: Node, _n: number, _size: number): Node {
+    throw unsupported
+  }
+  withLane(_a: Node, _n: number, _size: number, _lane: Node): Node {
+    throw unsupported
+  }
+
+  call(name: CallName, a?: Node, b?: Node, c?: Node): Node {
+    if (NOTHING.includes(name)) return n.number(0)
+    if (name === 'requireSse' && this.#context.sse) return n.number(0)
+    if (
+      name === 'requireAligned' &&
+      a !== undefined &&
+      b !== undefined &&
+      c !== undefined &&
+      n.isConst(a) &&
+      n.isConst(c)
+    ) {
+      const linear = this.#linear(Number(a.value) as Seg, b)
+      this.#effect({ kind: 'leaveIf', condition: n.no(n.isZero(n.and(linear, n.constant(c.value - 1n)))) })
+      return n.number(0)
+    }
+    throw unsupported
+  }
+}
+
+/** With 48 bits; where there are 57, what lies between is left to the interpreter. */
+const canonical = (at: Node): Node => {
+  const wide = n.to64(at)
+  return n.equal(n.sar(8, n.shl(8, wide, n.number(16)), n.number(16)), wide)
+}

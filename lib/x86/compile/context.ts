@@ -1,0 +1,67 @@
+/** What compiled code takes for granted besides the bytes: a region is only entered where all of it holds. */
+import { CR0_AM, CR0_EM, CR0_PE, CR0_TS, CR4_OSFXSR, RFLAGS_AC, RIGHTS } from '#abi'
+import type { Cpu } from '../cpu.ts'
+import type { Features } from '../cpuid.ts'
+import { CS, DS, ES, type Mode, SS } from '../insn.ts'
+
+export type Context = {
+  readonly id: number
+  readonly mode: Mode
+  readonly stackSize: 2 | 4 | 8
+  /** Low bits of the TLB's tags. */
+  readonly key: number
+  /** SSE instructions may run. */
+  readonly sse: boolean
+  readonly features: Features
+  /** Stores are logged, so that they can be taken back. */
+  readonly logs: boolean
+  /** Most instructions of a region. */
+  readonly most: number
+}
+
+const known = new Map<string, Context>()
+const featureIds = new WeakMap<Features, number>()
+const featureNames = new Map<string, number>()
+
+/** Machines with the same features share their compiled code. */
+const featureId = (features: Features): number => {
+  const before = featureIds.get(features)
+  if (before !== undefined) return before
+  const text = features.summary
+  const id = featureNames.get(text) ?? featureNames.size
+  featureNames.set(text, id)
+  featureIds.set(features, id)
+  return id
+}
+
+const isFlat = (cpu: Cpu): boolean => {
+  if ((cpu.cr0 & CR0_PE) === 0n) return false
+  for (const seg of [ES, SS, DS] as const) {
+    const { base, limit, rights } = cpu.segments[seg]!
+    // Usable, data, writable, not expanding down.
+    if (base !== 0n || limit !== 0xffff_ffff || (rights & (RIGHTS.UNUSABLE | 0x1e)) !== 0x12) return false
+  }
+  const { base, limit, rights } = cpu.segments[CS]!
+  // Readable code.
+  return base === 0n && limit === 0xffff_ffff && (rights & (RIGHTS.UNUSABLE | 0x1a)) === 0x1a
+}
+
+const AC = Number(RFLAGS_AC)
+
+/** The context of what runs now; `undefined` where nothing is compiled. */
+export const contextOf = (cpu: Cpu, logs: boolean, most: number): Context | undefined => {
+  const { mode } = cpu
+  if (mode === 16) return undefined
+  const aligned = (cpu.systemFlags & AC) !== 0 && cpu.cpl === 3 && (cpu.cr0 & CR0_AM) !== 0n
+  if (aligned) return undefined
+  if (mode === 32 && (!isFlat(cpu) || cpu.stackSize !== 4)) return undefined
+  const sse = (cpu.cr0 & (CR0_EM | CR0_TS)) === 0n && (cpu.cr4 & CR4_OSFXSR) !== 0n
+  const id = featureId(cpu.features)
+  const name = `${mode} ${cpu.key} ${sse} ${id} ${logs} ${most}`
+  const before = known.get(name)
+  if (before !== undefined) return before
+  const { stackSize, key, features } = cpu
+  const made: Context = { id: known.size, mode, stackSize, key, sse, features, logs, most }
+  known.set(name, made)
+  return made
+}

@@ -1,0 +1,58 @@
+/** Compiled code against the interpreter: the same instructions by both, registers and memory compared. */
+import { hex } from '#bits'
+import type { Cpu } from '../cpu.ts'
+import { interpretOne } from '../run.ts'
+import { STATE } from '../state.ts'
+import { SCRATCH } from './generate.ts'
+import { clearLog, type Entry, enter, log } from './runtime.ts'
+
+/** The tiers disagree: an error of ours, with what one would want to know. */
+export class Disagreement extends Error {
+  override readonly name = 'Disagreement'
+}
+
+const NAMES = 'rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15 rip'.split(' ')
+const FLAGS = 'cf pf af zf sf of df'.split(' ')
+
+/** Runs compiled code, takes it back, interprets as many instructions, and throws `Disagreement` at a difference. */
+export const lockstep = (cpu: Cpu, entry: Entry, left: number): number => {
+  const { u8 } = cpu.memory
+  const state = u8.subarray(cpu.frame, cpu.frame + SCRATCH.LEFT)
+  const before = state.slice()
+  const { instructions, shadow } = cpu
+  clearLog()
+  const count = enter(cpu, entry, left)
+  if (count === 0) return 0
+  const after = state.slice()
+  const writes = log.map(({ host, old }) => ({ host, old, seen: u8.slice(host, host + old.length) }))
+  for (const { host, old } of writes.toReversed()) u8.set(old, host)
+  state.set(before)
+  cpu.instructions = instructions
+  cpu.shadow = shadow
+  const lines: string[] = []
+  for (let n = 0; n < count; n++) {
+    const at = cpu.rip
+    interpretOne(cpu)
+    if (count - n < 12) lines.push(hex(at))
+  }
+  const differences: string[] = []
+  const [seen, wanted] = [new DataView(after.buffer), new DataView(state.slice().buffer)]
+  for (const [n, name] of NAMES.entries()) {
+    const [a, b] = [seen.getBigUint64(n * 8, true), wanted.getBigUint64(n * 8, true)]
+    if (a !== b) differences.push(`${name} ${hex(a)}, interpreted ${hex(b)}`)
+  }
+  for (const [n, name] of FLAGS.entries())
+    if (after[STATE.CF + n] !== state[STATE.CF + n]) differences.push(`${name} ${after[STATE.CF + n]}`)
+  for (let n = 0; n < 16; n++) {
+    const at = STATE.VEC + n * 32
+    if (Buffer.compare(after.subarray(at, at + 32), state.subarray(at, at + 32)) !== 0) differences.push(`vector ${n}`)
+  }
+  if (after[STATE.MXCSR] !== state[STATE.MXCSR]) differences.push('mxcsr')
+  for (const { host, seen: bytes } of writes)
+    if (Buffer.compare(bytes, u8.subarray(host, host + bytes.length)) !== 0)
+      differences.push(`memory ${hex(host)}: ${Buffer.from(bytes).toString('hex')}`)
+  if (differences.length > 0) {
+    throw new Disagreement(`after ${count} instructions (${lines.join(' ')}): ${differences.join('; ')}`)
+  }
+  return count
+}

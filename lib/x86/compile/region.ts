@@ -1,0 +1,281 @@
+/**
+ * Which instructions are compiled together: from a hot place, along branches, calls and what follows, as long as it is
+ * in one page. The result is a graph of blocks, made fit for structured control flow.
+ */
+import type { CodePage } from '../code.ts'
+import { ALL_FLAGS, Builder, type Unit } from './build.ts'
+import type { Context } from './context.ts'
+import { flagsOf } from './recipe.ts'
+
+/** Where execution goes on: a block, or (the region being left) an offset from the page. */
+export type Target = { readonly block: Block | undefined; readonly offset: number }
+
+export class Block {
+  readonly start: number
+  readonly units: Unit[] = []
+  /** What follows where nothing jumps; `undefined` after an unconditional jump. */
+  next: Target | undefined
+  /** Where its `goto` goes. */
+  taken: Target | undefined
+  /** Where its computed jump may go, as far as that is known. */
+  jumps: readonly Block[] = []
+
+  // The graph
+  order = -1
+  dominator: Block | undefined
+  readonly dominated: Block[] = []
+  readonly preds: Block[] = []
+  isLoop = false
+  /** Entered from more than one place, or from outside. */
+  isMerge = false
+  /** Flags that are read before they are set. */
+  live = 0
+  /** Edges to these go by way of the root, which makes the graph reducible. */
+  readonly throughRoot = new Set<Block>()
+
+  constructor(start: number) {
+    this.start = start
+  }
+
+  get successors(): Block[] {
+    const found: Block[] = []
+    if (this.taken?.block !== undefined) found.push(this.taken.block)
+    if (this.next?.block !== undefined) found.push(this.next.block)
+    found.push(...this.jumps)
+    return found
+  }
+
+  get isHead(): boolean {
+    return this.isMerge || this.isLoop
+  }
+}
+
+export type Region = {
+  /** Without units; its successors are the entries. */
+  readonly root: Block
+  readonly entries: readonly Block[]
+  readonly blocks: readonly Block[]
+  readonly units: number
+}
+
+/** Instructions after which execution does not go on behind them, among those that are not compiled. */
+const ENDS = new Set('iret iretd iretq sysret sysexit jmpfar retfar ud2 ud0 ud1 ud'.split(' '))
+/** Return points that a RET compares with before it gives up. */
+const MOST_JUMPS = 12
+
+/** The flags that a unit wants to know, and those it sets whatever happens. */
+export const readsOf = (unit: Unit): number => {
+  const { flags } = unit
+  if (flags === undefined) return unit.reads
+  // What a rule does not name stays, and has to be put somewhere.
+  return unit.reads | (ALL_FLAGS & ~flagsOf(flags.rule))
+}
+export const killsOf = (unit: Unit): number => {
+  const { flags, single } = unit
+  let kills = flags === undefined || flags.condition !== undefined ? 0 : flagsOf(flags.rule)
+  for (const flag of single.keys()) kills |= bitOf(flag)
+  return kills
+}
+const bitOf = (flag: string): number => 1 << ['cf', 'pf', 'af', 'zf', 'sf', 'of'].indexOf(flag)
+
+const collect = (page: CodePage, start: number, context: Context) => {
+  const units = new Map<number, Unit | undefined>()
+  const leaders = new Set([start])
+  const entries = new Set([start])
+  const returns = new Set<number>()
+  const waiting = [start]
+  const lead = (offset: number): void => {
+    if (offset < 0 || offset > 4095) return
+    leaders.add(offset)
+    waiting.push(offset)
+  }
+  let builder: Builder | undefined
+  let count = 0
+  for (let from = waiting.shift(); from !== undefined; from = waiting.shift()) {
+    for (let at = from; at < 4096; ) {
+      if (units.has(at)) {
+        leaders.add(at)
+        break
+      }
+      if (count >= context.most) break
+      const insn = page.at(at, context.mode)
+      if (typeof insn === 'string') break
+      builder ??= new Builder(context, insn)
+      const unit = builder.build(insn, at)
+      units.set(at, unit)
+      const next = at + insn.length
+      if (unit === undefined) {
+        if (!ENDS.has(insn.row.semantics) && next < 4096 && context.most > 1) {
+          entries.add(next)
+          lead(next)
+        }
+        break
+      }
+      count++
+      const { control } = unit
+      if (control === undefined) {
+        at = next
+        continue
+      }
+      if (control.condition !== undefined) lead(next)
+      const outside = control.kind === 'jump' || control.offset < 0 || control.offset > 4095
+      if (unit.isCall) {
+        if (next < 4096) returns.add(next)
+        if (outside && next < 4096 && context.most > 1) entries.add(next)
+        lead(next)
+      }
+      if (control.kind === 'goto') lead(control.offset)
+      break
+    }
+  }
+  return { units, leaders, entries, returns, count }
+}
+
+/** The region around `start`; `undefined` where nothing there can be compiled. */
+export const regionAt = (page: CodePage, start: number, context: Context): Region | undefined => {
+  const { units, leaders, entries, returns, count } = collect(page, start, context)
+  if (units.get(start) === undefined) return undefined
+  const blocks = new Map<number, Block>()
+  for (const at of [...leaders].sort((a, b) => a - b)) if (units.get(at) !== undefined) blocks.set(at, new Block(at))
+  const target = (offset: number): Target => ({ block: blocks.get(offset), offset })
+  const comeBack = [...returns].map(at => blocks.get(at)).filter(block => block !== undefined)
+  for (const block of blocks.values()) {
+    for (let at = block.start; ; ) {
+      const unit = units.get(at)
+      if (unit === undefined) {
+        block.next = target(at)
+        break
+      }
+      block.units.push(unit)
+      const { control } = unit
+      at += unit.insn.length
+      if (control !== undefined) {
+        if (control.condition !== undefined) block.next = target(at)
+        if (control.kind === 'goto') block.taken = target(control.offset)
+        else if (unit.insn.row.semantics === 'ret' && comeBack.length <= MOST_JUMPS) block.jumps = comeBack
+        break
+      }
+      if (blocks.has(at)) {
+        block.next = target(at)
+        break
+      }
+    }
+  }
+  const root = new Block(-1)
+  const first = [...entries].map(at => blocks.get(at)).filter(block => block !== undefined)
+  return shape({ root, entries: first, blocks: [...blocks.values()], units: count })
+}
+
+/** Orders the blocks and finds dominators and loops; edges that are not reducible are sent through the root. */
+const shape = (region: Region): Region => {
+  const { root } = region
+  let entries = [...region.entries]
+  for (;;) {
+    root.jumps = entries
+    const all = order(root)
+    dominators(all)
+    const bad = all.find(from => edges(from).some(to => to.order <= from.order && !dominates(to, from)))
+    if (bad === undefined) {
+      mark(all)
+      liveness(all)
+      return { root, entries, blocks: all.slice(1), units: region.units }
+    }
+    for (const to of edges(bad)) {
+      if (to.order > bad.order || dominates(to, bad)) continue
+      bad.throughRoot.add(to)
+      if (!entries.includes(to)) entries = [...entries, to]
+    }
+  }
+}
+
+/** Edges as the structured code has them. */
+const edges = (from: Block): Block[] => from.successors.filter(to => !from.throughRoot.has(to))
+
+/** Reverse postorder from the root. */
+const order = (root: Block): Block[] => {
+  const done: Block[] = []
+  const seen = new Set<Block>([root])
+  const stack: { block: Block; rest: Block[] }[] = [{ block: root, rest: edges(root) }]
+  while (stack.length > 0) {
+    const top = stack.at(-1)!
+    const to = top.rest.pop()
+    if (to === undefined) {
+      done.push(top.block)
+      stack.pop()
+    } else if (!seen.has(to)) {
+      seen.add(to)
+      stack.push({ block: to, rest: edges(to) })
+    }
+  }
+  done.reverse()
+  for (const [n, block] of done.entries()) {
+    block.order = n
+    block.dominator = undefined
+    block.preds.length = 0
+    block.dominated.length = 0
+  }
+  for (const from of done) for (const to of edges(from)) to.preds.push(from)
+  return done
+}
+
+/** Cooper, Harvey, Kennedy, "A Simple, Fast Dominance Algorithm". */
+const dominators = (all: readonly Block[]): void => {
+  const root = all[0]!
+  root.dominator = root
+  for (let changed = true; changed; ) {
+    changed = false
+    for (const block of all.slice(1)) {
+      let found: Block | undefined
+      for (const pred of block.preds) {
+        if (pred.dominator === undefined) continue
+        found = found === undefined ? pred : common(found, pred)
+      }
+      if (block.dominator !== found) {
+        block.dominator = found
+        changed = true
+      }
+    }
+  }
+}
+const common = (a: Block, b: Block): Block => {
+  let [x, y] = [a, b]
+  while (x !== y) {
+    while (x.order > y.order) x = x.dominator!
+    while (y.order > x.order) y = y.dominator!
+  }
+  return x
+}
+const dominates = (a: Block, b: Block): boolean => {
+  let at = b
+  while (at.order > a.order) at = at.dominator!
+  return at === a
+}
+
+const mark = (all: readonly Block[]): void => {
+  const root = all[0]!
+  for (const block of all.slice(1)) {
+    block.dominator!.dominated.push(block)
+    block.isLoop = block.preds.some(pred => pred.order >= block.order)
+    block.isMerge = block.preds.filter(pred => pred.order < block.order).length > 1 || block.preds.includes(root)
+  }
+  root.isLoop = all.some(block => block.throughRoot.size > 0)
+}
+
+/** Flags that are live where a block begins. */
+const liveness = (all: readonly Block[]): void => {
+  for (let changed = true; changed; ) {
+    changed = false
+    for (const block of [...all].reverse()) {
+      let live = 0
+      for (const to of block.successors) live |= to.live
+      for (let n = block.units.length - 1; n >= 0; n--) {
+        const unit = block.units[n]!
+        live = (live & ~killsOf(unit)) | readsOf(unit)
+      }
+      if (live !== block.live) {
+        block.live = live
+        changed = true
+      }
+    }
+  }
+}

@@ -1,0 +1,166 @@
+/**
+ * Compiled code at run time: which places are hot, entering a region, and what it left behind.
+ */
+import type { CodePage } from '../code.ts'
+import type { Cpu } from '../cpu.ts'
+import { Fault, Leave } from '../fault.ts'
+import type { PhysicalMemory } from '../memory.ts'
+import { lookup } from '../mmu.ts'
+import { STATE } from '../state.ts'
+import { TLB_ENTRY_WORDS } from '../tlb.ts'
+import { type Context, contextOf } from './context.ts'
+import { settleFlags } from './flagstate.ts'
+import { DYNAMIC, generate, SCRATCH, type Sites, STORED } from './generate.ts'
+import { regionAt } from './region.ts'
+
+/** `auto` compiles what is hot, `compile` everything at once; `lockstep` checks every region against the interpreter. */
+export type TierName = 'interpret' | 'compile' | 'auto' | 'lockstep'
+
+/** Jumps to a place before it is compiled. */
+const HOT = 60
+/** Instructions after which a region comes back: V8 replaces its baseline code only between calls. */
+const SLICE = 200_000
+/** Most instructions of a region. */
+const MOST = 1500
+
+type Run = (frame: number, tlb: number, mask: number, block: number, left: number) => number
+export type Entry = { readonly run: Run; readonly block: number; readonly sites: Sites }
+
+/** What is compiled of one page in one context. */
+class PageCode {
+  readonly context: Context
+  readonly entries: (Entry | undefined)[] = []
+  readonly heat = new Uint16Array(4096)
+
+  constructor(context: Context) {
+    this.context = context
+  }
+}
+/** By number of the context. */
+export type Compiled = (PageCode | undefined)[]
+
+/** For `--stats`. */
+export const stats = { regions: 0, instructions: 0, bytes: 0, ms: 0, entered: 0, retired: 0, misses: 0 }
+
+/** Which CPU runs compiled code now. */
+let current: Cpu | undefined
+/** Where stores went, and what was there: see lockstep.ts. */
+export let log: { host: number; old: Uint8Array }[] = []
+export const clearLog = (): void => {
+  log = []
+}
+
+const access = (cpu: Cpu, linear: bigint, how: number): number => {
+  stats.misses++
+  const size = how & 0xff
+  if (Number(linear & 0xfffn) + size > 4096 || !cpu.isCanonical(linear)) return -1
+  const write = how >= 256
+  try {
+    const { frame } = cpu.tlb
+    const host = lookup(cpu, linear, write ? 'write' : 'read', cpu.key)
+    // A TLB that has moved ends the call that was given the old one.
+    return cpu.tlb.frame !== frame || host < 0 || (write && cpu.memory.holdsCode[host >>> 12] !== 0) ? -1 : host
+  } catch (error) {
+    // The interpreter meets it again, and answers it.
+    if (error instanceof Fault || error instanceof Leave) return -1
+    throw error
+  }
+}
+
+const importsOf = (memory: PhysicalMemory) => ({
+  env: {
+    memory: memory.memory,
+    miss: (linear: bigint, how: number): number => access(current!, BigInt.asUintN(64, linear), how),
+    log: (host: number, size: number): void => {
+      const at = host >>> 0
+      log.push({ host: at, old: memory.u8.slice(at, at + size) })
+    },
+  },
+})
+const importsByMemory = new WeakMap<PhysicalMemory, ReturnType<typeof importsOf>>()
+
+const compile = (cpu: Cpu, page: CodePage, code: PageCode, offset: number): void => {
+  const from = performance.now()
+  const region = regionAt(page, offset, code.context)
+  if (region === undefined) return
+  const { bytes, sites } = generate(region, code.context)
+  const imports = importsByMemory.get(cpu.memory) ?? importsOf(cpu.memory)
+  importsByMemory.set(cpu.memory, imports)
+  const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), imports)
+  const run = instance.exports['run'] as unknown as Run
+  for (const [block, { start }] of region.entries.entries()) {
+    if (start === offset || code.entries[start] === undefined) code.entries[start] = { run, block, sites }
+  }
+  stats.regions++
+  stats.instructions += region.units
+  stats.bytes += bytes.length
+  stats.ms += performance.now() - from
+}
+
+/** What one CPU needs to find its compiled code quickly. */
+export class Compiler {
+  readonly #cpu: Cpu
+  readonly #hot: number
+  readonly #logs: boolean
+  readonly #most: number
+  #page: CodePage | undefined
+  #code: PageCode | undefined
+
+  constructor(cpu: Cpu, tier: TierName, most = MOST) {
+    this.#cpu = cpu
+    this.#hot = tier === 'auto' ? HOT : 0
+    this.#logs = tier === 'lockstep'
+    this.#most = most
+  }
+
+  /** The code at an offset of a page, if there is any; `jumped`: execution came here by a jump. */
+  find(page: CodePage, offset: number, jumped: boolean): Entry | undefined {
+    const cpu = this.#cpu
+    if (cpu.context === undefined) {
+      cpu.context = contextOf(cpu, this.#logs, this.#most) ?? null
+      this.#page = undefined
+    }
+    if (cpu.context === null) return undefined
+    if (page !== this.#page) {
+      this.#page = page
+      this.#code = page.compiled[cpu.context.id] ??= new PageCode(cpu.context)
+    }
+    const code = this.#code!
+    const entry = code.entries[offset]
+    if (entry !== undefined || (!jumped && this.#hot !== 0)) return entry
+    const heat = code.heat[offset]!
+    if (heat > this.#hot) return undefined
+    code.heat[offset] = heat + 1
+    if (heat === this.#hot) compile(cpu, page, code, offset)
+    return code.entries[offset]
+  }
+}
+
+/** Runs compiled code for at most `left` instructions; how many it was. */
+export const enter = (cpu: Cpu, entry: Entry, left: number): number => {
+  const { words } = cpu
+  const low = words[STATE.RIP / 4]!
+  const page = low - (low & 0xfff)
+  const slice = left < SLICE ? left : SLICE
+  const before = current
+  current = cpu
+  const site = entry.run(cpu.frame, cpu.tlb.frame, cpu.tlb.mask * (TLB_ENTRY_WORDS * 4), entry.block, slice)
+  current = before
+  const { sites } = entry
+  const count = slice - words[SCRATCH.LEFT / 4]! + sites.done[site]!
+  const offset = sites.offsets[site]!
+  if (offset !== STORED) {
+    const at = page + offset
+    words[STATE.RIP / 4] = at
+    if (at > 0xffff_ffff || at < 0) {
+      words[STATE.RIP / 4 + 1] = cpu.mode === 64 ? words[STATE.RIP / 4 + 1]! + (at < 0 ? -1 : 1) : 0
+    }
+  }
+  const rule = sites.rules[site]!
+  settleFlags(cpu, rule === DYNAMIC ? words[SCRATCH.RULE / 4]! : rule)
+  cpu.instructions += count
+  if (count > 0) cpu.shadow = 'none'
+  stats.entered++
+  stats.retired += count
+  return count
+}

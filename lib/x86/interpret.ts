@@ -1,14 +1,13 @@
 /** The plain reading of the semantics: a value is a bigint and everything happens now. The reference for other tiers. */
-import { CR4_OSXMMEXCPT, VECTOR_UD, VECTOR_XM } from '#abi'
 import { mask, NotModelled, type Size, signExtend, signed, wrap } from '#bits'
 import { type CallName, calls } from './calls.ts'
 import type { Cpu } from './cpu.ts'
 import type { FlagRule } from './flags.ts'
-import type { Insn, Mem, Operand, Reg, Rel, Seg } from './insn.ts'
-import { Lanes, type PackedName, packed } from './packed.ts'
-import { fusedFloat, packedFloat } from './packedfloat.ts'
+import type { Insn, Mem, Operand, Rel, Seg } from './insn.ts'
+import { floatValue, packedValue, readWide, writeWide } from './lanes.ts'
+import type { PackedName } from './packed.ts'
+import { readRegister, writeRegister } from './registerfile.ts'
 import { semantics } from './semantics/index.ts'
-import { type Control, DENORMAL, DIVIDE, INVALID, type Rounding } from './softfloat.ts'
 import { type Row, table } from './table.ts'
 import type { Flag, Semantics, Tier } from './tier.ts'
 
@@ -23,31 +22,6 @@ const PARITY = Uint8Array.from({ length: 256 }, (_, n) => {
 /** Iterations of a REP instruction before it lets the run loop look for events. */
 const REPEATS = 65536
 const TF = 0x100n
-
-const [left, right, third, scratch] = [new Lanes(), new Lanes(), new Lanes(), new Lanes()]
-const control: Control = {
-  rounding: 0,
-  masks: 0,
-  flushToZero: false,
-  denormalsAreZero: false,
-  precision: 0,
-  raised: 0,
-  roundedUp: false,
-}
-const BEFORE = INVALID | DENORMAL | DIVIDE
-/** A vector value into lanes, and the low `size` bytes (8, 16, 32) of lanes as a value. */
-const put = (lanes: Lanes, value: bigint): void => {
-  const { u64 } = lanes
-  u64[0] = value
-  u64[1] = value >> 64n
-  u64[2] = value >> 128n
-  u64[3] = value >> 192n
-}
-const take = ({ u64 }: Lanes, size: number): bigint => {
-  if (size === 8) return u64[0]!
-  const low = u64[0]! | (u64[1]! << 64n)
-  return size === 16 ? low : low | (u64[2]! << 128n) | (u64[3]! << 192n)
-}
 
 class Interpreter implements Tier<bigint, boolean> {
   cpu: Cpu
@@ -69,11 +43,11 @@ class Interpreter implements Tier<bigint, boolean> {
   read(from: Operand): bigint {
     switch (from.kind) {
       case 'reg':
-        return this.#readRegister(from)
+        return readRegister(this.cpu, from)
       case 'mem': {
         const size = from.size as Size
         const at = this.cpu.linear(from.seg, this.address(from), size, 'read')
-        return size <= 8 ? this.cpu.read(at, size) : this.#readWide(at, size)
+        return size <= 8 ? this.cpu.read(at, size) : readWide(this.cpu, at, size)
       }
       case 'imm':
         return from.value
@@ -84,12 +58,12 @@ class Interpreter implements Tier<bigint, boolean> {
   }
 
   write(to: Operand, value: bigint): void {
-    if (to.kind === 'reg') this.#writeRegister(to, value)
+    if (to.kind === 'reg') writeRegister(this.cpu, to, value, this.insn.vectorLength !== 0)
     else if (to.kind === 'mem') {
       const size = to.size as Size
       const at = this.cpu.linear(to.seg, this.address(to), size, 'write')
       if (size <= 8) this.cpu.write(at, size, value)
-      else this.#writeWide(at, size, value)
+      else writeWide(this.cpu, at, size, value)
     } else throw new NotModelled(`${this.insn.row.mnemonic}: a ${to.kind} operand as a destination`)
   }
 
@@ -98,114 +72,12 @@ class Interpreter implements Tier<bigint, boolean> {
     else this.write(operand, change(this.read(operand)))
   }
 
-  #readRegister(r: Reg): bigint {
-    const { gpr } = this.cpu
-    switch (r.file) {
-      case 'gpr': {
-        const whole = gpr[r.index]!
-        return r.size === 8 ? whole : whole & mask(r.size as Size)
-      }
-      case 'high':
-        return (gpr[r.index]! >> 8n) & 0xffn
-      case 'seg':
-        return BigInt(this.cpu.segments[r.index as Seg]!.selector)
-      case 'mm':
-        return this.#gather(this.cpu.x87.regs, r.index * 10, 8)
-      case 'vec':
-        return this.#gather(this.cpu.vec, r.index * 32, r.size)
-      case 'cr':
-      case 'dr':
-      case 'st':
-        throw new NotModelled(`${this.insn.row.mnemonic}: reading a register of file ${r.file}`)
-    }
-  }
-
-  #writeRegister(r: Reg, value: bigint): void {
-    const { gpr } = this.cpu
-    switch (r.file) {
-      case 'gpr':
-        if (r.size >= 4) gpr[r.index] = value
-        else {
-          const hole = mask(r.size as Size)
-          gpr[r.index] = (gpr[r.index]! & ~hole) | value
-        }
-        return
-      case 'high':
-        gpr[r.index] = (gpr[r.index]! & ~0xff00n) | (value << 8n)
-        return
-      case 'mm': {
-        const { regs } = this.cpu.x87
-        this.#scatter(regs, r.index * 10, 8, value)
-        regs[r.index * 10 + 8] = 0xff
-        regs[r.index * 10 + 9] = 0xff
-        return
-      }
-      case 'vec':
-        // A VEX encoding clears what is above the operand, a legacy one keeps it.
-        this.#scatter(this.cpu.vec, r.index * 32, this.insn.vectorLength === 0 ? 16 : 32, value)
-        return
-      case 'seg':
-      case 'cr':
-      case 'dr':
-      case 'st':
-        throw new NotModelled(`${this.insn.row.mnemonic}: writing a register of file ${r.file}`)
-    }
-  }
-
-  /** Bytes as one value, and back. */
-  #gather(from: Uint8Array, at: number, size: number): bigint {
-    for (let n = 0; n < size; n++) scratch.u8[n] = from[at + n]!
-    return take(scratch, size)
-  }
-
-  #scatter(to: Uint8Array, at: number, size: number, value: bigint): void {
-    put(scratch, value)
-    for (let n = 0; n < size; n++) to[at + n] = scratch.u8[n]!
-  }
-
-  #readWide(at: bigint, size: number): bigint {
-    const bytes = this.cpu.readBytes(at, size)
-    scratch.u8.fill(0)
-    scratch.u8.set(bytes)
-    return take(scratch, 32)
-  }
-
-  #writeWide(at: bigint, size: number, value: bigint): void {
-    put(scratch, value)
-    this.cpu.writeBytes(at, scratch.u8.slice(0, size))
-  }
-
   packed(name: PackedName, bytes: number, a: bigint, b: bigint, imm: number): bigint {
-    put(left, a)
-    put(right, b)
-    scratch.u8.fill(0)
-    packed[name](scratch, left, right, imm, bytes)
-    return take(scratch, bytes)
+    return packedValue(name, bytes, a, b, imm)
   }
 
   float(name: string, bytes: number, a: bigint, b: bigint, imm: number, addend = 0n): bigint {
-    const { cpu } = this
-    const mxcsr = cpu.mxcsr
-    const masks = (mxcsr >> 7) & 0x3f
-    control.rounding = ((mxcsr >> 13) & 3) as Rounding
-    control.masks = masks
-    control.flushToZero = (mxcsr & 0x8000) !== 0
-    control.denormalsAreZero = (mxcsr & 0x40) !== 0
-    control.raised = 0
-    put(left, a)
-    put(right, b)
-    scratch.u8.fill(0)
-    put(third, addend)
-    const operation = packedFloat[name] ?? fusedFloat[name]
-    operation!(scratch, left, right, imm, bytes, control, third)
-    const { raised } = control
-    if (raised !== 0) {
-      // Exceptions found before anything is computed hide those found after. SDM Vol. 1, "SIMD Floating-Point Exceptions".
-      const before = raised & BEFORE
-      cpu.mxcsr = mxcsr | ((before & ~masks) === 0 ? raised : before)
-      if ((raised & ~masks) !== 0) cpu.raise((cpu.cr4 & CR4_OSXMMEXCPT) !== 0n ? VECTOR_XM : VECTOR_UD)
-    }
-    return take(scratch, bytes <= 16 ? 16 : 32)
+    return floatValue(this.cpu, name, bytes, a, b, imm, addend)
   }
 
   lane(a: bigint, n: number, size: number): bigint {

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process'
 import fc from 'fast-check'
 import t from 'tap'
 import { closing } from './closing.ts'
-import type { Event } from './events.ts'
+import type { Event, Status } from './events.ts'
 import { REPORTS } from './formats.ts'
 import { RecordError, readRecord } from './jsonl.ts'
 import { golden } from './testdata/golden.ts'
@@ -42,6 +42,49 @@ t.test('the same run in every format', async t => {
     const text = await render(format)
     t.equal(text, golden(file, text), format)
   }
+})
+
+t.test('the parts of a test are documents within it, or comments', async t => {
+  const common = { file: 'a_test.ts', test: 'global.a' }
+  const part = (path: string[], number: number, status: Status): Event => ({
+    type: 'subtest',
+    ...common,
+    path,
+    number,
+    status,
+  })
+  const events: Event[] = [
+    { type: 'run', version: 1, seed: '0x1', files: ['a_test.ts'], time: 0 },
+    { type: 'file', file: 'a_test.ts', collection: 'c', name: 'a_test.ts', tests: ['global.a'], time: 0 },
+    { type: 'test', ...common, time: 0 },
+    part(['boot'], 1, 'pass'),
+    part(['work', 'add'], 1, 'pass'),
+    part(['work', 'sub'], 2, 'fail'),
+    part(['work'], 2, 'fail'),
+    { type: 'end', ...common, status: 'fail', duration: 0, instructions: 0 },
+    { type: 'file-end', file: 'a_test.ts', status: 'fail', reason: 'exit=1', duration: 0, time: 0 },
+    { type: 'run-end', interrupted: false, duration: 0, time: 0 },
+  ]
+  const lines = (await render('ktap', events)).split('\n')
+  t.same(lines.slice(2, -3), [
+    '  KTAP version 1',
+    '  1..1',
+    '    KTAP version 1',
+    '    1..2',
+    '    ok 1 boot',
+    '      KTAP version 1',
+    '      1..2',
+    '      ok 1 add',
+    '      not ok 2 sub',
+    '    not ok 2 work',
+    '  not ok 1 global.a',
+    '  # Totals: pass:0 fail:1 xfail:0 xpass:0 skip:0 error:0',
+  ])
+  const { objections, results } = tapParser(await render('tap14', events))
+  t.same(objections, [])
+  t.equal(results.at(0), 'not ok 1 selftests: c: a_test.ts')
+  t.match(await render('tap', events), /^# # {3}not ok 2 sub$/m)
+  t.match(await render('junit', events), /ok 1 boot\n {2}ok 1 add/)
 })
 
 t.test('tap-parser reads TAP 14 with every test', async t => {

@@ -61,6 +61,28 @@ const yaml = (data: Readonly<Record<string, unknown>>): string[] => {
   return [...out, '  ...']
 }
 
+/** The parts of a test as documents within it, innermost first as they ended. */
+const partLines = ({ name, parts = [] }: TestResult, dialect: Dialect): string[] => {
+  /** Lines of the parts that ended and wait for the whole that they are in, by depth. */
+  const waiting: string[][] = []
+  const whole = (depth: number, name: string): string[] => {
+    const body = waiting[depth] ?? []
+    waiting[depth] = []
+    if (body.length === 0) return []
+    const count = body.filter(line => /^(not )?ok /.test(line)).length
+    const version = dialect.nestedVersion === undefined ? [] : [dialect.nestedVersion]
+    const head = dialect.nestedVersion === undefined ? [`# Subtest: ${safeName(name)}`] : []
+    return [...head, ...[...version, `1..${count}`, ...body].map(line => dialect.indent + line)]
+  }
+  for (const { path, number, status, reason = '' } of parts) {
+    const depth = path.length
+    const own = safeName(path.at(-1) ?? '')
+    const lines = [...whole(depth + 1, own), dialect.result(number, own, status, safeReason(reason))]
+    waiting[depth] = [...(waiting[depth] ?? []), ...lines]
+  }
+  return whole(1, name)
+}
+
 const nestedReport = (write: Write, dialect: Dialect): Report => {
   const tally = emptyTally()
   let number = 0
@@ -79,7 +101,12 @@ const nestedReport = (write: Write, dialect: Dialect): Report => {
       const body = file.tests.flatMap((test, index) => {
         const { before, after } = dialect.explain(test, file, run)
         const reason = safeReason(test.reason)
-        return [...before, dialect.result(index + 1, safeName(test.name), test.status, reason), ...after]
+        return [
+          ...before,
+          ...partLines(test, dialect),
+          dialect.result(index + 1, safeName(test.name), test.status, reason),
+          ...after,
+        ]
       })
       const version = dialect.nestedVersion === undefined ? [] : [dialect.nestedVersion]
       const inner = [...version, `1..${file.tests.length}`, ...own, ...body, `# ${totals(file.tally)}`]

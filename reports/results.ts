@@ -13,9 +13,14 @@ export type TestResult = {
   readonly instructions: number
   readonly failures: readonly Failure[]
   readonly output: string
+  /** Its parts, in the order they ended: those of a part before it. */
+  readonly parts?: readonly Part[]
   /** Attempts before this one. */
   readonly earlier: readonly Attempt[]
 }
+
+/** A part of a test (`t.step`). */
+export type Part = Extract<Event, { type: 'subtest' }>
 
 export type Attempt = Pick<TestResult, 'status' | 'reason' | 'duration' | 'failures' | 'output'>
 
@@ -48,7 +53,7 @@ type Open = {
   tally: Tally
   output: string
   earlier: Map<string, Attempt[]>
-  test?: { name: string; site?: Site; failures: Failure[]; output: string }
+  test?: { name: string; site?: Site; failures: Failure[]; output: string; parts: Part[] }
 }
 
 /**
@@ -74,7 +79,7 @@ export const gather = (
         return
       case 'test':
         if (open === undefined) return
-        open.test = { name: event.test, failures: [], output: '', ...(event.site && { site: event.site }) }
+        open.test = { name: event.test, failures: [], output: '', parts: [], ...(event.site && { site: event.site }) }
         return
       case 'output':
         if (open === undefined) return
@@ -83,6 +88,9 @@ export const gather = (
         return
       case 'failure':
         open?.test?.failures.push(event.failure)
+        return
+      case 'subtest':
+        open?.test?.parts.push(event)
         return
       case 'attempt': {
         if (open === undefined) return
@@ -96,7 +104,7 @@ export const gather = (
       case 'end': {
         if (open === undefined) return
         const { test: name, status, reason = '', duration, instructions } = event
-        const { failures = [], output = '', site } = open.test?.name === name ? open.test : {}
+        const { failures = [], output = '', parts = [], site } = open.test?.name === name ? open.test : {}
         open.tests.push({
           name,
           status,
@@ -105,6 +113,7 @@ export const gather = (
           instructions,
           failures,
           output,
+          ...(parts.length > 0 && { parts }),
           earlier: open.earlier.get(name) ?? [],
           ...(site && { site }),
         })

@@ -16,7 +16,7 @@ endif
 # What `make run_tests` hands to the runner: make run_tests TESTS='selftests/tdx_vm_test.ts -t verify_td_lifecycle'
 TESTS ?=
 
-.PHONY: all run_tests check format lint types unit vectors bench not-modelled clean
+.PHONY: all run_tests check format lint types unit vectors bench not-modelled schema clean
 
 all: $(MODULES)
 
@@ -43,6 +43,9 @@ vectors: $(MODULES)
 
 bench: $(MODULES)
 	@$(NODE) lib/bench/bench.ts $(if $(WRITE),--write)
+
+schema: $(MODULES)
+	@$(NODE) reports/testdata/schema.ts
 
 not-modelled: $(MODULES)
 	@$(NODE) lib/not-modelled.ts

@@ -7,6 +7,7 @@ export const REPORTS: Readonly<Record<string, (write: Write) => Promise<Report>>
   ktap: async write => (await import('./nested.ts')).ktapReport(write),
   tap14: async write => (await import('./nested.ts')).tap14Report(write),
   junit: async write => (await import('./junit.ts')).junitReport(write),
+  'junit-ant': async write => (await import('./junit.ts')).junitReport(write, true),
   html: async write => (await import('./html.ts')).htmlReport(write),
   github: async write => (await import('./github.ts')).githubReport(write),
   summary: async write => (await import('./summary.ts')).summaryReport(write),

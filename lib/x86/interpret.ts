@@ -6,7 +6,7 @@ import type { FlagRule } from './flags.ts'
 import type { Insn, Mem, Operand, Rel, Seg } from './insn.ts'
 import { floatValue, packedValue, readWide, writeWide } from './lanes.ts'
 import type { PackedName } from './packed.ts'
-import { readRegister, writeRegister } from './registerfile.ts'
+import { addressOf, readRegister, writeRegister } from './registerfile.ts'
 import { semantics } from './semantics/index.ts'
 import { type Row, table } from './table.ts'
 import type { Flag, Semantics, Tier } from './tier.ts'
@@ -90,12 +90,7 @@ class Interpreter implements Tier<bigint, boolean> {
   }
 
   address(m: Mem): bigint {
-    const { gpr } = this.cpu
-    let at = m.disp
-    if (m.ripRelative) at += this.cpu.rip + BigInt(this.insn.length)
-    if (m.base >= 0) at += gpr[m.base]!
-    if (m.index >= 0) at += m.scale === 1 ? gpr[m.index]! : gpr[m.index]! * BigInt(m.scale)
-    return m.addressSize === 8 ? BigInt.asUintN(64, at) : at & (m.addressSize === 4 ? 0xffff_ffffn : 0xffffn)
+    return addressOf(this.cpu, m, this.insn.length)
   }
 
   load(seg: Seg, offset: bigint, size: Size): bigint {

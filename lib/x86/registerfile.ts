@@ -1,7 +1,7 @@
-/** Register operands read and written as plain values. */
+/** Register operands read and written as plain values, and where memory operands are. */
 import { mask, NotModelled, type Size } from '#bits'
 import type { Cpu } from './cpu.ts'
-import type { Reg, Seg } from './insn.ts'
+import type { Mem, Reg, Seg } from './insn.ts'
 import { gather, scatter } from './lanes.ts'
 
 export const readRegister = (cpu: Cpu, r: Reg): bigint => {
@@ -52,4 +52,14 @@ export const writeRegister = (cpu: Cpu, r: Reg, value: bigint, vex: boolean): vo
     case 'st':
       throw new NotModelled(`writing a register of file ${r.file} as an operand`)
   }
+}
+
+/** The offset of a memory operand inside its segment; `length` is the instruction's. */
+export const addressOf = (cpu: Cpu, m: Mem, length: number): bigint => {
+  const { gpr } = cpu
+  let at = m.disp
+  if (m.ripRelative) at += cpu.rip + BigInt(length)
+  if (m.base >= 0) at += gpr[m.base]!
+  if (m.index >= 0) at += m.scale === 1 ? gpr[m.index]! : gpr[m.index]! * BigInt(m.scale)
+  return m.addressSize === 8 ? BigInt.asUintN(64, at) : at & (m.addressSize === 4 ? 0xffff_ffffn : 0xffffn)
 }

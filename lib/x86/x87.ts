@@ -21,6 +21,7 @@ import {
   UNDERFLOW,
   unpack,
 } from './softfloat.ts'
+import { noteException, noteInstruction } from './x87pointers.ts'
 
 // FSW. SDM Vol. 1, "x87 FPU Status Register".
 const SF = 0x40
@@ -56,13 +57,15 @@ export const start = (cpu: Cpu, wide = false): Control => {
   return control
 }
 
-/**
- * #NM, #UD, and a pending exception of an instruction before.
- * Not modelled: the x87 instruction and data pointers and the opcode, which stay what FLDENV and its like put there.
- */
+/** #NM, and a pending exception of an instruction before. */
 export const wait = (cpu: Cpu): void => {
   cpu.requireX87()
   if ((cpu.x87.fsw & ES) !== 0) cpu.raise(VECTOR_MF)
+}
+/** The same for all but control instructions, which leave no trace in FIP. */
+export const begin = (cpu: Cpu): void => {
+  wait(cpu)
+  noteInstruction(cpu)
 }
 
 // Registers
@@ -104,6 +107,7 @@ export const settle = (cpu: Cpu, c: Control, toMemory = false): boolean => {
   x87.fsw |= seen
   if (!stopped && c.roundedUp && (seen & INEXACT) !== 0) x87.fsw |= C1
   pending(cpu)
+  if (unmasked !== 0) noteException(cpu)
   return !stopped
 }
 /** ES and B follow from the flags and the masks. */
@@ -117,7 +121,9 @@ export const stackFault = (cpu: Cpu, overflow: boolean): boolean => {
   const { x87 } = cpu
   x87.fsw = (x87.fsw & ~C1) | INVALID | SF | (overflow ? C1 : 0)
   pending(cpu)
-  return (x87.fcw & INVALID) !== 0
+  if ((x87.fcw & INVALID) !== 0) return true
+  noteException(cpu)
+  return false
 }
 
 /** Puts a value on the stack; the register has to be empty. */

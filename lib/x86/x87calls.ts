@@ -34,9 +34,10 @@ const constant =
     move.constant(cpu, name)
 
 export const x87calls = {
-  /** Before every x87 instruction, and before those that look for a pending exception. */
+  /** Before control instructions that do not look for a pending exception, those that do, and all other instructions. */
   requireX87: cpu => cpu.requireX87(),
   waitX87: x87.wait,
+  beginX87: x87.begin,
   fadd: arithmetic('add'),
   fsub: arithmetic('sub'),
   fsubr: arithmetic('subr'),

@@ -17,7 +17,7 @@ const stOf = (o: Operand | undefined): number => (o?.kind === 'reg' && o.file ==
 const operation =
   (call: CallName, { integer = false, pops = 0 } = {}): Semantics =>
   (t, i) => {
-    t.call('waitX87')
+    t.call('beginX87')
     const from = i.operands.at(-1)
     if (from?.kind === 'mem')
       t.call(call, number(t, 0), number(t, kindOf(from.size, integer) + pops * POPS), t.read(from))
@@ -31,7 +31,7 @@ const operation =
 const plain =
   (call: CallName): Semantics =>
   t => {
-    t.call('waitX87')
+    t.call('beginX87')
     t.call(call)
   }
 /** Control instructions do not look for a pending exception. */
@@ -55,7 +55,7 @@ const store = <V, C>(t: Tier<V, C>, i: Insn, make: (kind: number) => V, integer:
 const fst =
   ({ integer = false, pops = false, truncate = false }): Semantics =>
   (t, i) => {
-    t.call('waitX87')
+    t.call('beginX87')
     const to = dst(i)
     if (to.kind === 'mem')
       store(t, i, kind => t.call('fst', number(t, truncate ? 1 : 0), number(t, kind)), integer, pops)
@@ -65,7 +65,7 @@ const fst =
 const fcmov =
   (holds: <V, C>(t: Tier<V, C>) => C): Semantics =>
   (t, i) => {
-    t.call('waitX87')
+    t.call('beginX87')
     t.call('fcmov', number(t, stOf(last(i))), t.asValue(holds(t)))
   }
 
@@ -119,23 +119,23 @@ export const x87: Readonly<Record<string, Semantics>> = {
   fistp: fst({ integer: true, pops: true }),
   fisttp: fst({ integer: true, pops: true, truncate: true }),
   fbld: (t, i) => {
-    t.call('waitX87')
+    t.call('beginX87')
     t.call('fbld', t.read(dst(i)))
   },
   fbstp: (t, i) => {
-    t.call('waitX87')
+    t.call('beginX87')
     store(t, i, () => t.call('fbst'), false, true)
   },
   fxch: (t, i) => {
-    t.call('waitX87')
+    t.call('beginX87')
     t.call('fxch', number(t, stOf(last(i))))
   },
   ffree: (t, i) => {
-    t.call('waitX87')
+    t.call('beginX87')
     t.call('ffree', number(t, stOf(dst(i))))
   },
   ffreep: (t, i) => {
-    t.call('waitX87')
+    t.call('beginX87')
     t.call('ffree', number(t, stOf(dst(i))))
     t.call('fpop')
   },
@@ -148,7 +148,7 @@ export const x87: Readonly<Record<string, Semantics>> = {
   fcmovnbe: fcmov(t => t.no(t.either(t.flag('cf'), t.flag('zf')))),
   fcmovnu: fcmov(t => t.no(t.flag('pf'))),
   fnop: t => {
-    t.call('waitX87')
+    t.call('beginX87')
   },
   fninit: control('fninit'),
   fnclex: control('fnclex'),

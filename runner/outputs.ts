@@ -79,6 +79,8 @@ export const openReports = async (asked: readonly string[], record: string, line
   }
   // Results go to a file or a pipe, and a person watches: show what runs.
   if (process.stderr.isTTY && !process.stdout.isTTY) made.push(await progressLine())
+  // Nobody watches, but a log is read: a long run says now and then that it lives.
+  else if (!process.stderr.isTTY && !process.stdout.isTTY) made.push(heartbeat(text => void process.stderr.write(text)))
   return {
     event: closing(event => {
       for (const report of made) report.event(event)

@@ -57,7 +57,8 @@ export const heartbeat = (write: Write, clock: Clock = CLOCK): Report => {
         done++
         return
       case 'run-end':
-        return stop()
+        stop()
+        return
       default:
         return
     }

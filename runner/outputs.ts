@@ -2,6 +2,7 @@
 import { appendFileSync, closeSync, openSync } from 'node:fs'
 import {
   closing,
+  heartbeat,
   jsonlReport,
   LEVELS,
   type Level,

@@ -53,6 +53,8 @@ export class Host {
   readonly hasTdx: boolean
   /** Is a signal pending for the process? Asked when KVM_RUN begins and at each timer tick of the host. */
   signalPending: (() => boolean) | undefined
+  /** Instructions until the host's next timer tick, asked whenever a vCPU is entered. A million where nobody answers. */
+  quantum: ((vcpuId: number) => number) | undefined
   /** A vCPU is halted and KVM knows nothing that would wake it. True: look again; false: KVM_RUN ends with EINTR. */
   onBlock: ((vcpuId: number) => boolean) | undefined
   readonly space: AddressSpace

@@ -176,7 +176,7 @@ const loop = (vcpu: Vcpu): void => {
     if (vcpu.mpState === KVM_MP_STATE_HALTED) block(vcpu)
     if (host.signalPending?.()) throw interrupted(vcpu, SIGNAL)
     vcpu.prepareEntry()
-    lp.quantum = TICK
+    lp.quantum = host.quantum?.(vcpu.id) ?? TICK
     args.rax = ENTER
     args.rcx = tdvpr
     module.seamcall(lp, args)

@@ -58,6 +58,7 @@ import {
   EXIT_REASON_WBINVD,
   EXIT_REASON_XSETBV,
 } from './vmx.ts'
+import { inUse } from './xsave.ts'
 
 const FLAT_CODE = 0xc09b
 const FLAT_DATA = 0xc093
@@ -203,9 +204,13 @@ export const swapgs = (cpu: Cpu): void => {
 
 // Time and identification
 
-/** SDM Vol. 2A, "CPUID". It always leaves a virtual machine. OSXSAVE, OSPKE and the XSAVE size follow the registers. */
+/** SDM Vol. 2A, "CPUID". It always leaves a virtual machine. */
 export const cpuid = (cpu: Cpu, leaf: number, subleaf: number): CpuidResult => {
   if (cpu.controls !== undefined) cpu.leave(EXIT_REASON_CPUID, 0n)
+  return answerCpuid(cpu, leaf, subleaf)
+}
+/** What CPUID answers where nothing leaves, or a VMM for it: OSXSAVE, OSPKE and the XSAVE size follow the registers. */
+export const answerCpuid = (cpu: Cpu, leaf: number, subleaf: number): CpuidResult => {
   const [eax, ebx, ecx, edx] = cpu.cpuid(leaf, subleaf)
   if (leaf === 1) return [eax, ebx, setBit(ecx, 27, (cpu.cr4 & CR4_OSXSAVE) !== 0n), edx]
   if (leaf === 7 && subleaf === 0) return [eax, ebx, setBit(ecx, 4, (cpu.cr4 & CR4_PKE) !== 0n), edx]
@@ -389,8 +394,7 @@ export const invpcid = (cpu: Cpu, type: bigint, pcid: bigint, linear: bigint): v
 export const xgetbv = (cpu: Cpu, index: number): bigint => {
   if ((cpu.cr4 & CR4_OSXSAVE) === 0n) cpu.raise(VECTOR_UD)
   if (index === 0) return cpu.xcr0
-  // XINUSE: no init optimization is tracked, so all that is enabled is in use.
-  if (index === 1 && cpu.features.has('XGETBV1')) return cpu.xcr0
+  if (index === 1 && cpu.features.has('XGETBV1')) return cpu.xcr0 & inUse(cpu)
   return cpu.raise(VECTOR_GP, 0)
 }
 
@@ -400,6 +404,10 @@ export const xsetbv = (cpu: Cpu, index: number, value: bigint): void => {
   // Privilege and a bad XCR are checked first only where nothing leaves. SDM Vol. 3C, "Relative Priority of Faults and VM Exits".
   requireKernel(cpu)
   if (cpu.controls !== undefined) cpu.leave(EXIT_REASON_XSETBV, 0n)
+  completeXsetbv(cpu, index, value)
+}
+/** The rest of XSETBV, which a VMM may do for a guest. #GP(0). */
+export const completeXsetbv = (cpu: Cpu, index: number, value: bigint): void => {
   const [low, , , high] = cpu.cpuid(0xd, 0)
   const supported = BigInt(low >>> 0) | (BigInt(high >>> 0) << 32n)
   const avxWithoutSse = (value & (XCR0_AVX | XCR0_SSE)) === XCR0_AVX

@@ -6,7 +6,7 @@ import * as arith from './x87arith.ts'
 import * as env from './x87env.ts'
 import * as functions from './x87functions.ts'
 import * as move from './x87move.ts'
-import { xrstor, xsave } from './xsave.ts'
+import * as xsave from './xsave.ts'
 
 type Call = (cpu: Cpu, a: bigint, b: bigint, c: bigint) => unknown
 
@@ -32,6 +32,11 @@ const constant =
   (name: move.Constant): Call =>
   cpu =>
     move.constant(cpu, name)
+
+const area =
+  (of: (cpu: Cpu, seg: Seg, offset: bigint, wide: boolean) => void): Call =>
+  (cpu, seg, offset, wide) =>
+    of(cpu, Number(seg) as Seg, offset, wide === 1n)
 
 export const x87calls = {
   /** Before control instructions that do not look for a pending exception, those that do, and all other instructions. */
@@ -94,8 +99,12 @@ export const x87calls = {
   fldenv: (cpu, seg, offset, size) => env.load(cpu, Number(seg) as Seg, offset, size === 2n ? 2 : 4, false),
   fnsave: (cpu, seg, offset, size) => env.store(cpu, Number(seg) as Seg, offset, size === 2n ? 2 : 4, true),
   frstor: (cpu, seg, offset, size) => env.load(cpu, Number(seg) as Seg, offset, size === 2n ? 2 : 4, true),
-  fxsave: (cpu, seg, offset, wide) => env.fxsave(cpu, Number(seg) as Seg, offset, wide === 1n),
-  xsave: (cpu, seg, offset, wide) => xsave(cpu, Number(seg) as Seg, offset, wide === 1n),
-  xrstor: (cpu, seg, offset, wide) => xrstor(cpu, Number(seg) as Seg, offset, wide === 1n),
-  fxrstor: (cpu, seg, offset, wide) => env.fxrstor(cpu, Number(seg) as Seg, offset, wide === 1n),
+  fxsave: area(env.fxsave),
+  fxrstor: area(env.fxrstor),
+  xsave: area(xsave.xsave),
+  xsaveopt: area(xsave.xsaveopt),
+  xsavec: area(xsave.xsavec),
+  xsaves: area(xsave.xsaves),
+  xrstor: area(xsave.xrstor),
+  xrstors: area(xsave.xrstors),
 } satisfies Record<string, Call>

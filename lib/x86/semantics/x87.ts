@@ -79,7 +79,7 @@ const image =
     t.call(call, number(t, at.seg), t.address(at), number(t, small ? 2 : 4))
   }
 const fx =
-  (call: 'fxsave' | 'fxrstor' | 'xsave' | 'xrstor'): Semantics =>
+  (call: CallName): Semantics =>
   (t, i) => {
     const at = memory(i, dst(i))
     t.call(call, number(t, at.seg), t.address(at), number(t, i.operandSize === 8 ? 1 : 0))
@@ -89,6 +89,8 @@ const ARITHMETIC = ['fadd', 'fmul', 'fsub', 'fsubr', 'fdiv', 'fdivr'] as const
 const PLAIN = 'ftst fabs fchs fsqrt frndint fscale fprem fprem1 fxtract fxam fincstp fdecstp'.split(' ')
 const CONSTANTS = 'fld1 fldl2t fldl2e fldpi fldlg2 fldln2 fldz'.split(' ')
 const FUNCTIONS = 'f2xm1 fyl2x fyl2xp1 fptan fpatan fsin fcos fsincos'.split(' ')
+
+const AREAS = ['fxsave', 'fxrstor', 'xsave', 'xsaveopt', 'xsavec', 'xsaves', 'xrstor', 'xrstors'] as const
 
 export const x87: Readonly<Record<string, Semantics>> = {
   ...Object.fromEntries(
@@ -168,8 +170,5 @@ export const x87: Readonly<Record<string, Semantics>> = {
   fldenv: image('fldenv', true),
   fnsave: image('fnsave', false),
   frstor: image('frstor', true),
-  fxsave: fx('fxsave'),
-  fxrstor: fx('fxrstor'),
-  xsave: fx('xsave'),
-  xrstor: fx('xrstor'),
+  ...Object.fromEntries(AREAS.map(name => [name, fx(name)])),
 }

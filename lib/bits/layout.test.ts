@@ -1,8 +1,11 @@
 import fc from 'fast-check'
 import t from 'tap'
 import {
+  array,
+  bitFields,
   bytes,
   hex,
+  nested,
   packed,
   readUint,
   type Size,
@@ -60,4 +63,32 @@ t.test('sign extension and hex', async t => {
   t.equal(hex(0x1234n), '0x1234')
   t.equal(hex(0xffff_ffff_8000_0000n), '0xffff_ffff_8000_0000')
   t.equal(hex(0x1_0000_0000n), '0x1_0000_0000')
+})
+
+t.test('arrays, bit fields and structures inside structures', async t => {
+  const inner = struct('inner', { tag: u8, value: u32 })
+  const s = struct('s', {
+    bits: bitFields(u16, { low: 0, middle: [11, 4], high: [15, 12] }),
+    list: array(u32, 3),
+    pair: array(nested(inner), 2),
+    last: nested(inner),
+  })
+  t.same(s.offset, { bits: 0, list: 4, pair: 16, last: 32 })
+  t.equal(s.size, 40)
+  t.equal(s.align, 4)
+  const values = {
+    bits: { low: 1n, middle: 0xabn, high: 5n },
+    list: [1, 2, 3],
+    pair: [
+      { tag: 1, value: 2 },
+      { tag: 3, value: 4 },
+    ],
+    last: { tag: 5, value: 6 },
+  }
+  const bytes = s.encode(values)
+  t.equal(new DataView(bytes.buffer).getUint16(0, true), 0x5ab1)
+  t.same(s.read(new DataView(bytes.buffer), 0), values)
+  t.throws(() => s.encode({ bits: { low: 2n, middle: 0n, high: 0n } }), { message: 'low: 2 does not fit in its bits' })
+  t.throws(() => s.encode({ list: [1, 2, 3, 4] }), { message: 'an array of 3 cannot hold 4' })
+  t.throws(() => bitFields(u8, { wide: [8, 0] }), { message: 'bits 8:0 of wide do not lie in 1 bytes' })
 })

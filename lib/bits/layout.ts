@@ -1,33 +1,36 @@
 /** Byte layouts: a structure is declared once, with C's natural alignment, and read and written by field name. */
 import type { Size } from './int.ts'
 
-/** An unsigned integer field of `size` bytes; 8 bytes read as bigint, less as number. */
-export type Field<T = bigint | number | Uint8Array> = {
+/** A field of `size` bytes at a multiple of `align`. */
+export type Field<T = unknown> = {
   readonly size: number
   readonly align: number
-  readonly read: (view: DataView, at: number) => T
-  readonly write: (view: DataView, at: number, value: T) => void
+  read(view: DataView, at: number): T
+  write(view: DataView, at: number, value: T): void
 }
+/** A field whose size the compiler knows. */
+export type Sized<T, N extends number> = Field<T> & { readonly size: N }
 
-export const u8: Field<number> = {
+// Unsigned integers: 8 bytes read as bigint, less as number.
+export const u8: Sized<number, 1> = {
   size: 1,
   align: 1,
   read: (v, at) => v.getUint8(at),
   write: (v, at, x) => v.setUint8(at, x),
 }
-export const u16: Field<number> = {
+export const u16: Sized<number, 2> = {
   size: 2,
   align: 2,
   read: (v, at) => v.getUint16(at, true),
   write: (v, at, x) => v.setUint16(at, x, true),
 }
-export const u32: Field<number> = {
+export const u32: Sized<number, 4> = {
   size: 4,
   align: 4,
   read: (v, at) => v.getUint32(at, true),
   write: (v, at, x) => v.setUint32(at, x, true),
 }
-export const u64: Field<bigint> = {
+export const u64: Sized<bigint, 8> = {
   size: 8,
   align: 8,
   read: (v, at) => v.getBigUint64(at, true),
@@ -46,17 +49,94 @@ export const bytes = (n: number): Field<Uint8Array> => ({
 })
 
 /** The same field without alignment, for packed structures. */
-export const packed = <T>(field: Field<T>): Field<T> => ({ ...field, align: 1 })
+export const packed = <F extends Field>(field: F): F => ({ ...field, align: 1 })
 
-type Shape = Record<string, Field<never>>
-type AnyShape = { readonly [name: string]: Field<bigint> | Field<number> | Field<Uint8Array> | Field<bigint[]> }
-type ValueOf<F> = F extends Field<infer T> ? T : never
+/** The fields of a structure, in order. */
+export type Shape = { readonly [name: string]: Field }
+/** What a field reads and writes. */
+export type ValueOf<F> = F extends Field<infer T> ? T : never
 /** The plain object that a layout reads and writes. */
-export type Values<S extends AnyShape> = { -readonly [K in keyof S]: ValueOf<S[K]> }
+export type Values<S extends Shape> = { -readonly [K in keyof S]: ValueOf<S[K]> }
 
-export type Layout<S extends AnyShape> = {
+/** `length` fields of one kind, one after the other. */
+export type ArrayField<F extends Field = Field> = Field<ValueOf<F>[]> & { readonly element: F; readonly length: number }
+/** A structure inside a structure. */
+export type StructField<S extends Shape = Shape> = Field<Values<S>> & { readonly layout: Layout<S> }
+/** Bits `[high, low]` of an integer, as the manuals write them, or one bit. */
+export type BitRange = number | readonly [high: number, low: number]
+export type BitParts = { readonly [name: string]: BitRange }
+/** An integer in named parts. Values are bigints, whatever the integer's size. */
+export type BitField<F extends Field = Field, P extends BitParts = BitParts> = Field<{ [K in keyof P]: bigint }> & {
+  readonly base: F
+  readonly parts: P
+}
+
+/** An array of `length` fields. */
+export const array = <F extends Field>(element: F, length: number): ArrayField<F> => ({
+  size: element.size * length,
+  align: element.align,
+  element,
+  length,
+  read: (view, at) => Array.from({ length }, (_, i) => element.read(view, at + i * element.size) as ValueOf<F>),
+  write: (view, at, values) => {
+    if (values.length > length) throw new RangeError(`an array of ${length} cannot hold ${values.length}`)
+    for (const [i, value] of values.entries()) element.write(view, at + i * element.size, value)
+  },
+})
+
+/** A structure as a field of another. */
+export const nested = <S extends Shape>(layout: Layout<S>): StructField<S> => ({
+  size: layout.size,
+  align: layout.align,
+  layout,
+  read: layout.read,
+  write: layout.write,
+})
+
+/** High and low bit of a part. */
+export const rangeOf = (range: BitRange): readonly [high: number, low: number] =>
+  typeof range === 'number' ? [range, range] : range
+
+/** Bit fields of an integer: `bitFields(u64, { present: 0, frame: [51, 12] })`. What is not named is kept, or zero. */
+export const bitFields = <F extends Sized<number, 1 | 2 | 4> | Sized<bigint, 1 | 2 | 4 | 8>, const P extends BitParts>(
+  base: F,
+  parts: P,
+): BitField<F, P> => {
+  const size = base.size as Size
+  const list = Object.entries<BitRange>(parts).map(([name, range]) => {
+    const [high, low] = rangeOf(range)
+    if (!(high >= low && low >= 0 && high < size * 8))
+      throw new RangeError(`bits ${high}:${low} of ${name} do not lie in ${size} bytes`)
+    return { name, low: BigInt(low), ones: (1n << BigInt(high - low + 1)) - 1n }
+  })
+  return {
+    size,
+    align: base.align,
+    base,
+    parts,
+    read: (view, at) => {
+      const whole = readUint(view, at, size)
+      const entries = list.map(({ name, low, ones }) => [name, (whole >> low) & ones] as const)
+      return Object.fromEntries(entries) as { [K in keyof P]: bigint }
+    },
+    write: (view, at, values: Readonly<Record<string, bigint>>) => {
+      let whole = readUint(view, at, size)
+      for (const { name, low, ones } of list) {
+        const value = values[name]
+        if (value === undefined) continue
+        if (value < 0n || value > ones) throw new RangeError(`${name}: ${value} does not fit in its bits`)
+        whole = (whole & ~(ones << low)) | (value << low)
+      }
+      writeUint(view, at, size, whole)
+    },
+  }
+}
+
+export type Layout<S extends Shape> = {
   readonly name: string
   readonly size: number
+  /** That of its widest field. */
+  readonly align: number
   readonly fields: S
   /** Byte offset of each field. */
   readonly offset: { readonly [K in keyof S]: number }
@@ -80,7 +160,7 @@ export const u64s = (n: number): Field<bigint[]> => ({
 })
 
 /** Declares a structure: fields in order, each at its natural alignment, the size rounded up as C does. */
-export const struct = <S extends AnyShape>(name: string, fields: S): Layout<S> => {
+export const struct = <S extends Shape>(name: string, fields: S): Layout<S> => {
   const offset: Record<string, number> = {}
   let at = 0
   let widest = 1
@@ -91,15 +171,17 @@ export const struct = <S extends AnyShape>(name: string, fields: S): Layout<S> =
     widest = Math.max(widest, field.align)
   }
   const size = Math.ceil(at / widest) * widest
-  const untyped = fields as unknown as Shape
+  const untyped: Shape = fields
   const list = Object.entries(untyped).map(([key, field]) => ({ key, field, at: offset[key]! }))
   const layout: Layout<S> = {
     name,
     size,
+    align: widest,
     fields,
     offset: offset as { [K in keyof S]: number },
-    get: (view, base, key) => untyped[key as string]!.read(view, base + offset[key as string]!),
-    set: (view, base, key, value) => untyped[key as string]!.write(view, base + offset[key as string]!, value as never),
+    get: (view, base, key) =>
+      untyped[key as string]!.read(view, base + offset[key as string]!) as ValueOf<S[typeof key]>,
+    set: (view, base, key, value) => untyped[key as string]!.write(view, base + offset[key as string]!, value),
     read: (view, base) => {
       const out: Record<string, unknown> = {}
       for (const { key, field, at } of list) out[key] = field.read(view, base + at)
@@ -108,7 +190,7 @@ export const struct = <S extends AnyShape>(name: string, fields: S): Layout<S> =
     write: (view, base, values) => {
       for (const key in values) {
         const value = values[key]
-        if (value !== undefined) untyped[key]!.write(view, base + offset[key]!, value as never)
+        if (value !== undefined) untyped[key]!.write(view, base + offset[key]!, value)
       }
     },
     encode: values => {

@@ -5,12 +5,13 @@ import { GuestBuilder } from './builder.ts'
 import type { CGuest } from './c.ts'
 import { compile } from './c.ts'
 import { Code } from './code.ts'
-import { encodeGdt, encodeTss, gdtSize, TSS_SIZE } from './descriptors.ts'
+import { encodeGdt, encodeTss, gdtSize, TSS_SIZE, tssSelector, userCodeSelector } from './descriptors.ts'
 import { type ElfGuest, loadElf } from './elf.ts'
 import { emit } from './emit.ts'
 import type { FlatGuest } from './flat.ts'
 import { type GuestImage, type Segment, type Sym, type Transport, wholePages } from './image.ts'
-import { RUNTIME, RUNTIME_GVA, runtime } from './runtime.ts'
+import type { Op } from './ir.ts'
+import { FAULT_RECORD, RUNTIME, RUNTIME_GVA, runtime } from './runtime.ts'
 import { Scope } from './scope.ts'
 import type { Site } from './site.ts'
 import type { IntType } from './types.ts'
@@ -128,7 +129,7 @@ export const buildGuest = (guest: Guest | readonly Guest[], options: BuildOption
   symbols.push({ name: 'gdt', gva: gdt, size: gdtBytes.length })
   symbols.push({ name: 'exception_handlers', gva: handlersAt, size: 256 * 8 })
 
-  const support = runtime({ transport, sharedBit, pool, capacity, handlers: handlersAt })
+  const asked: { records: Gva | undefined; user: boolean } = { records: undefined, user: false }
   const memory: Workshop['memory'] = (name, size, { shared: isShared, bytes, align = 16 }) => {
     // A page of its own for what is shared: the host maps and watches pages.
     const at = (isShared ? shared : data).take(size, isShared ? Math.max(align, PAGE_SIZE) : align, bytes)
@@ -136,29 +137,45 @@ export const buildGuest = (guest: Guest | readonly Guest[], options: BuildOption
     return at
   }
   const parts = isBuilt
-    ? assembleGuests(guests as readonly ((g: GuestBuilder) => void)[], {
-        sites,
-        isTd,
-        sharedBit,
-        memory,
-        handlers: handlersAt,
-      })
+    ? assembleGuests(
+        guests as readonly ((g: GuestBuilder) => void)[],
+        {
+          sites,
+          isTd,
+          sharedBit,
+          memory,
+          vcpus,
+          handlers: handlersAt,
+          records: () =>
+            (asked.records ??= memory('fault_records', vcpus * FAULT_RECORD.size, { shared: false, align: 64 })),
+          userCode: () => {
+            asked.user = true
+            return userCodeSelector(vcpus)
+          },
+        },
+        () => asked.records !== undefined || asked.user,
+      )
     : loadGuest(guests[0] as CGuest | ElfGuest | FlatGuest, sites)
 
+  const support = runtime({ transport, sharedBit, pool, capacity, handlers: handlersAt, ...asked })
   const idt = data.take(TD_IDT_LIMIT + 1, PAGE_SIZE, support.idt)
   symbols.push({ name: 'idt', gva: idt, size: TD_IDT_LIMIT + 1 })
   const stacks: Gva[] = []
   const stackSegments: Segment[] = []
   const stackSize = (options.stackPages ?? (isBuilt ? 2 : 5)) * PAGE_SIZE
-  for (let n = 0; n < vcpus; n++) {
-    // The page below stays unmapped, so that a stack that runs over faults.
-    const at = gva(data.take(PAGE_SIZE + stackSize, PAGE_SIZE) + BigInt(PAGE_SIZE))
+  /** The page below stays unmapped, so that a stack that runs over faults. */
+  const stack = (name: string, size: number): Gva => {
+    const at = gva(data.take(PAGE_SIZE + size, PAGE_SIZE) + BigInt(PAGE_SIZE))
     data.chunks.pop()
-    const top = gva(at + BigInt(stackSize))
+    symbols.push({ name, gva: at, size })
+    stackSegments.push({ ...PRIVATE, name, gva: at, bytes: new Uint8Array(0), size })
+    return gva(at + BigInt(size))
+  }
+  for (let n = 0; n < vcpus; n++) {
+    const top = stack(`stack${n}`, stackSize)
     stacks.push(gva(top - 8n))
-    tss.set(encodeTss(top), n * TSS_SIZE)
-    symbols.push({ name: `stack${n}`, gva: at, size: stackSize })
-    stackSegments.push({ ...PRIVATE, name: `stack${n}`, gva: at, bytes: new Uint8Array(0), size: stackSize })
+    // Ring 3 runs on the stack that it was entered from: what interrupts it needs another.
+    tss.set(encodeTss(asked.user ? stack(`stack${n}_ring0`, PAGE_SIZE) : top), n * TSS_SIZE)
   }
 
   const segments: Segment[] = [
@@ -178,7 +195,7 @@ export const buildGuest = (guest: Guest | readonly Guest[], options: BuildOption
   ]
   refuseOverlap(segments)
   return {
-    segments,
+    segments: asked.user ? segments.map(s => ({ ...s, user: true })) : segments,
     entries: Array.from({ length: vcpus }, (_, n) => parts[n % parts.length]!.entry),
     stacks,
     gdt: { base: gdt, limit: TD_GDT_LIMIT },
@@ -212,7 +229,22 @@ const refuseOverlap = (segments: readonly Segment[]): void => {
   }
 }
 
-const assembleGuests = (guests: readonly ((g: GuestBuilder) => void)[], shop: Omit<Workshop, 'declare'>): Part[] => {
+/**
+ * LTR of the vCPU's own selector: ESI is its number at its first instruction. Who needs it is known when all is built.
+ */
+const LOAD_TASK_REGISTER: Op = {
+  op: 'fixed',
+  code: { text: `mov eax, esi\nshl eax, 4\nadd eax, ${tssSelector(0)}\nltr ax` },
+  ins: [],
+  outs: [],
+  clobbers: 1,
+}
+
+const assembleGuests = (
+  guests: readonly ((g: GuestBuilder) => void)[],
+  shop: Omit<Workshop, 'declare'>,
+  needsTask: () => boolean,
+): Part[] => {
   const code = new Code()
   const functions: { name: string; label: number; scope: Scope; build: (scope: Scope) => void }[] = []
   const declare = (
@@ -237,11 +269,9 @@ const assembleGuests = (guests: readonly ((g: GuestBuilder) => void)[], shop: Om
     functions.push({ name, label: code.label(), scope, build })
   }
   const outside = { fn: (n: number) => functions[n]!.label, ucall: RUNTIME.ucall, bare: RUNTIME.bare }
-  for (let i = 0; i < functions.length; i++) {
-    const { scope, label, build } = functions[i]!
-    build(scope)
-    emit(scope.fn, code, label, outside)
-  }
+  for (let i = 0; i < functions.length; i++) functions[i]!.build(functions[i]!.scope)
+  if (needsTask()) for (const { scope } of functions) if (scope.fn.entry) scope.fn.ops.unshift(LOAD_TASK_REGISTER)
+  for (const { scope, label } of functions) emit(scope.fn, code, label, outside)
   const end = code.label()
   code.place(end)
   const { bytes, addresses } = code.link(CODE_GVA)

@@ -1,13 +1,21 @@
 /** The language of a guest: each call appends to the function that is being built, and runs when the guest does. */
-import { UCALL_ABORT, UCALL_DONE, UCALL_PRINTF, UCALL_SYNC } from '#abi'
-import type { Gva, Size } from '#bits'
+import type { Gva, Layout, Shape, Size } from '#bits'
+import { type Apic, apicOf } from './apic.ts'
+import type { AsmOptions } from './asm.ts'
+import { type Atomic, atomicOf } from './atomic.ts'
+import { memcmp, memcpy, memset, stringAt } from './block.ts'
 import { ALL_GPRS, fixed, maskOf, type Tdcalls, tdcallsOf, type Vmcalls, vmcallsOf } from './calls.ts'
-import type { Op, Operand } from './ir.ts'
+import { type Cpu, cpuOf } from './cpu.ts'
+import { catchFault, expectFault, type Fault, type FaultName, user, vcpuIndex } from './fault.ts'
+import { type Io, ioOf } from './io.ts'
+import type { Op } from './ir.ts'
 import type { GprName } from './leaves.ts'
 import { Otherwise } from './otherwise.ts'
 import { ExceptionFrame, Pointer } from './pointer.ts'
-import { CC_SIGNED, CC_UNSIGNED, canonical, type Scope, widthOf } from './scope.ts'
-import { type Place, placeOf, type Relation, type Site, type SiteKind } from './site.ts'
+import { type Assertions, type GuestString, Says } from './says.ts'
+import type { Scope } from './scope.ts'
+import { placeOf } from './site.ts'
+import { type Struct, structAt } from './struct.ts'
 import {
   type IntType,
   i8,
@@ -26,31 +34,21 @@ import {
 import { branch, type Condition, GuestValueError, type In, operandIn, Value, Variable } from './value.ts'
 import type { Workshop } from './workshop.ts'
 
-/** `seen` against `want`, in this order. */
-export type Assertions = {
-  readonly [R in Relation]: <T extends TypeName>(seen: Value<T>, want: NoInfer<In<T>>, message?: string) => void
-}
-
-export type AsmOptions<O extends GprName> = {
-  /** Registers to be set before. */
-  readonly in?: { readonly [R in GprName]?: In<'u64'> }
-  /** Registers whose values are wanted. */
-  readonly out?: readonly O[]
-  /** Registers that change beside those of `out`; every one where this is not given. */
-  readonly clobbers?: readonly GprName[]
-}
-
-/** Values that fit in a ucall beside the site. */
-const MOST_VALUES = 6
-
 const TYPED = { u8, u16, u32, u64, i8, i16, i32, i64 } as const
 
 export class GuestBuilder {
   readonly #shop: Workshop
+  readonly #says: Says
+  readonly #io: Io
   /** The function that is being built. */
   scope: Scope
   readonly tdcall: Tdcalls
   readonly vmcall: Vmcalls
+  /** The processor's instructions. */
+  readonly cpu: Cpu
+  readonly atomic: Atomic
+  /** The local APIC, in x2APIC mode. */
+  readonly apic: Apic
   /** Stops the test where it does not hold. */
   readonly assert: Assertions
   /** Notes a failure and goes on. */
@@ -61,8 +59,13 @@ export class GuestBuilder {
     this.scope = scope
     this.tdcall = tdcallsOf(this)
     this.vmcall = vmcallsOf(this)
-    this.assert = this.#assertions('assert')
-    this.expect = this.#assertions('expect')
+    this.#says = new Says(this, shop.sites)
+    this.#io = ioOf(this, this.#says, shop.isTd, shop.sharedBit)
+    this.cpu = cpuOf(this)
+    this.atomic = atomicOf(this)
+    this.apic = apicOf(this, this.#says, shop.isTd)
+    this.assert = this.#says.assert
+    this.expect = this.#says.expect
   }
 
   // Values and variables.
@@ -93,43 +96,56 @@ export class GuestBuilder {
 
   // Memory.
 
-  #address(at: In<'u64'>): Operand {
-    return operandIn(u64, at)
-  }
   load<T extends TypeOrSize>(at: In<'u64'>, type: T): Value<NameOf<T>> {
     const t = typeOf(type)
-    return new Value(this, t, this.scope.load(t, this.scope.address(this.#address(at))))
+    return new Value(this, t, this.scope.load(t, this.scope.address(operandIn(u64, at))))
   }
   store<T extends TypeOrSize>(at: In<'u64'>, type: T, value: In<NameOf<T>>): void {
     const t = typeOf(type)
-    this.scope.store(t.size, this.scope.address(this.#address(at)), operandIn(t, value))
-  }
-  /** LOCK XADD: adds, and gives what was there. */
-  fetchAdd<T extends TypeOrSize>(at: In<'u64'>, type: T, value: In<NameOf<T>>): Value<NameOf<T>> {
-    return this.#exchange('xadd', at, type, value)
-  }
-  /** XCHG: stores, and gives what was there. */
-  exchange<T extends TypeOrSize>(at: In<'u64'>, type: T, value: In<NameOf<T>>): Value<NameOf<T>> {
-    return this.#exchange('xchg', at, type, value)
-  }
-  #exchange<T extends TypeOrSize>(
-    name: 'xadd' | 'xchg',
-    at: In<'u64'>,
-    type: T,
-    value: In<NameOf<T>>,
-  ): Value<NameOf<T>> {
-    const t = typeOf(type)
-    const dst = this.scope.vreg()
-    const address = this.scope.address(this.#address(at))
-    this.scope.emit({ op: 'exchange', name, size: t.size, dst, a: operandIn(t, value), address })
-    const read = t.signed && t.size < 4 ? this.scope.convert(dst, TYPED.u32, t) : dst
-    return new Value(this, t, read)
+    this.scope.store(t.size, this.scope.address(operandIn(u64, at)), operandIn(t, value))
   }
   /** Memory from an address on, as an array of `type`. */
   ptr<T extends TypeOrSize>(at: In<'u64'>, type: T): Pointer<NameOf<T>> {
     const address = at instanceof Value ? at : this.value(u64, at)
     return new Pointer(this, typeOf(type), address)
   }
+  /** The structure at an address, with the layout that the host knows it by. */
+  struct<S extends Shape>(layout: Layout<S>, at: In<'u64'>): Struct<S> {
+    return structAt(this, layout, at)
+  }
+  /** Memory of the image for a structure; shared memory is in the host's sight. */
+  place<S extends Shape>(name: string, layout: Layout<S>, options: { shared?: boolean } = {}): Struct<S> {
+    return structAt(this, layout, this.memory(name, layout.size, { ...options, align: Math.max(16, layout.align) }))
+  }
+  /** Memory of the image, one structure for each vCPU; gives that of the vCPU that runs this. */
+  perVcpu<S extends Shape>(name: string, layout: Layout<S>, options: { shared?: boolean } = {}): Struct<S> {
+    const at = this.memory(name, layout.size * this.#shop.vcpus, { ...options, align: Math.max(16, layout.align) })
+    return structAt(this, layout, this.vcpuIndex().mul(BigInt(layout.size)).add(at).copy())
+  }
+  /** The number of the vCPU that runs this. */
+  vcpuIndex(): Value<'u64'> {
+    return vcpuIndex(this, this.#shop)
+  }
+  /** Copies `n` bytes; the blocks do not overlap. */
+  memcpy(to: In<'u64'>, from: In<'u64'>, n: In<'u64'>): void {
+    memcpy(this, to, from, n)
+  }
+  memset(to: In<'u64'>, byte: In<'u8'>, n: In<'u64'>): void {
+    memset(this, to, byte, n)
+  }
+  /** The difference of the first two bytes that differ, 0 where none do. */
+  memcmp(a: In<'u64'>, b: In<'u64'>, n: In<'u64'>): Value<'i32'> {
+    return memcmp(this, a, b, n)
+  }
+  /** The text at an address for a `%s`: read now, up to its NUL, at most `max` bytes, all of them readable. */
+  string(at: In<'u64'>, max = 64): GuestString {
+    return stringAt(this, at, max)
+  }
+  /** Text in the image's memory, NUL-terminated. */
+  text(text: string): Gva {
+    return this.memory(`text${this.#texts++}`, new TextEncoder().encode(`${text}\0`))
+  }
+  #texts = 0
   /** Memory of the image, zero or with these bytes; shared memory is in the host's sight. */
   memory(name: string, size: number | Uint8Array, options: { shared?: boolean; align?: number } = {}): Gva {
     const bytes = typeof size === 'number' ? undefined : size
@@ -148,6 +164,30 @@ export class GuestBuilder {
     branch(this, condition, false, not)
     body()
     return new Otherwise(this, not)
+  }
+  /** The first case that the value is one of, else `otherwise`. No case falls through into the next. */
+  switch<T extends TypeName>(
+    value: Value<T>,
+    cases: readonly (readonly [is: In<T> | readonly In<T>[], body: () => void])[],
+    otherwise?: () => void,
+  ): void {
+    const { scope } = this
+    const end = scope.label()
+    const seen = value.copy()
+    for (const [is, body] of cases) {
+      const wanted: readonly In<T>[] = typeof is === 'object' && !(is instanceof Value) ? is : [is]
+      const [hit, next] = [scope.label(), scope.label()]
+      for (const one of wanted.slice(0, -1)) branch(this, seen.eq(one), true, hit)
+      const last = wanted.at(-1)
+      if (last === undefined) throw new GuestValueError('a case of a switch needs a value')
+      branch(this, seen.eq(last), false, next)
+      if (wanted.length > 1) scope.emit({ op: 'label', label: hit })
+      body()
+      scope.emit({ op: 'jump', label: end })
+      scope.emit({ op: 'label', label: next })
+    }
+    otherwise?.()
+    scope.emit({ op: 'label', label: end })
   }
   /** Runs `body` n times; `i` counts from 0. */
   repeat(n: In<'u64'>, body: (i: Value<'u64'>) => void): void {
@@ -286,6 +326,27 @@ export class GuestBuilder {
     this.scope.store(8, this.scope.address(this.#shop.handlers + BigInt(8 * vector)), dst)
   }
 
+  /** As `onException`, for an interrupt: its end is told to the local APIC (x2APIC EOI) behind `body`. */
+  onInterrupt(vector: number, body: (frame: ExceptionFrame) => void): void {
+    if (vector < 32) throw new RangeError(`vector ${vector}: interrupts have 32 to 255`)
+    this.onException(vector, frame => {
+      body(frame)
+      this.apic.eoi()
+    })
+  }
+  /** `body` faults, with this exception: else the test fails. The guest goes on behind `body`. */
+  expectFault(name: FaultName, body: () => void): Fault {
+    return expectFault(this, this.#shop, this.#says, name, body, placeOf(this.expectFault))
+  }
+  /** The first fault of `body`; its vector is NO_FAULT where there was none. The guest goes on behind `body`. */
+  catchFault(body: () => void): Fault {
+    return catchFault(this, this.#shop, undefined, body)
+  }
+  /** `body` in ring 3. It may use memory and assert; TDCALLs and I/O of its own fault. */
+  user(body: () => void): void {
+    user(this, this.#shop, body)
+  }
+
   return(value?: Value | bigint | number): void {
     const { result } = this.scope
     if (this.scope.fn.entry) throw new GuestValueError('a guest has nobody to return to: end it with g.done()')
@@ -313,121 +374,42 @@ export class GuestBuilder {
 
   /** Port output of 1, 2 or 4 bytes, by TDVMCALL in a TD: a status that is not success fails the test here. */
   out<S extends Size>(port: In<'u64'>, size: S, value: In<NameOf<S>>): void {
-    const t = typeOf(size)
-    const data = new Value(this, t, operandIn(t, value)).as(u64)
-    if (!this.#shop.isTd) {
-      const register = portRegister(size)
-      this.asm(`out dx, ${register}`, { in: { rax: data, rdx: port }, clobbers: [] })
-      return
-    }
-    const { status } = this.vmcall.io({ size: BigInt(size), direction: 1n, port, data })
-    this.#succeeded(status, placeOf(this.out), 'TDVMCALL Instruction.IO (write)')
+    this.#io.out(port, size, value, placeOf(this.out))
   }
   /** Port input of 1, 2 or 4 bytes, by TDVMCALL in a TD: a status that is not success fails the test here. */
   in<S extends Size>(port: In<'u64'>, size: S): Value<NameOf<S>> {
-    const t = typeOf(size)
-    if (!this.#shop.isTd) {
-      const register = portRegister(size)
-      const { rax } = this.asm(`in ${register}, dx`, { in: { rdx: port, rax: 0n }, out: ['rax'], clobbers: [] })
-      return rax.as(t)
-    }
-    const { status, data } = this.vmcall.io({ size: BigInt(size), direction: 0n, port })
-    this.#succeeded(status, placeOf(this.in), 'TDVMCALL Instruction.IO (read)')
-    return data.as(t)
+    return this.#io.in(port, size, placeOf(this.in))
   }
   /** Reads a shared GPA (the shared bit is added) by TDVMCALL. */
   mmioRead<S extends Size>(gpa: In<'u64'>, size: S): Value<NameOf<S>> {
-    const { status, data } = this.vmcall.mmio({ size: BigInt(size), direction: 0n, gpa: this.#shared(gpa) })
-    this.#succeeded(status, placeOf(this.mmioRead), 'TDVMCALL #VE.RequestMMIO (read)')
-    return data.as(typeOf(size))
+    return this.#io.mmioRead(gpa, size, placeOf(this.mmioRead))
   }
   /** Writes a shared GPA (the shared bit is added) by TDVMCALL. */
   mmioWrite<S extends Size>(gpa: In<'u64'>, size: S, value: In<NameOf<S>>): void {
-    const t = typeOf(size)
-    const data = new Value(this, t, operandIn(t, value)).as(u64)
-    const { status } = this.vmcall.mmio({ size: BigInt(size), direction: 1n, gpa: this.#shared(gpa), data })
-    this.#succeeded(status, placeOf(this.mmioWrite), 'TDVMCALL #VE.RequestMMIO (write)')
-  }
-  #shared(gpa: In<'u64'>): In<'u64'> {
-    return gpa instanceof Value ? gpa.or(this.#shop.sharedBit) : BigInt(gpa) | this.#shop.sharedBit
+    this.#io.mmioWrite(gpa, size, value, placeOf(this.mmioWrite))
   }
   /** The GPA with the bit that makes it shared. */
   sharedGpa(gpa: bigint): bigint {
     return gpa | this.#shop.sharedBit
   }
-  #succeeded(status: Value<'u64'>, place: Place, what: string): void {
-    this.#check('assert', 'eq', status, 0n, place, `${what}: status`)
-  }
 
   // What the host hears.
 
-  #site(kind: SiteKind, place: Place, rest: Partial<Site> = {}): number {
-    const number = this.#shop.sites.length
-    this.#shop.sites.push({ number, kind, ...place, ...rest })
-    return number
-  }
-  #assertions(kind: 'assert' | 'expect'): Assertions {
-    const words = {} as Record<Relation, Assertions[Relation]>
-    for (const relation of Object.keys(CC_SIGNED) as Relation[]) {
-      const word: Assertions[Relation] = (seen, want, message) =>
-        this.#check(kind, relation, seen, want, placeOf(word), message)
-      words[relation] = word
-    }
-    return words
-  }
-  #check<T extends TypeName>(
-    kind: 'assert' | 'expect',
-    relation: Relation,
-    seen: Value<T>,
-    want: In<T>,
-    place: Place,
-    message: string | undefined,
-  ): void {
-    const { type } = seen
-    const site = this.#site(kind, place, {
-      relation,
-      types: [type.name, type.name],
-      ...(message === undefined ? {} : { message }),
-    })
-    this.scope.emit({
-      op: 'check',
-      cc: (type.signed ? CC_SIGNED : CC_UNSIGNED)[relation],
-      size: widthOf(type),
-      a: Value.operand(seen),
-      b: operandIn(type, want),
-      site,
-      resume: kind === 'expect',
-    })
-  }
-  #report(
-    kind: SiteKind,
-    command: number,
-    values: readonly In<TypeName>[],
-    place: Place,
-    rest: Partial<Site> = {},
-  ): void {
-    if (values.length > MOST_VALUES)
-      throw new RangeError(`${values.length} values: a ucall carries ${MOST_VALUES} beside its site`)
-    const types = values.map(v => (v instanceof Value ? v.type : u64))
-    const site = this.#site(kind, place, { types: types.map(t => t.name), ...rest })
-    const args = values.map((v, i) => (v instanceof Value ? Value.operand(v) : canonical(types[i]!, BigInt(v))))
-    this.scope.emit({ op: 'ucall', command, args: [BigInt(site), ...args], resume: command !== UCALL_ABORT })
-  }
-  /** GUEST_SYNC: up to 6 values for the host, the first one usually a stage. */
+  /** GUEST_SYNC: values for the host, the first one usually a stage. */
   sync(...values: readonly In<TypeName>[]): void {
-    this.#report('sync', UCALL_SYNC, values, placeOf(this.sync))
+    this.#says.sync(values, placeOf(this.sync))
   }
   /** GUEST_PRINTF: the format stays on the host, the values travel. */
-  printf(format: string, ...values: readonly In<TypeName>[]): void {
-    this.#report('printf', UCALL_PRINTF, values, placeOf(this.printf), { format })
+  printf(format: string, ...values: readonly (In<TypeName> | GuestString)[]): void {
+    this.#says.printf(format, values, placeOf(this.printf))
   }
   /** GUEST_FAIL. */
   fail(message: string): void {
-    this.#report('fail', UCALL_ABORT, [], placeOf(this.fail), { message })
+    this.#says.fail(message, placeOf(this.fail))
   }
   /** GUEST_DONE. */
   done(): void {
-    this.#report('done', UCALL_DONE, [], placeOf(this.done))
+    this.#says.done(placeOf(this.done))
   }
   /** GUEST_UCALL_NONE: an exit without a message. */
   ucallNone(): void {
@@ -435,13 +417,6 @@ export class GuestBuilder {
   }
   /** For `build.ts`: what a guest says that ran off its end. */
   ranOff(message: string): void {
-    this.#report('end', UCALL_ABORT, [], { file: '', line: 0, column: 0 }, { message })
+    this.#says.end(message)
   }
-}
-
-/** Part of RAX that IN and OUT of `size` bytes move. */
-const portRegister = (size: Size): string => {
-  const found = { 1: 'al', 2: 'ax', 4: 'eax', 8: undefined }[size]
-  if (found === undefined) throw new RangeError(`port I/O of ${size} bytes: there is 1, 2 and 4`)
-  return found
 }

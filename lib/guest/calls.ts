@@ -1,5 +1,5 @@
 /** Typed calls out of the guest: TDCALL leaves, TDVMCALL sub-functions and instructions with fixed registers. */
-import { TDVMCALL_EXPOSE_R10_R15 } from '#abi'
+import { TDVMCALL_EXPOSE_R10_R15, TDVMCALL_REPORT_FATAL_ERROR } from '#abi'
 import type { FixedCode, Operand } from './ir.ts'
 import { GPR, type GprName, type Leaf, TDCALLS, VMCALLS } from './leaves.ts'
 import { u64 } from './types.ts'
@@ -29,7 +29,15 @@ export type Vmcalls = { readonly [N in keyof typeof VMCALLS]: Call<(typeof VMCAL
     registers: Registers,
     mask?: bigint,
   ) => Named<'rax' | 'rbx' | 'rdx' | 'rsi' | 'rdi' | 'r8' | 'r9' | 'r10' | 'r11' | 'r12' | 'r13' | 'r14' | 'r15'>
+  /** A vendor's call, R10 not 0: KVM's hypercall `nr` with up to four arguments. */
+  readonly hypercall: (nr: In<'u64'>, ...args: readonly In<'u64'>[]) => Named<'result'>
+  /** ReportFatalError with up to 64 bytes of text in registers, in the GHCI's order. */
+  readonly fatalError: (code: In<'u64'>, text?: string) => Named<'status'>
 }
+
+/** Registers of ReportFatalError's text, in order. GHCI, "TDG.VP.VMCALL<ReportFatalError>". */
+const FATAL_TEXT = ['r14', 'r15', 'rbx', 'rdi', 'rsi', 'r8', 'r9', 'rdx'] as const
+const HYPERCALL_ARGUMENTS = ['r11', 'r12', 'r13', 'r14'] as const
 
 const TDCALL: FixedCode = { bytes: Uint8Array.of(0x66, 0x0f, 0x01, 0xcc) }
 
@@ -49,7 +57,8 @@ export const fixed = <O extends GprName>(
     outs.push([GPR[name], v])
     results[name] = new Value(builder, u64, v)
   }
-  const mask = outs.reduce((bits, [register]) => bits | (1 << register), clobbers)
+  // What is put into a register takes the place of what was there.
+  const mask = [...outs, ...ins.map(([name]) => [GPR[name]] as const)].reduce((bits, [n]) => bits | (1 << n), clobbers)
   scope.emit({ op: 'fixed', code, ins: ins.map(([name, a]) => [GPR[name], a]), outs, clobbers: mask })
   return results as Named<O>
 }
@@ -105,6 +114,21 @@ export const vmcallsOf = (builder: Builder): Vmcalls => {
         ['rax', 'rbx', 'rdx', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'],
         VMCALL_RESULTS | maskOf('rbx', 'rbp', 'rdx', 'rsi', 'rdi', 'r8', 'r9'),
       ),
+  }
+  const { raw } = calls as Pick<Vmcalls, 'raw'>
+  calls['hypercall'] = (nr: In<'u64'>, ...args: In<'u64'>[]) => {
+    if (args.length > HYPERCALL_ARGUMENTS.length) throw new RangeError(`hypercall: ${args.length} arguments, 4 travel`)
+    return { result: raw({ r10: nr, ...Object.fromEntries(args.map((a, i) => [HYPERCALL_ARGUMENTS[i], a])) }).r10 }
+  }
+  calls['fatalError'] = (code: In<'u64'>, text = '') => {
+    const bytes = new Uint8Array(8 * FATAL_TEXT.length)
+    const written = new TextEncoder().encode(text)
+    if (written.length > bytes.length) throw new RangeError(`${written.length} bytes of text: ${bytes.length} travel`)
+    bytes.set(written)
+    const words = new BigUint64Array(bytes.buffer)
+    const registers: Registers = Object.fromEntries(FATAL_TEXT.map((name, i) => [name, words[i]]))
+    const shown = TDVMCALL_EXPOSE_R10_R15 | BigInt(maskOf(...FATAL_TEXT))
+    return { status: raw({ ...registers, r11: BigInt(TDVMCALL_REPORT_FATAL_ERROR), r12: code, r13: 0n }, shown).r10 }
   }
   for (const [name, leaf] of Object.entries<Leaf>(VMCALLS))
     calls[name] = (args: Record<string, In<'u64'>> = {}) => {

@@ -17,6 +17,19 @@ export type Outside = {
   readonly bare: bigint
 }
 
+const texts = new Map<string, Uint8Array>()
+/** The bytes of an asm block; the same text is read once. Not where it ends up: it holds no address but its own labels'. */
+const assembled = (text: string): Uint8Array => {
+  let bytes = texts.get(text)
+  if (bytes === undefined) {
+    bytes = assemble(text, { mode: 64, at: 0n }).bytes
+    if (texts.size >= MOST_TEXTS) texts.clear()
+    texts.set(text, bytes)
+  }
+  return bytes
+}
+const MOST_TEXTS = 4096
+
 /** Appends `fn`, whose first byte gets `label`. */
 export const emit = (fn: Fn, code: Code, label: number, outside: Outside): void => {
   simplify(fn)
@@ -147,7 +160,7 @@ class Emitter {
         return
       case 'fixed':
         this.#places.inputs(op.ins)
-        code.raw('bytes' in op.code ? op.code.bytes : assemble(op.code.text, { mode: 64, at: 0n }).bytes)
+        code.raw('bytes' in op.code ? op.code.bytes : assembled(op.code.text))
         this.#places.results(op.outs)
         return
       case 'check':
@@ -159,6 +172,12 @@ class Emitter {
       case 'function': {
         const to = this.#places.target(op.dst, R11)
         code.address(to, this.#outside.fn(op.fn))
+        this.#places.store(op.dst, to)
+        return
+      }
+      case 'where': {
+        const to = this.#places.target(op.dst, R11)
+        code.address(to, this.#labels[op.label]!)
         this.#places.store(op.dst, to)
         return
       }

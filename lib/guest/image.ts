@@ -12,6 +12,8 @@ export type Segment = {
   readonly shared: boolean
   readonly writable: boolean
   readonly executable: boolean
+  /** Reachable from ring 3. */
+  readonly user?: boolean
 }
 
 /** A name for a place. `size` in bytes, 0 where unknown. */
@@ -22,7 +24,7 @@ export type Transport = 'mmio' | 'fatal' | 'port-rdi' | 'port-index' | 'pio'
 
 export type GuestImage = {
   readonly segments: readonly Segment[]
-  /** First instruction of each vCPU. */
+  /** First instruction of each vCPU. ESI is its number there. */
   readonly entries: readonly Gva[]
   /** RSP of each vCPU at its first instruction: 8 modulo 16, as after a CALL. */
   readonly stacks: readonly Gva[]

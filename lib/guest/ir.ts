@@ -151,6 +151,8 @@ export type Op =
   | { readonly op: 'ucall'; readonly command: number; readonly args: readonly Operand[]; readonly resume: boolean }
   /** The address of a function of this image. */
   | { readonly op: 'function'; dst: Vreg; readonly fn: number }
+  /** The address of a label of this function. */
+  | { readonly op: 'where'; dst: Vreg; readonly label: Label }
   /** A bare ucall with this payload. */
   | { readonly op: 'bare' }
 
@@ -211,6 +213,7 @@ export const eachUse = (op: Op, use: (v: Vreg) => void): void => {
     case 'nop':
     case 'parameters':
     case 'function':
+    case 'where':
     case 'bare':
       return
   }
@@ -234,6 +237,7 @@ export const eachDefinition = (op: Op, define: (v: Vreg) => void): void => {
     case 'exchange':
     case 'address':
     case 'function':
+    case 'where':
       define(op.dst)
       return
     case 'call':

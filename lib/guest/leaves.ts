@@ -9,9 +9,12 @@ import {
   TDVMCALL_HLT,
   TDVMCALL_IO,
   TDVMCALL_MAP_GPA,
+  TDVMCALL_MIGTD,
   TDVMCALL_MMIO,
+  TDVMCALL_PCONFIG,
   TDVMCALL_RDMSR,
   TDVMCALL_REPORT_FATAL_ERROR,
+  TDVMCALL_SERVICE,
   TDVMCALL_SETUP_EVENT_NOTIFY_INTERRUPT,
   TDVMCALL_WRMSR,
 } from '#abi'
@@ -71,12 +74,41 @@ export const TDCALLS = {
   vpWr: leaf(10, { field: 'rdx', value: 'r8', mask: 'r9' }, { old: 'r8' }),
   /** TDG.SYS.RD. */
   sysRd: leaf(11, { field: 'rdx' }, { next: 'rdx', value: 'r8' }),
+  /** TDG.SYS.RDALL: metadata from `first` on into a page. */
+  sysRdall: leaf(12, { buffer: 'rdx', first: 'r8' }, { next: 'r8' }),
+  /** TDG.SERVTD.RD. `uuid0` to `uuid3` are the target TD's. */
+  servtdRd: leaf(
+    18,
+    { handle: 'rcx', field: 'rdx', uuid0: 'r10', uuid1: 'r11', uuid2: 'r12', uuid3: 'r13' },
+    { value: 'r8' },
+  ),
+  /** TDG.SERVTD.WR. */
+  servtdWr: leaf(
+    20,
+    {
+      handle: 'rcx',
+      field: 'rdx',
+      value: 'r8',
+      mask: 'r9',
+      uuid0: 'r10',
+      uuid1: 'r11',
+      uuid2: 'r12',
+      uuid3: 'r13',
+    },
+    { old: 'r8' },
+  ),
   /** TDG.MR.VERIFYREPORT. */
   mrVerifyreport: leaf(22, { report: 'rcx' }, {}),
   /** TDG.MEM.PAGE.ATTR.RD. */
   memPageAttrRd: leaf(23, { gpa: 'rcx' }, { mapping: 'rcx', attributes: 'rdx' }),
   /** TDG.MEM.PAGE.ATTR.WR. */
   memPageAttrWr: leaf(24, { mapping: 'rcx', attributes: 'rdx', flags: 'r8' }, { old: 'rdx' }),
+  /** TDG.VP.ENTER, of TD partitioning: `flags` with the VM's index, `state` of L2 in memory. */
+  vpEnter: leaf(25, { flags: 'rcx', state: 'rdx' }, { qualification: 'rcx', gla: 'rdx', gpa: 'r8' }),
+  /** TDG.VP.INVEPT. */
+  vpInvept: leaf(26, { vms: 'rcx' }, {}),
+  /** TDG.VP.INVVPID. */
+  vpInvvpid: leaf(27, { flags: 'rcx', gla: 'rdx' }, { gla: 'rdx' }),
 } as const satisfies Record<string, Leaf>
 
 export const VMCALLS = {
@@ -97,5 +129,15 @@ export const VMCALLS = {
   mapGpa: leaf(TDVMCALL_MAP_GPA, { gpa: 'r12', size: 'r13' }, { next: 'r11' }),
   getQuote: leaf(TDVMCALL_GET_QUOTE, { gpa: 'r12', size: 'r13' }, {}),
   reportFatalError: leaf(TDVMCALL_REPORT_FATAL_ERROR, { code: 'r12', gpa: 'r13' }, {}),
+  /** Instruction.PCONFIG; the GHCI names no arguments that an implementation uses. */
+  pconfig: leaf(TDVMCALL_PCONFIG, {}, {}),
+  /** Service: command and response are shared pages; `vector` 0 waits, at most `wait`. */
+  service: leaf(TDVMCALL_SERVICE, { command: 'r12', response: 'r13', vector: 'r14', wait: 'r15' }, {}),
+  /** MigTD: `leaf` has the function in its low 16 bits; arguments and results are the function's. */
+  migtd: leaf(
+    TDVMCALL_MIGTD,
+    { leaf: 'r12', r13: 'r13', r14: 'r14', r15: 'r15' },
+    { r11: 'r11', r12: 'r12', r13: 'r13', r14: 'r14', r15: 'r15' },
+  ),
   setupEventNotifyInterrupt: leaf(TDVMCALL_SETUP_EVENT_NOTIFY_INTERRUPT, { vector: 'r12' }, {}),
 } as const satisfies Record<string, Leaf>

@@ -4,6 +4,12 @@
  */
 import {
   EXCEPTIONS,
+  KERNEL_CS,
+  KERNEL_DS,
+  KERNEL_TSS,
+  RFLAGS_DF,
+  RFLAGS_NT,
+  RFLAGS_TF,
   TDVMCALL_EXPOSE_R10_R15,
   TDVMCALL_IO,
   TDVMCALL_MMIO,
@@ -17,9 +23,10 @@ import {
   ucall,
   ucallPool,
 } from '#abi'
-import { type Gva, gva, PAGE_SIZE } from '#bits'
+import { type Gva, gva, PAGE_SIZE, struct, u64 } from '#bits'
 import { assemble } from '#x86'
-import { encodeIdt } from './descriptors.ts'
+import { FIXUP_MAGIC } from './cpu.ts'
+import { encodeIdt, tssSelector } from './descriptors.ts'
 import type { Sym, Transport } from './image.ts'
 
 /** The last page of the 2 MiB that the rest lies in, out of the way of programs linked at the usual 0x40_0000. */
@@ -45,7 +52,30 @@ export type RuntimeOptions = {
   readonly capacity: number
   /** 256 pointers to System V functions of the saved registers; 0 for none. */
   readonly handlers: Gva
+  /** `FAULT_RECORD`s of the vCPUs, found by the task register, where the guest expects faults. */
+  readonly records?: Gva | undefined
+  /** Ring 3 has a gate to come back by, and its ucalls go through it. */
+  readonly user?: boolean
 }
+
+/** A fault that a guest waits for: where to go on and with which stack, for which vector (-1 for any), and what came. */
+export const FAULT_RECORD = struct('fault_record', {
+  resume: u64,
+  rsp: u64,
+  wanted: u64,
+  vector: u64,
+  errorCode: u64,
+  cr2: u64,
+  rip: u64,
+  reserved: u64,
+})
+const R = FAULT_RECORD.offset
+
+/** The gate that ring 3 may use. RAX says what for: a ucall (RDI and RSI as for `call`), or to go on in ring 0. */
+export const USER_GATE = 0xf0
+export const USER_GATE_UCALL = 0
+export const USER_GATE_RETURN = 1
+const FIRST_INTERRUPT = 32
 
 /** TDG.VP.VMCALL with R10 to R15, sub-function in R11. A ucall that the VMM refuses is fatal. */
 const vmcall = (subFunction: number, mask = TDVMCALL_EXPOSE_R10_R15): string => `
@@ -131,6 +161,70 @@ export const FRAME = {
 } as const
 export type FrameField = keyof typeof FRAME
 
+/** A ring 3 that reports does so through its gate. */
+const reportFromAnyRing = `
+  mov eax, cs
+  test al, 3
+  jnz from_user
+  call report
+  jmp reported
+from_user:
+  xor eax, eax
+  int ${USER_GATE}
+reported:`
+
+/** At the gate: the saved RAX says what is wanted. */
+const userGate = `
+  cmp eax, ${USER_GATE}
+  jne no_gate
+  cmp qword ptr [rsp + ${FRAME.rax}], ${USER_GATE_UCALL}
+  jne leave_user
+  mov rdi, qword ptr [rsp + ${FRAME.rdi}]
+  mov rsi, qword ptr [rsp + ${FRAME.rsi}]
+  cld
+  call report
+  jmp back
+leave_user:
+  mov qword ptr [rsp + ${FRAME.cs}], ${KERNEL_CS}
+  mov qword ptr [rsp + ${FRAME.ss}], ${KERNEL_DS}
+  jmp back
+no_gate:`
+
+/** Is it the fault that this vCPU waits for? RAX is its vector. It goes on in ring 0, whichever ring it came from. */
+const expected = (records: Gva): string => `
+  str ecx
+  sub ecx, ${KERNEL_TSS}
+  shl ecx, ${Math.log2(FAULT_RECORD.size / TSS_SELECTORS)}
+  add ecx, ${records}
+  mov rdx, qword ptr [rcx + ${R.resume}]
+  test rdx, rdx
+  jz unexpected
+  cmp rax, qword ptr [rcx + ${R.wanted}]
+  je take
+  cmp qword ptr [rcx + ${R.wanted}], -1
+  jne unexpected
+  cmp eax, ${FIRST_INTERRUPT}
+  jae unexpected
+take:
+  mov qword ptr [rcx + ${R.resume}], 0
+  mov qword ptr [rcx + ${R.vector}], rax
+  mov rax, qword ptr [rsp + ${FRAME.errorCode}]
+  mov qword ptr [rcx + ${R.errorCode}], rax
+  mov rax, cr2
+  mov qword ptr [rcx + ${R.cr2}], rax
+  mov rax, qword ptr [rsp + ${FRAME.rip}]
+  mov qword ptr [rcx + ${R.rip}], rax
+  mov qword ptr [rsp + ${FRAME.rip}], rdx
+  mov rdx, qword ptr [rcx + ${R.rsp}]
+  mov qword ptr [rsp + ${FRAME.rsp}], rdx
+  mov qword ptr [rsp + ${FRAME.cs}], ${KERNEL_CS}
+  mov qword ptr [rsp + ${FRAME.ss}], ${KERNEL_DS}
+  and qword ptr [rsp + ${FRAME.rflags}], ~${RFLAGS_TF | RFLAGS_DF | RFLAGS_NT}
+  jmp back
+unexpected:`
+/** From one vCPU's selector to the next. */
+const TSS_SELECTORS = tssSelector(1) - tssSelector(0)
+
 const text = (o: RuntimeOptions): string => `
   jmp ucall
 .align 16
@@ -169,6 +263,8 @@ none:
   inc ecx
   cmp ecx, ${UCALL_MAX_ARGS}
   jb fill
+  cmp ecx, edi
+  jb fill
   mov r15, qword ptr [rdx + ${ucall.offset.hva}]
   push rax
   call transport
@@ -184,7 +280,7 @@ ucall:
   ${push}
   mov rdi, qword ptr [rsp + ${FRAME_REGISTERS + 8}]
   lea rsi, [rsp + ${FRAME_REGISTERS + 16}]
-  call report
+  ${o.user ? reportFromAnyRing : 'call report'}
   ${pop}
   ret
 bare:
@@ -209,15 +305,32 @@ exception:
   ${push}
   movzx eax, byte ptr [rsp + ${FRAME_REGISTERS}]
   mov qword ptr [rsp + ${FRAME_REGISTERS}], rax
+  mov rdx, ${FIXUP_MAGIC}
+  cmp rdx, qword ptr [rsp + ${FRAME.r9}]
+  je fixup
+not_fixed:
+  ${o.user ? userGate : ''}
+  ${o.records === undefined ? '' : expected(o.records)}
   mov rdx, qword ptr [rax*8 + ${o.handlers}]
   test rdx, rdx
   jz unhandled
   mov rdi, rsp
   cld
   call rdx
+back:
   ${pop}
   add rsp, 16
   iretq
+fixup:
+  mov rdx, qword ptr [rsp + ${FRAME.rip}]
+  cmp rdx, qword ptr [rsp + ${FRAME.r10}]
+  jne not_fixed
+  mov qword ptr [rsp + ${FRAME.r9}], rax
+  mov rcx, qword ptr [rsp + ${FRAME.errorCode}]
+  mov qword ptr [rsp + ${FRAME.r10}], rcx
+  mov rcx, qword ptr [rsp + ${FRAME.r11}]
+  mov qword ptr [rsp + ${FRAME.rip}], rcx
+  jmp back
 unhandled:
   push qword ptr [rsp + ${FRAME_REGISTERS + 32}]
   push qword ptr [rsp + ${FRAME_REGISTERS + 48}]
@@ -246,7 +359,7 @@ const made = new Map<string, Runtime>()
  * UCALL_UNHANDLED(vector, error code, RIP, CR2, RSP, RFLAGS).
  */
 export const runtime = (o: RuntimeOptions): Runtime => {
-  const key = [o.transport, o.sharedBit, o.pool, o.capacity, o.handlers].join()
+  const key = [o.transport, o.sharedBit, o.pool, o.capacity, o.handlers, o.records, o.user].join()
   const known = made.get(key)
   if (known !== undefined) return known
   const { bytes: code, labels } = assemble(text(o), { mode: 64, at: RUNTIME_GVA })
@@ -274,7 +387,7 @@ export const runtime = (o: RuntimeOptions): Runtime => {
   const ends = [...symbols.slice(1).map(s => s.gva), gva(RUNTIME_GVA + BigInt(code.length))]
   const result = {
     bytes,
-    idt: encodeIdt(handlers),
+    idt: encodeIdt(handlers, o.user === true ? [USER_GATE] : []),
     symbols: symbols.map((s, i) => ({ ...s, size: Number(ends[i]! - s.gva) })),
   }
   made.set(key, result)

@@ -218,7 +218,7 @@ export class Scope {
       this.emit({ op: 'branch', cc: holds ? made.cc : not[made.cc], size: made.size, a: made.a, b: made.b, label })
     } else if (typeof condition === 'bigint') {
       if ((condition !== 0n) === holds) this.emit({ op: 'jump', label })
-    } else this.emit({ op: 'branch', cc: holds ? 'NE' : 'E', size: 4, a: condition, b: 0n, label })
+    } else this.emit({ op: 'branch', cc: holds ? 'NE' : 'E', size: 8, a: condition, b: 0n, label })
   }
 
   // Memory.

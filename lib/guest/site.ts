@@ -29,6 +29,8 @@ export type Site = {
   readonly message?: string
   /** Format of a `printf` (and of an assertion's message with values). */
   readonly format?: string
+  /** Where among the values a string begins, and how many values its bytes take. */
+  readonly strings?: Readonly<Record<number, number>>
   /** Source text of both sides where it was recorded (C); for TypeScript see `sourceOf`. */
   readonly source?: { readonly seen: string; readonly want: string }
 }

@@ -1,16 +1,36 @@
 /** Types of guest values. */
-import type { Size } from '#bits'
+import { type Field, readUint, type Size, writeUint } from '#bits'
 
 export type TypeName = 'u8' | 'u16' | 'u32' | 'u64' | 'i8' | 'i16' | 'i32' | 'i64'
 
-/** An integer type of the guest. */
-export type IntType<T extends TypeName = TypeName> = {
+/** An integer type of the guest; a field of a structure too, whose values are bigints on the host. */
+export type IntType<T extends TypeName = TypeName> = Field<bigint> & {
   readonly name: T
   readonly size: Size
   readonly signed: boolean
 }
 
-const type = <T extends TypeName>(name: T, size: Size, signed: boolean): IntType<T> => ({ name, size, signed })
+const type = <T extends TypeName, S extends Size>(
+  name: T,
+  size: S,
+  signed: boolean,
+): IntType<T> & { readonly size: S } => ({
+  name,
+  size,
+  signed,
+  align: size,
+  read: (view, at) => {
+    const value = readUint(view, at, size)
+    return signed ? BigInt.asIntN(size * 8, value) : value
+  },
+  write: (view, at, value) => {
+    const [low, high] = signed
+      ? [-(1n << BigInt(size * 8 - 1)), 1n << BigInt(size * 8 - 1)]
+      : [0n, 1n << BigInt(size * 8)]
+    if (value < low || value >= high) throw new RangeError(`${value} does not fit in a ${name}`)
+    writeUint(view, at, size, value)
+  },
+})
 
 export const u8 = type('u8', 1, false)
 export const u16 = type('u16', 2, false)

@@ -10,8 +10,13 @@ export type Workshop = {
   /** Ordinary VMs execute IN and OUT; a TD asks by TDVMCALL. */
   readonly isTd: boolean
   readonly sharedBit: bigint
+  readonly vcpus: number
   /** The table of exception handlers that the runtime looks in. */
   readonly handlers: Gva
+  /** Records of expected faults, one for each vCPU; asking for them makes every vCPU load its task register. */
+  records(): Gva
+  /** The code selector of ring 3; asking for it lets ring 3 reach the guest's memory. The data selector follows it. */
+  userCode(): number
   /** Reserves memory of the image. */
   memory(name: string, size: number, options: { shared: boolean; bytes?: Uint8Array; align?: number }): Gva
   /** Reserves a function's number; its body runs later. */

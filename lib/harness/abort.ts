@@ -70,10 +70,14 @@ const stringAt = (image: GuestImage, pointer: bigint): string => {
 }
 
 /** What a guest printed: its site's format with the values it sent, or UCALL_PRINTF's `buffer`. */
-export const printfText = (image: GuestImage, args: readonly bigint[], buffer: string): string => {
-  const site = image.convention === 'sites' ? image.sites[Number(args[0] ?? -1n)] : undefined
+export const printfText = (
+  image: GuestImage,
+  site: GuestSite | undefined,
+  values: readonly bigint[],
+  buffer: string,
+): string => {
   if (site?.format === undefined) return buffer
-  return format(site.format, args.slice(1), pointer => stringAt(image, pointer))
+  return format(site.format, values, pointer => stringAt(image, pointer), site.strings)
 }
 
 /** UCALL_UNHANDLED: vector, error code, RIP, CR2, RSP, RFLAGS, as the guest's runtime sends them. */

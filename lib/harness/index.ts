@@ -2,14 +2,31 @@
 // The numbers of the specifications under their own names.
 export * from '#abi'
 
-export type { Size } from '#bits'
-export { c, elf, flat, type GuestBuilder, i8, i16, i32, i64, u8, u16, u32, u64 } from '#guest'
+export { array, bitFields, bytes, type Layout, nested, type Size, struct } from '#bits'
+export {
+  c,
+  elf,
+  flat,
+  type GuestBuilder,
+  i8,
+  i16,
+  i32,
+  i64,
+  NO_FAULT,
+  type Struct,
+  u8,
+  u16,
+  u32,
+  u64,
+  type Value,
+  X2APIC,
+} from '#guest'
 export type { Pattern, Scalar, Words } from './assert.ts'
 export { type Collected, type CollectedTest, collect, type Outcome, type RunOptions } from './collect.ts'
 export type { Context } from './context.ts'
 export type { Exit, IoExit, MmioExit, Outcomes, Reason, Ucall } from './exits.ts'
 export { Failure } from './failure.ts'
-export { type Cell, type Shared, shared } from './shared.ts'
+export { type Shared, shared } from './shared.ts'
 export { type OneVcpuSuite, oneVcpuSuite } from './suite.ts'
 export type { Td, TdOptions, Where } from './td.ts'
 export { type Fixture, type FixtureOptions, fixture, type TestOptions, test, type Variants } from './test.ts'

@@ -11,6 +11,7 @@ import {
   kvm_run_io,
   kvm_run_mmio,
   kvm_run_system_event,
+  UCALL_BUFFER_LEN,
   UCALL_FATAL_MAGIC,
   UCALL_MAX_ARGS,
   UCALL_MMIO_GPA,
@@ -101,6 +102,9 @@ const isPortWrite = (view: DataView, union: number, reason: number, size: Size):
   kvm_run_io.get(view, union, 'direction') === KVM_EXIT_IO_OUT &&
   kvm_run_io.get(view, union, 'size') === size
 
+/** Values that a structure has room for behind its first argument. */
+const UCALL_MOST_WORDS = UCALL_MAX_ARGS - 1 + UCALL_BUFFER_LEN / 8
+
 const NO_ARGS: readonly bigint[] = Array.from({ length: UCALL_MAX_ARGS }, () => 0n)
 
 /** The ucall behind a payload, or what is wrong with the payload. */
@@ -118,13 +122,15 @@ export const readUcall = (machine: Machine, image: GuestImage, pool: Pool, paylo
   const command = view.getBigUint64(at, true)
   const name = UCALL_NAMES[Number(command)]
   if (name === undefined) return `the ucall at ${hex(payload)} has the unknown command ${command}`
-  const args: bigint[] = []
-  for (let i = 0; i < UCALL_MAX_ARGS; i++) args.push(view.getBigUint64(at + ucall.offset.args + 8 * i, true))
-  // A site's number, or GUEST_SYNC's "hello" pointer, stands before what the guest sent. The site knows how much that is.
+  const word = (i: number): bigint => view.getBigUint64(at + ucall.offset.args + 8 * i, true)
+  const args = Array.from({ length: UCALL_MAX_ARGS }, (_, i) => word(i))
+  // A site's number, or GUEST_SYNC's "hello" pointer, stands before what the guest sent. The site knows how much that is;
+  // what the seven arguments do not hold lies behind them, in the buffer.
   const site = image.convention === 'sites' ? image.sites[Number(args[0])] : undefined
-  const values = args.slice(1, 1 + (site?.types?.length ?? UCALL_MAX_ARGS))
-  const buffer = textAt(view, at + ucall.offset.buffer, ucall.fields.buffer.size)
-  const text = name === 'UCALL_PRINTF' ? printfText(image, args, buffer) : buffer
+  const count = Math.min(site?.types?.length ?? UCALL_MAX_ARGS - 1, UCALL_MOST_WORDS)
+  const values = Array.from({ length: count }, (_, i) => word(1 + i))
+  const buffer = site === undefined ? textAt(view, at + ucall.offset.buffer, ucall.fields.buffer.size) : ''
+  const text = name === 'UCALL_PRINTF' ? printfText(image, site, values, buffer) : buffer
   return { name, args, stage: args[1]!, values, text }
 }
 

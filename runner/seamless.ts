@@ -23,8 +23,20 @@ const COMMANDS: Readonly<Record<string, () => Promise<(line: CommandLine) => Pro
   merge: async () => (await import('./replay.ts')).merge,
 }
 
+/** Commands with words of their own: code that runs outside of a test. */
+const OWN: Readonly<Record<string, () => Promise<(argv: readonly string[]) => Promise<number>>>> = {
+  vectors: async () => (await import('./vectors.ts')).vectors,
+  'run-flat': async () => (await import('./runflat.ts')).flat,
+  'run-elf': async () => (await import('./runelf.ts')).runElf,
+  'run-multiboot': async () => (await import('./runmultiboot.ts')).runMultiboot,
+}
+
 const main = async (argv: readonly string[]): Promise<number> => {
   if (argv[0] === 'run_kselftest') return (await import('./kselftest.ts')).runKselftest(argv.slice(1))
+  // An installed test file that is run as a program.
+  if (argv[0] === 'direct') return main(['run', '--report', 'harness', '--record', 'none', ...argv.slice(1)])
+  const own = OWN[argv[0] ?? '']
+  if (own !== undefined) return await (await own())(argv.slice(1))
   const command = COMMANDS[argv[0] ?? '']
   const words = argv[0] === 'run' || command !== undefined ? argv.slice(1) : argv
   const line = read(words)

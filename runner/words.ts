@@ -8,7 +8,7 @@ const parser = () => {
   const program = yargs()
     .scriptName('seamless')
     .usage(
-      'seamless [run] [FILE or DIRECTORY...]\n\nRuns TDX selftests with no TDX hardware. No file means selftests/.\nAlso: seamless replay [RECORD], seamless merge RECORD..., seamless run_kselftest --help',
+      'seamless [run] [FILE or DIRECTORY...]\n\nRuns TDX selftests with no TDX hardware. No file means selftests/.\nAlso: seamless replay [RECORD], seamless merge RECORD..., seamless run_kselftest --help\nCode outside of tests: seamless vectors, run-flat, run-elf, run-multiboot, each with --help',
     )
     .locale('en')
     .wrap(100)

@@ -14,6 +14,7 @@ import {
   type Feature,
   IMPLEMENTED,
   PhysicalMemory,
+  type TierName,
   type VmExit,
 } from '#x86'
 import { BadImage } from './bad.ts'
@@ -33,6 +34,7 @@ export type MachineOptions = {
   readonly features?: readonly Feature[]
   readonly exitPort?: number
   readonly seed?: bigint
+  readonly tier?: TierName
   /** The serial line's bytes, a line or what there is of one at a time. */
   write(bytes: Uint8Array): void
 }
@@ -89,7 +91,7 @@ export class BareMachine {
 
   /** Loads a Multiboot image. Throws `BadImage` where it is none, or does not fit. */
   constructor(file: Uint8Array, options: MachineOptions) {
-    const { cpus = 1, exitPort = 0xf4, seed = 1n } = options
+    const { cpus = 1, exitPort = 0xf4, seed = 1n, tier = 'interpret' } = options
     const size = options.memory ?? 128 * MiB
     this.#write = options.write
     this.#size = size
@@ -113,6 +115,7 @@ export class BareMachine {
       size,
       ports,
       seed,
+      tier,
       send: (command: ApicCommand, from: Apic) => deliverCommand(this.#apics, command, from),
     }
     this.#vcpus = Array.from({ length: cpus }, (_, id) => new Vcpu(id, { ...shared, cpuid: numbered(cpuid, id, cpus) }))

@@ -10,6 +10,7 @@ import {
   type PhysicalMemory,
   type Ports,
   type SecondStage,
+  type TierName,
   type VmExit,
 } from '#x86'
 
@@ -22,6 +23,7 @@ export type Shared = {
   readonly ports: Ports
   readonly cpuid: Cpuid
   readonly seed: bigint
+  readonly tier: TierName
   send(command: ApicCommand, from: Apic): void
 }
 
@@ -77,6 +79,7 @@ export class Vcpu {
       ports: shared.ports,
       cpuid: shared.cpuid,
       seed: shared.seed + BigInt(id),
+      tier: shared.tier,
       start: id === 0 ? 'flat32' : 'reset',
     })
     this.apic = new Apic(id, {

@@ -25,7 +25,7 @@ import {
   XCR0_X87,
 } from '#abi'
 import { ElfError, type ElfFile, hex, readElf } from '#bits'
-import { Cpu, type Fault, PhysicalMemory } from '#x86'
+import { Cpu, type Fault, PhysicalMemory, type TierName } from '#x86'
 import { AddressSpace, pageDown, pageUp, SPACE_END } from './space.ts'
 import { buildStack } from './stack.ts'
 
@@ -55,6 +55,7 @@ export type ProcessOptions = {
   readonly memory?: PhysicalMemory
   /** Bytes of AT_RANDOM and the like come from it. */
   readonly seed?: bigint
+  readonly tier?: TierName
 }
 
 export class Process {
@@ -75,6 +76,7 @@ export class Process {
     this.cpu = new Cpu({
       memory,
       seed: options.seed ?? 1n,
+      tier: options.tier ?? 'interpret',
       onFault: fault => {
         this.fault = fault
         return 'stop'

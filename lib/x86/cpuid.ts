@@ -100,6 +100,11 @@ export const FEATURES = {
 export type Feature = keyof typeof FEATURES
 
 const isFeature = (name: string): name is Feature => Object.hasOwn(FEATURES, name)
+/** A feature by its name in any case, undefined where there is none. */
+export const featureNamed = (name: string): Feature | undefined =>
+  Object.keys(FEATURES)
+    .filter(isFeature)
+    .find(known => known.toLowerCase() === name.toLowerCase())
 
 /** What a CPUID answer says, as the CPU asks it again and again. */
 export type Features = {

@@ -1,11 +1,13 @@
 /** x86: one CPU: bytes to instructions, instructions to effects, GVA to GPA, faults and exits. */
 export { APIC, Apic, type ApicHost, type Command as ApicCommand, deliver as deliverCommand } from './apic.ts'
 export { type Assembled, AssembleError, type AssembleOptions, assemble } from './assemble.ts'
+export { stats as compileStats, type TierName } from './compile/runtime.ts'
 export { completeCr } from './control.ts'
 export { Cpu, type CpuOptions, type Ports, type Start, type TableRegister } from './cpu.ts'
 export * from './cpuid.ts'
 export { decode, type Refused } from './decode.ts'
 export { EncodeError, type EncodeOptions, encode, gpr, imm, mem } from './encode.ts'
+export { type VectorResult, vectors } from './evidence.ts'
 export { Fault, Leave, vmExit } from './fault.ts'
 export * from './insn.ts'
 export type { Event, EventKind, InterruptSource, Shadow } from './interrupt.ts'

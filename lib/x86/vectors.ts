@@ -2,12 +2,16 @@
  * Runs files of single-instruction test cases, each with a whole state before and after, and says where we differ.
  * The format is in the README beside the files.
  */
-import { createReadStream } from 'node:fs'
-import { createInterface } from 'node:readline'
-import { createGunzip } from 'node:zlib'
+import { readFileSync } from 'node:fs'
+import { gunzipSync } from 'node:zlib'
 import type { TierName } from './compile/runtime.ts'
 import { decode } from './decode.ts'
 import { type Case, type DecodeCase, type Difference, type Header, Machine } from './vectormachine.ts'
+
+/** The file is none of test vectors; the message says where it goes wrong. */
+export class VectorFileError extends Error {
+  override readonly name = 'VectorFileError'
+}
 
 /** A case that came out differently. */
 export type VectorFailure = { readonly id: string; readonly bytes: string; readonly differences: readonly Difference[] }
@@ -34,6 +38,51 @@ export type VectorOptions = {
 
 const bytesOf = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, 'hex'))
 
+/** The lines of a file, plain or gzip. */
+const linesOf = (path: string): string[] => {
+  let bytes: Buffer
+  try {
+    bytes = readFileSync(path)
+    if (bytes[0] === 0x1f && bytes[1] === 0x8b) bytes = gunzipSync(bytes)
+  } catch (error) {
+    throw new VectorFileError(`cannot be read: ${error instanceof Error ? error.message : error}`)
+  }
+  const lines = bytes.toString('utf8').split('\n')
+  if (lines.at(-1) === '') lines.pop()
+  return lines
+}
+const objectAt = (line: string, number: number): object => {
+  let value: unknown
+  try {
+    value = JSON.parse(line)
+  } catch {
+    throw new VectorFileError(`line ${number} is no JSON`)
+  }
+  if (typeof value !== 'object' || value === null) throw new VectorFileError(`line ${number} is no JSON object`)
+  return value
+}
+
+const HEX = /^[0-9a-f]{1,16}$/
+/** Line 1, with what running the cases rests on. */
+const headerOf = (line: string): Header => {
+  const header = objectAt(line, 1) as Header
+  const { format, mode, regions, bases } = header
+  if (format !== 'x86-vectors/1' && format !== 'x86-decode/1')
+    throw new VectorFileError(`the header's format is ${JSON.stringify(format)}, not "x86-vectors/1" or "x86-decode/1"`)
+  if (mode !== 32 && mode !== 64)
+    throw new VectorFileError(`the header's mode is ${JSON.stringify(mode)}, not 32 or 64`)
+  if (format === 'x86-decode/1') return header
+  if (!Array.isArray(bases) || !Array.isArray(regions))
+    throw new VectorFileError('the header has no regions or no bases')
+  for (const { addr, len, prot } of regions) {
+    const [at, length] = [Number.parseInt(addr, 16), Number.parseInt(len, 16)]
+    const fits = at % 4096 === 0 && length % 4096 === 0 && length > 0 && length <= 2 ** 24 && at + length <= 2 ** 47
+    if (!HEX.test(addr) || !HEX.test(len) || !fits || typeof prot !== 'string')
+      throw new VectorFileError(`the header's region ${addr}, length ${len}: not whole pages below 2^47`)
+  }
+  return header
+}
+
 /** Does `decode` see the same length, or the same #UD? */
 const checkDecode = (c: DecodeCase, mode: 32 | 64): Difference[] => {
   const bytes = bytesOf(c.b)
@@ -46,21 +95,25 @@ const checkDecode = (c: DecodeCase, mode: 32 | 64): Difference[] => {
  * Runs every case of one file. A JavaScript error that is not the guest's own counts as a failure of the case, with the
  * error as the difference, so that one gap does not hide the rest.
  */
-export const runVectors = async (
+export const runVectors = (
   path: string,
   { filter, keep = 2, tier = 'interpret' }: VectorOptions = {},
-): Promise<VectorResult> => {
+): VectorResult => {
   const result: VectorResult = { file: path, passed: 0, total: 0, mnemonics: new Map(), failures: [] }
-  let header: Header | undefined
+  const [first, ...lines] = linesOf(path)
+  if (first === undefined) throw new VectorFileError('is empty')
+  const header = headerOf(first)
   let machine: Machine | undefined
-  for await (const line of createInterface({ input: createReadStream(path).pipe(createGunzip()) })) {
-    if (header === undefined) {
-      header = JSON.parse(line) as Header
-      if (header.format === 'x86-vectors/1') machine = new Machine(header, tier)
-      continue
-    }
-    const c = JSON.parse(line) as Case & DecodeCase
+  try {
+    if (header.format === 'x86-vectors/1') machine = new Machine(header, tier)
+  } catch (error) {
+    throw new VectorFileError(`the header's regions or bases: ${error instanceof Error ? error.message : error}`)
+  }
+  for (const [n, line] of lines.entries()) {
+    const c = objectAt(line, n + 2) as Case & DecodeCase
     const id = c.id ?? c.op
+    if (typeof id !== 'string' || typeof c.b !== 'string')
+      throw new VectorFileError(`line ${n + 2} has no id or no bytes`)
     if (filter !== undefined && !filter.test(id)) continue
     const mnemonic = c.id === undefined ? c.op : id.replace(/^VEX_/, '').replace(/[_#].*/, '')
     let differences: readonly Difference[]

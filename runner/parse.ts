@@ -1,0 +1,127 @@
+/** Reads the words of the commands that run code outside of a test: their options, and what is wrong with them. */
+import { readFileSync, writeSync } from 'node:fs'
+import { type ParseArgsConfig, parseArgs } from 'node:util'
+import { messageOf, UsageError } from './errors.ts'
+
+type Options = NonNullable<ParseArgsConfig['options']>
+export type Words = {
+  readonly values: Readonly<Record<string, string | boolean | (string | boolean)[] | undefined>>
+  readonly positionals: readonly string[]
+}
+
+/** Takes a command's words apart; undefined if they ask for help, which is then printed. Throws `UsageError`. */
+export const words = (argv: readonly string[], options: Options, help: string): Words | undefined => {
+  let parsed: Words
+  try {
+    parsed = parseArgs({
+      args: [...argv],
+      allowPositionals: true,
+      options: { ...options, help: { type: 'boolean', short: 'h' } },
+    })
+  } catch (error) {
+    // Node's message goes on with advice about words that begin with a dash.
+    throw new UsageError(messageOf(error).split('. ')[0]!.replace(/^U/, 'u'))
+  }
+  if (parsed.values['help'] !== true) return parsed
+  process.stdout.write(`${help.trim()}\n`)
+  return undefined
+}
+
+export const textOf = ({ values }: Words, name: string): string | undefined => {
+  const value = values[name]
+  return typeof value === 'string' ? value : undefined
+}
+export const textsOf = ({ values }: Words, name: string): readonly string[] => {
+  const value = values[name]
+  return Array.isArray(value) ? value.filter(item => typeof item === 'string') : []
+}
+export const isSet = ({ values }: Words, name: string): boolean => values[name] === true
+
+/** A hexadecimal number, with or without 0x. Throws `UsageError`. */
+export const hexNumber = (name: string, text: string): bigint => {
+  if (!/^(0x)?[0-9a-f_]{1,20}$/i.test(text)) throw new UsageError(`--${name} ${text}: not a hexadecimal number`)
+  return BigInt(`0x${text.replace(/^0x/i, '').replaceAll('_', '')}`)
+}
+
+/** A decimal number of at least `least` and at most `most`. Throws `UsageError`. */
+export const decimal = (line: Words, name: string, least: number, most: number): number | undefined => {
+  const text = textOf(line, name)
+  if (text === undefined) return undefined
+  const value = Number(text)
+  if (!/^\d+(\.\d+)?$/.test(text) || value < least || value > most)
+    throw new UsageError(`--${name} ${text}: not a number from ${least} to ${most}`)
+  return value
+}
+export const whole = (line: Words, name: string, least: number, most: number): number | undefined => {
+  const value = decimal(line, name, least, most)
+  if (value !== undefined && !Number.isInteger(value)) throw new UsageError(`--${name} ${value}: not a whole number`)
+  return value
+}
+
+/** The tiers instructions can be executed in. */
+export const TIERS = ['interpret', 'compile', 'auto', 'lockstep'] as const
+export type TierWord = (typeof TIERS)[number]
+export const tierOf = (line: Words, usual: TierWord): TierWord => {
+  const text = textOf(line, 'tier') ?? usual
+  const tier = TIERS.find(name => name === text)
+  if (tier === undefined) throw new UsageError(`--tier ${text}: there are ${TIERS.join(', ')}`)
+  return tier
+}
+
+/** The one file a command is for. Throws `UsageError`. */
+export const theFile = ({ positionals }: Words, command: string): string => {
+  const [file, ...more] = positionals
+  if (file === undefined) throw new UsageError(`${command}: name a file; --help says more`)
+  if (more.length > 0) throw new UsageError(`${command}: one file, and ${more[0]} is one more`)
+  return file
+}
+
+/** A file's bytes. Throws `UsageError` where it cannot be read. */
+export const bytesOf = (file: string): Uint8Array => {
+  try {
+    return readFileSync(file)
+  } catch (error) {
+    throw new UsageError(`${file}: ${messageOf(error).replace(/^E[A-Z]+: /, '')}`)
+  }
+}
+
+/** Writes all of the bytes to a file descriptor before it returns, waiting where a reader is slow. */
+export const writeAll = (fd: number, bytes: Uint8Array): void => {
+  for (let at = 0; at < bytes.length; ) {
+    try {
+      at += writeSync(fd, bytes, at)
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      if (code !== 'EAGAIN') throw error
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1)
+    }
+  }
+}
+
+/** Lines of `--stats`, on stderr: names and figures. */
+export const showStats = (figures: Readonly<Record<string, string | number>>): void => {
+  const width = Math.max(...Object.keys(figures).map(name => name.length))
+  for (const [name, figure] of Object.entries(figures)) {
+    const text = typeof figure === 'number' ? figure.toLocaleString('en-US').replaceAll(',', ' ') : figure
+    process.stderr.write(`  ${name.padEnd(width)}  ${text}\n`)
+  }
+}
+/** Counts by name in one line, most first. */
+export const countsOf = (counts: Readonly<Record<string, number>>): string =>
+  Object.entries(counts)
+    .sort(([, a], [, b]) => b - a)
+    .map(([name, count]) => `${count} ${name}`)
+    .join(', ') || 'none'
+/** What the compiler did, for `showStats`; nothing where it did nothing. */
+export const compiledFigures = (stats: Compiled): Readonly<Record<string, string>> =>
+  stats.regions === 0
+    ? {}
+    : {
+        compiled: `${stats.regions} regions, ${stats.instructions} instructions, ${stats.bytes} bytes of WebAssembly in ${stats.ms.toFixed(0)} ms`,
+        'run compiled': `${stats.retired} instructions in ${stats.entered} calls, ${stats.misses} TLB misses`,
+      }
+type Compiled = Readonly<Record<'regions' | 'instructions' | 'bytes' | 'ms' | 'entered' | 'retired' | 'misses', number>>
+
+/** Speed in millions of instructions a second. */
+export const speedOf = (instructions: number, milliseconds: number): string =>
+  `${(instructions / Math.max(milliseconds, 0.001) / 1000).toFixed(1)} million/s`

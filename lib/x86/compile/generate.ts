@@ -266,7 +266,8 @@ class Generator {
     if (from.throughRoot.has(block)) {
       code.i32(this.#region.entries.indexOf(block)).set(LOCAL.BLOCK)
       code.br(this.#labels.get(this.#region.root)!)
-    } else code.br(this.#labels.get(block)!)
+    } else if (block.isMerge || block.order <= from.order) code.br(this.#labels.get(block)!)
+    else this.#tree(block, UNKNOWN, 0)
   }
 
   /** Puts flags that are read further on into their locals, and says which recipe the others follow. */

@@ -61,8 +61,33 @@ t.test('structures have the sizes and offsets of the headers', async t => {
     [kvm.kvm_msr_filter, 392],
     [kvm.kvm_msr_filter_range, 24],
     [kvm.kvm_msr_entry, 16],
+    [kvm.kvm_segment, 24],
+    [kvm.kvm_dtable, 16],
+    [kvm.kvm_clock_data, 48],
+    [kvm.kvm_irq_routing_entry, 48],
   ]
   for (const [layout, size] of sizes) t.equal(layout.size, size, layout.name)
+  // The request's number has the size of its structure in bits 29:16.
+  const requests: [layout: { name: string; size: number }, request: number][] = [
+    [kvm.kvm_regs, kvm.KVM_GET_REGS],
+    [kvm.kvm_sregs, kvm.KVM_GET_SREGS],
+    [kvm.kvm_sregs2, kvm.KVM_GET_SREGS2],
+    [kvm.kvm_fpu, kvm.KVM_GET_FPU],
+    [kvm.kvm_xsave, kvm.KVM_GET_XSAVE],
+    [kvm.kvm_xcrs, kvm.KVM_GET_XCRS],
+    [kvm.kvm_debugregs, kvm.KVM_GET_DEBUGREGS],
+    [kvm.kvm_vcpu_events, kvm.KVM_GET_VCPU_EVENTS],
+    [kvm.kvm_lapic_state, kvm.KVM_GET_LAPIC],
+    [kvm.kvm_interrupt, kvm.KVM_INTERRUPT],
+    [kvm.kvm_translation, kvm.KVM_TRANSLATE],
+    [kvm.kvm_irq_level, kvm.KVM_IRQ_LINE],
+    [kvm.kvm_msi, kvm.KVM_SIGNAL_MSI],
+    [kvm.kvm_irqfd, kvm.KVM_IRQFD],
+    [kvm.kvm_irq_routing, kvm.KVM_SET_GSI_ROUTING],
+    [kvm.kvm_dirty_log, kvm.KVM_GET_DIRTY_LOG],
+    [kvm.kvm_clock_data, kvm.KVM_GET_CLOCK],
+  ]
+  for (const [layout, request] of requests) t.equal(layout.size, (request >>> 16) & 0x3fff, layout.name)
   t.same(kvm.kvm_tdx_cmd.offset, { id: 0, flags: 4, data: 8, hw_error: 16 })
   t.match(kvm.kvm_tdx_capabilities.offset, {
     supported_attrs: 0,

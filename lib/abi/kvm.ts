@@ -6,6 +6,7 @@ export * from './kvm/capability.ts'
 export * from './kvm/exit.ts'
 export * from './kvm/ioctl.ts'
 export * from './kvm/number.ts'
+export * from './kvm/state.ts'
 export * from './kvm/struct.ts'
 
 const names = (numbers: Record<string, number>): ReadonlyMap<number, string> =>

@@ -63,6 +63,8 @@ const LVT: Readonly<Record<number, number>> = {
 const ICR_RESERVED = 0xfff3_3000
 const DIVIDE_BITS = 0xb
 const SVR_BITS = 0x1ff
+/** Bytes of the page in which there are registers. */
+const PAGE_BYTES = 0x400
 
 /** What one APIC asks of another one. */
 export type Command = {
@@ -433,6 +435,35 @@ export class Apic {
       default:
         if (!this.#write(offset, value) && this.#read(offset) === undefined) this.#error(ESR.REGISTER)
     }
+  }
+
+  /** The page as KVM_GET_LAPIC gives it: registers of 4 bytes at their offsets, 1024 bytes. In x2APIC mode the ID has all 32 bits. */
+  save(): Uint8Array {
+    const bytes = new Uint8Array(PAGE_BYTES)
+    const view = new DataView(bytes.buffer)
+    for (let at = 0; at < PAGE_BYTES; at += 16) view.setUint32(at, this.#read(at) ?? 0, true)
+    return bytes
+  }
+
+  /** Takes such a page over; a timer that was counting starts its count anew. */
+  load(bytes: Uint8Array): void {
+    const word = (at: number) => new DataView(bytes.buffer, bytes.byteOffset).getUint32(at, true)
+    this.#tpr = word(APIC.TPR) & 0xff
+    this.#ldr = word(APIC.LDR)
+    this.#dfr = word(APIC.DFR)
+    this.#svr = word(APIC.SVR) & SVR_BITS
+    this.#esr = word(APIC.ESR)
+    this.#icr = word(APIC.ICR)
+    this.#icrHigh = word(APIC.ICR_HIGH)
+    for (const [at, allowed] of Object.entries(LVT)) this.#lvt.set(Number(at), word(Number(at)) & allowed)
+    for (let n = 0; n < 8; n++) {
+      this.#isr.load(n, word(APIC.ISR + 16 * n))
+      this.#tmr.load(n, word(APIC.TMR + 16 * n))
+      this.#irr.load(n, word(APIC.IRR + 16 * n))
+    }
+    this.#divide = word(APIC.DIVIDE) & DIVIDE_BITS
+    this.#initialCount = word(APIC.INITIAL_COUNT)
+    this.#startTimer()
   }
 
   /**

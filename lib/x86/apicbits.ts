@@ -13,6 +13,9 @@ export class Bits256 {
   word(n: number): number {
     return this.#words[n]!
   }
+  load(n: number, word: number): void {
+    this.#words[n] = word
+  }
   set(n: number): void {
     this.#words[n >> 5] = this.#words[n >> 5]! | (1 << (n & 31))
   }

@@ -5,8 +5,8 @@
 import { CR0_PG, CR0_WP, CR4_LA57, CR4_PAE, CR4_PKE, CR4_PSE, CR4_SMEP, EFER_LMA, EFER_NXE, PF, VECTOR_PF } from '#abi'
 import { type Gpa, type Hpa, hpa, type Size } from '#bits'
 import type { Cpu } from './cpu.ts'
-import { Fault } from './fault.ts'
-import { KEY_SMAP, KEY_USER, TLB_DELTA_WORD, TLB_ENTRY_WORDS, TLB_WORD } from './tlb.ts'
+import { Fault, Leave } from './fault.ts'
+import { KEY_SMAP, KEY_SUPERVISOR, KEY_USER, TLB_DELTA_WORD, TLB_ENTRY_WORDS, TLB_WORD } from './tlb.ts'
 import { type Access, EPT_QUALIFICATION } from './vmx.ts'
 
 const ACCESS_QUALIFICATION: Record<Access, bigint> = {
@@ -351,4 +351,14 @@ export const writeBytes = (cpu: Cpu, linear: bigint, bytes: Uint8Array, key: num
     })
   }
   for (const { at, from, size } of found) if (at >= 0) cpu.memory.set(at, bytes.subarray(from, from + size))
+}
+
+/** Guest physical address behind `linear` for a supervisor's read, undefined where there is none. Marks the tables as a read does. */
+export const translate = (cpu: Cpu, linear: bigint): bigint | undefined => {
+  try {
+    return BigInt(toGpa(cpu, linear, 'read', KEY_SUPERVISOR))
+  } catch (thrown) {
+    if (thrown instanceof Fault || thrown instanceof Leave) return undefined
+    throw thrown
+  }
 }

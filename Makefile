@@ -1,5 +1,9 @@
 # Two commands: `make run_tests` runs the selftests (TAP on stdout), `make check` runs everything a change has to pass.
 # Both install what is missing first; what installing says goes to stderr.
+#
+# As in the kernel's tools/testing/selftests: all run_tests install gen_tar clean emit_tests, with TARGETS, SKIP_TARGETS,
+# FORCE_TARGETS, INSTALL_PATH or KSFT_INSTALL_PATH, O or KBUILD_OUTPUT, FORMAT, summary=1, quicktest=1; and their
+# kselftest-* names of the kernel's root. RUNTIME=1 installs this Node too.
 
 SHELL := /bin/sh
 MODULES := node_modules/.package-lock.json
@@ -16,12 +20,58 @@ endif
 # What `make run_tests` hands to the runner: make run_tests TESTS='selftests/tdx_vm_test.ts -t verify_td_lifecycle'
 TESTS ?=
 
-.PHONY: all run_tests check format lint types unit vectors bench not-modelled schema clean
+# Collections to take, and to leave out; all there are, unless named.
+TARGETS ?=
+SKIP_TARGETS ?=
+
+# Where what is made goes: the tree installed, the records of runs.
+ifeq ("$(origin O)", "command line")
+KBUILD_OUTPUT := $(O)
+endif
+ifneq ($(KBUILD_OUTPUT),)
+BUILD := $(abspath $(KBUILD_OUTPUT))/kselftest
+export SEAMLESS_STATE := $(BUILD)/.seamless
+else
+BUILD := $(CURDIR)
+endif
+ifneq ($(INSTALL_PATH),)
+KSFT_INSTALL_PATH ?= $(INSTALL_PATH)
+endif
+KSFT_INSTALL_PATH ?= $(BUILD)/kselftest_install
+override INSTALL_PATH := $(abspath $(KSFT_INSTALL_PATH))
+FORMAT ?= .gz
+TAR_PATH = $(INSTALL_PATH)/kselftest-packages/kselftest.tar$(FORMAT)
+
+TAKEN = $(filter-out $(SKIP_TARGETS),$(TARGETS))
+INSTALL = $(NODE) --disable-warning=ExperimentalWarning runner/install.ts \
+	$(foreach t,$(TARGETS),--target $(t)) $(foreach t,$(SKIP_TARGETS),--skip $(t)) $(if $(FORCE_TARGETS),--force)
+
+# One expression for the runner: what is skipped, and with quicktest what is slow.
+LEFT_OUT = $(foreach t,$(SKIP_TARGETS),- suite($(t))) $(if $(filter 1,$(quicktest)),- tag(slow))
+CHOSEN = $(foreach t,$(TAKEN),-c $(t)) $(if $(strip $(LEFT_OUT)),-E 'all() $(strip $(LEFT_OUT))')
+
+.PHONY: all run_tests install gen_tar emit_tests kselftest check format lint types unit vectors bench not-modelled clean
 
 all: $(MODULES)
 
-run_tests: $(MODULES)
-	@$(NODE) runner/seamless.js run $(TESTS)
+# With summary=1 the output of each test goes to a file in /tmp, as upstream has it.
+run_tests: $(if $(summary),install,$(MODULES))
+	@$(if $(summary),$(INSTALL_PATH)/run_kselftest.sh -p,$(NODE) runner/seamless.js run $(CHOSEN) $(TESTS))
+
+install: $(MODULES)
+	@$(INSTALL) $(if $(RUNTIME),--node) --to $(INSTALL_PATH)
+
+gen_tar: install
+	@mkdir -p $(dir $(TAR_PATH))
+	@tar caf $(TAR_PATH) --exclude=kselftest-packages -C $(INSTALL_PATH) .
+	@echo "Created $(TAR_PATH)" 1>&2
+
+emit_tests: $(MODULES)
+	@$(INSTALL) --emit
+
+kselftest: run_tests
+
+kselftest-%: % ;
 
 check: lint types unit
 	@$(MAKE) --no-print-directory run_tests
@@ -56,4 +106,4 @@ $(MODULES): package-lock.json
 	@touch $@
 
 clean:
-	rm -rf node_modules .seamless .tap
+	rm -rf node_modules .seamless .tap kselftest_install $(if $(KBUILD_OUTPUT),$(BUILD))

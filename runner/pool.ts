@@ -12,7 +12,8 @@ const workerEnvironment = (): NodeJS.ProcessEnv => {
   return cache === undefined ? process.env : { ...process.env, NODE_COMPILE_CACHE: cache }
 }
 
-const ENTRY = new URL('./worker.ts', import.meta.url)
+/** Beside us: a source, or in an installed tree a bundle. */
+const ENTRY = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url)
 
 /** One worker process. It does one order, answers, and waits for the next. */
 export class WorkerProcess {

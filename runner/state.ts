@@ -1,9 +1,12 @@
-/** What runs leave for later ones, in `.seamless/`: their records. A directory that cannot be written keeps nothing. */
+/**
+ * What runs leave for later ones, in `.seamless/` or where SEAMLESS_STATE says: their records. A directory that cannot be
+ * written keeps nothing.
+ */
 import { mkdirSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { messageOf, UsageError } from './errors.ts'
 
-export const STATE = '.seamless'
+export const STATE = process.env['SEAMLESS_STATE'] || '.seamless'
 const RECORDS = join(STATE, 'records')
 const KEPT = 20
 

@@ -136,16 +136,16 @@ export const putMxcsr = (cpu: Cpu, bytes: Uint8Array): void => {
   viewOf(bytes).setUint32(24, cpu.mxcsr, true)
   viewOf(bytes).setUint32(28, MXCSR_MASK, true)
 }
-export const putXmm = (cpu: Cpu, bytes: Uint8Array, count = vectors(cpu)): void => {
-  for (let n = 0; n < count; n++) bytes.set(cpu.vec.subarray(n * 32, n * 32 + 16), 160 + n * 16)
+export const putXmm = (cpu: Cpu, bytes: Uint8Array): void => {
+  for (let n = 0; n < vectors(cpu); n++) bytes.set(cpu.vec.subarray(n * 32, n * 32 + 16), 160 + n * 16)
 }
 
-/** MXCSR of an image, undefined where it has reserved bits; and with #GP(0) for them. */
-export const mxcsrIn = (bytes: Uint8Array): number | undefined => {
+/** MXCSR of an image; #GP(0) for reserved bits. */
+export const mxcsrOf = (cpu: Cpu, bytes: Uint8Array): number => {
   const mxcsr = viewOf(bytes).getUint32(24, true)
-  return (mxcsr & ~MXCSR_MASK) === 0 ? mxcsr : undefined
+  if ((mxcsr & ~MXCSR_MASK) !== 0) cpu.raise(VECTOR_GP, 0)
+  return mxcsr
 }
-export const mxcsrOf = (cpu: Cpu, bytes: Uint8Array): number => mxcsrIn(bytes) ?? cpu.raise(VECTOR_GP, 0)
 export const takeX87 = (cpu: Cpu, bytes: Uint8Array, wide: boolean): void => {
   const view = viewOf(bytes)
   const { x87 } = cpu
@@ -160,8 +160,8 @@ export const takeX87 = (cpu: Cpu, bytes: Uint8Array, wide: boolean): void => {
   loadControl(cpu, word(0))
   loadRegisters(cpu, bytes, 32, 16)
 }
-export const takeXmm = (cpu: Cpu, bytes: Uint8Array, count = vectors(cpu)): void => {
-  for (let n = 0; n < count; n++) cpu.vec.set(bytes.subarray(160 + n * 16, 176 + n * 16), n * 32)
+export const takeXmm = (cpu: Cpu, bytes: Uint8Array): void => {
+  for (let n = 0; n < vectors(cpu); n++) cpu.vec.set(bytes.subarray(160 + n * 16, 176 + n * 16), n * 32)
 }
 
 /** FXSAVE, and with `wide` FXSAVE64. What the instruction leaves alone keeps its bytes. */

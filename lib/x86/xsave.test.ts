@@ -2,7 +2,6 @@ import t from 'tap'
 import { assemble } from './assemble.ts'
 import { Cpu } from './cpu.ts'
 import { PhysicalMemory } from './memory.ts'
-import { loadArea, saveArea } from './xsave.ts'
 
 const CODE = 0x10_0000
 const AREA = 0x20_0000n
@@ -125,30 +124,5 @@ t.test('headers that are refused, and XINUSE', async t => {
   cpu.vec[0] = 1
   run(cpu, 'xgetbv')
   t.equal(cpu.gpr[0]! & 6n, 2n, 'XGETBV 1')
-  cpu.close()
-})
-
-t.test('areas as a VMM has them: all registers in any mode, refused whole or not at all', async t => {
-  const cpu = new Cpu({ memory, start: 'flat32' })
-  const pattern = Uint8Array.from({ length: 512 }, (_, n) => n)
-  cpu.vec.set(pattern)
-  cpu.mxcsr = 0x1fa0
-  cpu.pkru = 3
-  cpu.x87.fip = 0x1234_5678_9abcn
-  const [area, legacy] = [saveArea(cpu, 4096), saveArea(cpu, 512)]
-  t.same(area.slice(0, 512), legacy)
-  t.equal(new DataView(area.buffer).getBigUint64(512, true), 0x207n)
-  const broken = Uint8Array.from(area)
-  broken[512] = 0xff
-  cpu.vec.fill(0)
-  cpu.mxcsr = 0x1f80
-  t.notOk(loadArea(cpu, broken), 'XSTATE_BV')
-  broken.set(area)
-  broken[26] = 1
-  t.notOk(loadArea(cpu, broken), 'MXCSR')
-  t.same([cpu.mxcsr, cpu.vec[1]], [0x1f80, 0])
-  t.ok(loadArea(cpu, area))
-  t.same([cpu.mxcsr, cpu.pkru, cpu.x87.fip], [0x1fa0, 3, 0x1234_5678_9abcn])
-  t.same([...cpu.vec], [...pattern])
   cpu.close()
 })

@@ -5,7 +5,7 @@
 import { CR0_TS, CR4_OSXSAVE, VECTOR_GP, VECTOR_NM, VECTOR_UD, XCR0_AVX, XCR0_PKRU, XCR0_SSE, XCR0_X87 } from '#abi'
 import type { Cpu } from './cpu.ts'
 import type { Seg } from './insn.ts'
-import { init, mxcsrIn, mxcsrOf, putMxcsr, putX87, putXmm, takeX87, takeXmm, vectors } from './x87env.ts'
+import { init, mxcsrOf, putMxcsr, putX87, putXmm, takeX87, takeXmm, vectors } from './x87env.ts'
 
 const HEADER = 512
 const HEADER_SIZE = 64
@@ -65,47 +65,15 @@ const supervisor = (cpu: Cpu): void => {
 }
 
 /** The data of `components` into an area. */
-const put = (
-  cpu: Cpu,
-  bytes: Uint8Array,
-  components: bigint,
-  { offsets }: Layout,
-  wide: boolean,
-  count = vectors(cpu),
-): void => {
+const put = (cpu: Cpu, bytes: Uint8Array, components: bigint, { offsets }: Layout, wide: boolean): void => {
   if (has(components, XCR0_X87)) putX87(cpu, bytes, wide)
-  if (has(components, XCR0_SSE)) putXmm(cpu, bytes, count)
+  if (has(components, XCR0_SSE)) putXmm(cpu, bytes)
   const avx = offsets.get(AVX)
   if (has(components, XCR0_AVX) && avx !== undefined)
-    for (let n = 0; n < count; n++) bytes.set(cpu.vec.subarray(n * 32 + 16, n * 32 + 32), avx + n * 16)
+    for (let n = 0; n < vectors(cpu); n++) bytes.set(cpu.vec.subarray(n * 32 + 16, n * 32 + 32), avx + n * 16)
   const pkru = offsets.get(PKRU)
   if (has(components, XCR0_PKRU) && pkru !== undefined)
     new DataView(bytes.buffer).setBigUint64(pkru, BigInt(cpu.pkru), true)
-}
-/** The components of `asked` from an area: those `given` have data there, the others get their initial configuration. */
-const take = (
-  cpu: Cpu,
-  bytes: Uint8Array,
-  { asked, given }: { asked: bigint; given: bigint },
-  { offsets }: Layout,
-  wide: boolean,
-  count = vectors(cpu),
-): void => {
-  if (has(given, XCR0_X87)) takeX87(cpu, bytes, wide)
-  else if (has(asked, XCR0_X87)) {
-    init(cpu)
-    cpu.x87.regs.fill(0)
-  }
-  if (has(given, XCR0_SSE)) takeXmm(cpu, bytes, count)
-  else if (has(asked, XCR0_SSE)) for (let n = 0; n < count; n++) cpu.vec.fill(0, n * 32, n * 32 + 16)
-  const avx = offsets.get(AVX) ?? 0
-  if (has(asked, XCR0_AVX))
-    for (let n = 0; n < count; n++) {
-      if (has(given, XCR0_AVX)) cpu.vec.set(bytes.subarray(avx + n * 16, avx + n * 16 + 16), n * 32 + 16)
-      else cpu.vec.fill(0, n * 32 + 16, n * 32 + 32)
-    }
-  const view = new DataView(bytes.buffer, bytes.byteOffset)
-  if (has(asked, XCR0_PKRU)) cpu.pkru = has(given, XCR0_PKRU) ? view.getUint32(offsets.get(PKRU) ?? 0, true) : 0
 }
 
 /** Standard format: what is not asked for keeps its bytes, and with `optimized` what is in its initial state. */
@@ -175,8 +143,22 @@ export const xrstor = (cpu: Cpu, seg: Seg, offset: bigint, wide: boolean): void 
   else if (has(asked, XCR0_SSE)) mxcsr = MXCSR_INIT
 
   // Every check has passed: nothing below can fail.
+  if (has(given, XCR0_X87)) takeX87(cpu, bytes, wide)
+  else if (has(asked, XCR0_X87)) {
+    init(cpu)
+    cpu.x87.regs.fill(0)
+  }
   cpu.mxcsr = mxcsr
-  take(cpu, bytes, { asked, given }, where, wide)
+  if (has(given, XCR0_SSE)) takeXmm(cpu, bytes)
+  else if (has(asked, XCR0_SSE)) for (let n = 0; n < vectors(cpu); n++) cpu.vec.fill(0, n * 32, n * 32 + 16)
+  const avx = where.offsets.get(AVX) ?? 0
+  if (has(asked, XCR0_AVX))
+    for (let n = 0; n < vectors(cpu); n++) {
+      if (has(given, XCR0_AVX)) cpu.vec.set(bytes.subarray(avx + n * 16, avx + n * 16 + 16), n * 32 + 16)
+      else cpu.vec.fill(0, n * 32 + 16, n * 32 + 32)
+    }
+  const pkru = where.offsets.get(PKRU) ?? 0
+  if (has(asked, XCR0_PKRU)) cpu.pkru = has(given, XCR0_PKRU) ? new DataView(bytes.buffer).getUint32(pkru, true) : 0
 }
 /** XRSTORS: XRSTOR for the supervisor, of the compacted format only. */
 export const xrstors = (cpu: Cpu, seg: Seg, offset: bigint, wide: boolean): void => {
@@ -184,34 +166,4 @@ export const xrstors = (cpu: Cpu, seg: Seg, offset: bigint, wide: boolean): void
   const { linear } = enter(cpu, seg, offset, 'read')
   if ((headerOf(cpu, linear).format & COMPACTED) === 0n) cpu.raise(VECTOR_GP, 0)
   xrstor(cpu, seg, offset, wide)
-}
-
-// What a VMM reads and writes
-
-const LEGACY = XCR0_X87 | XCR0_SSE
-/** The components that CPUID has and that are kept here. */
-const kept = (cpu: Cpu): bigint => {
-  const [low] = cpu.cpuid(0xd, 0)
-  return LEGACY | (BigInt(low >>> 0) & (XCR0_AVX | XCR0_PKRU))
-}
-
-/** The whole state in the standard 64-bit format: `size` bytes, of which 512 hold the FXSAVE part alone. */
-export const saveArea = (cpu: Cpu, size: number): Uint8Array => {
-  const components = size > HEADER ? kept(cpu) : LEGACY
-  const bytes = new Uint8Array(size)
-  put(cpu, bytes, components, layout(cpu, components, false), true, 16)
-  putMxcsr(cpu, bytes)
-  if (size > HEADER) new DataView(bytes.buffer).setBigUint64(HEADER, LEGACY | (inUse(cpu) & components), true)
-  return bytes
-}
-/** Takes such an area; false, and nothing has changed, where MXCSR or XSTATE_BV has bits that there are not. */
-export const loadArea = (cpu: Cpu, area: Uint8Array): boolean => {
-  const bytes = Uint8Array.from(area)
-  const asked = bytes.length > HEADER ? kept(cpu) : LEGACY
-  const given = bytes.length > HEADER ? new DataView(bytes.buffer).getBigUint64(HEADER, true) : LEGACY
-  const mxcsr = mxcsrIn(bytes)
-  if (mxcsr === undefined || (given & ~asked) !== 0n) return false
-  cpu.mxcsr = mxcsr
-  take(cpu, bytes, { asked, given }, layout(cpu, asked, false), true, 16)
-  return true
 }

@@ -32,6 +32,12 @@ export class CodePage {
     return (index !== undefined ? this.#insns[index[offset]!] : undefined) ?? this.#decode(offset, mode)
   }
 
+  /** Has an instruction at `offset` been asked for? */
+  isKnown(offset: number, mode: Mode): boolean {
+    const index = this.#index[mode]
+    return index !== undefined && index[offset] !== 0
+  }
+
   #decode(offset: number, mode: Mode): Insn | Refused {
     const found = decode(this.bytes, offset, mode)
     if (typeof found === 'string') return found

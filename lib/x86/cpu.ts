@@ -16,7 +16,7 @@ import {
 import { type Gpa, gpa, gva, type Hpa, type Size } from '#bits'
 import type { Apic } from './apic.ts'
 import type { Context } from './compile/context.ts'
-import { Compiler, type TierName } from './compile/runtime.ts'
+import { Compiler, type TierName, usualTier } from './compile/runtime.ts'
 import * as control from './control.ts'
 import { type Cpuid, type Features, featuresOf, nativeCpuid } from './cpuid.ts'
 import { Fault, Leave, vmExit } from './fault.ts'
@@ -62,7 +62,7 @@ export type CpuOptions = {
   readonly outside?: Outside
   /** Asked about every exception before it is delivered; `stop` ends the run instead. Default: deliver. */
   readonly onFault?: (fault: Fault) => 'deliver' | 'stop'
-  /** How instructions are executed. The outcome is the same. Default: `interpret`. */
+  /** How instructions are executed. The outcome is the same. Default: `usualTier()`. */
   readonly tier?: TierName
 }
 
@@ -182,7 +182,7 @@ export class Cpu {
     this.tlb = new Tlb(memory)
     this.fetch = new run.Fetch(this)
     this.fetch.cache.tlbs.add(this.tlb)
-    this.tier = options.tier ?? 'interpret'
+    this.tier = options.tier ?? usualTier()
     if (this.tier !== 'interpret') this.compiler = new Compiler(this, this.tier)
     if (this.tier === 'compile' || this.tier === 'lockstep') this.stepper = new Compiler(this, this.tier, 1)
     this.tlbMoved()

@@ -84,14 +84,15 @@ export const LOCAL = {
   MASK: 2,
   BLOCK: 3,
   LEFT: 4,
-  SITE: 5,
-  RULE: 6,
-  BASE: 7,
-  FLAG_A: 8,
-  FLAG_B: 9,
-  FLAG_R: 10,
-  FLAG: 11,
-  GPR: 17,
+  MAP: 5,
+  SITE: 6,
+  RULE: 7,
+  BASE: 8,
+  FLAG_A: 9,
+  FLAG_B: 10,
+  FLAG_R: 11,
+  FLAG: 12,
+  GPR: 18,
 } as const
 export const FIRST_VEC = LOCAL.GPR + 16
 export const FIRST_TEMP = FIRST_VEC + 16

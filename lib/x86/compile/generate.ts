@@ -86,7 +86,7 @@ class Generator {
     module.importMemory('env', 'memory', 1, 65536)
     this.#miss = module.importFunc('env', 'miss', module.type([I64, I32], [I32]))
     if (this.#context.logs) this.#log = module.importFunc('env', 'log', module.type([I32, I32], []))
-    const { index, code } = module.func(module.type([I32, I32, I32, I32, I32], [I32]))
+    const { index, code } = module.func(module.type([I32, I32, I32, I32, I32, I32], [I32]))
     this.#code = code
     for (const type of [I32, I32, I64, I64, I64, I64, I32, I32, I32, I32, I32, I32] as const) code.local(type)
     for (let r = LOCAL.GPR; r < FIRST_VEC; r++) code.local(I64)
@@ -234,6 +234,7 @@ class Generator {
     const wanted: { live: number; visible: number }[] = []
     let live = 0
     for (const to of block.successors) live |= to.live
+    if (block.isDynamic) live |= this.#region.root.live
     let visible = this.#visibleAfter(block)
     for (let k = block.units.length - 1; k >= 0; k--) {
       const unit = block.units[k]!
@@ -529,8 +530,8 @@ class Generator {
   #computed(block: Block, target: Node): void {
     const code = this.#code
     const [state, done] = [this.#state, this.#done]
-    if (block.jumps.length > 0) {
-      const at = this.#temp(64)
+    const at = this.#temp(64)
+    if (block.jumps.length > 0 || block.isDynamic) {
       this.#put(target)
       code.get(LOCAL.BASE).op('i64.sub').set(at)
       for (const to of block.jumps) {
@@ -541,6 +542,21 @@ class Generator {
           this.#edge(block, { block: to, offset: to.start })
         })
       }
+      this.#state = state
+      this.#done = done
+    }
+    if (block.isDynamic) {
+      // The map of the page says which entry it is, if any.
+      code.get(at).i64(4096n).op('i64.lt_u')
+      code.if(() => {
+        code.get(LOCAL.MAP).get(at).op('i32.wrap_i64').op('i32.add').memory('i32.load8_u').tee(LOCAL.BLOCK)
+        code.if(() => {
+          code.get(LOCAL.BLOCK).i32(1).op('i32.sub').set(LOCAL.BLOCK)
+          this.#settleFlags(this.#region.root.live)
+          code.get(LOCAL.LEFT).i32(this.#done).op('i32.sub').set(LOCAL.LEFT)
+          code.br(this.#labels.get(this.#region.root)!)
+        })
+      })
       this.#state = state
       this.#done = done
     }

@@ -19,6 +19,8 @@ export class Block {
   taken: Target | undefined
   /** Where its computed jump may go, as far as that is known. */
   jumps: readonly Block[] = []
+  /** Its computed jump may go to any entry, by way of the root. */
+  isDynamic = false
 
   // The graph
   order = -1
@@ -56,6 +58,8 @@ export type Region = {
   readonly entries: readonly Block[]
   readonly blocks: readonly Block[]
   readonly units: number
+  /** Computed jumps go by way of the root to any entry. */
+  readonly dynamic: boolean
 }
 
 /** Instructions after which execution does not go on behind them, among those that are not compiled. */
@@ -78,12 +82,24 @@ export const killsOf = (unit: Unit): number => {
 }
 const bitOf = (flag: string): number => 1 << ['cf', 'pf', 'af', 'zf', 'sf', 'of'].indexOf(flag)
 
-const collect = (page: CodePage, start: number, context: Context) => {
+/** What is known of a page's code from having run it. */
+export type Experience = {
+  /** Was the instruction ever executed? What was not is not compiled either. */
+  readonly seen: (offset: number) => boolean
+  /** Where computed jumps went. */
+  readonly targets: ReadonlySet<number>
+}
+
+const collect = (page: CodePage, start: number, context: Context, { seen, targets }: Experience) => {
   const units = new Map<number, Unit | undefined>()
   const leaders = new Set([start])
   const entries = new Set([start])
   const returns = new Set<number>()
-  const waiting = [start]
+  const waiting = [start, ...targets]
+  for (const at of targets) {
+    leaders.add(at)
+    entries.add(at)
+  }
   const lead = (offset: number): void => {
     if (offset < 0 || offset > 4095) return
     leaders.add(offset)
@@ -97,7 +113,7 @@ const collect = (page: CodePage, start: number, context: Context) => {
         leaders.add(at)
         break
       }
-      if (count >= context.most) break
+      if (count >= context.most || !seen(at)) break
       const insn = page.at(at, context.mode)
       if (typeof insn === 'string') break
       builder ??= new Builder(context, insn)
@@ -132,8 +148,13 @@ const collect = (page: CodePage, start: number, context: Context) => {
 }
 
 /** The region around `start`; `undefined` where nothing there can be compiled. */
-export const regionAt = (page: CodePage, start: number, context: Context): Region | undefined => {
-  const { units, leaders, entries, returns, count } = collect(page, start, context)
+export const regionAt = (
+  page: CodePage,
+  start: number,
+  context: Context,
+  experience: Experience = { seen: () => true, targets: new Set() },
+): Region | undefined => {
+  const { units, leaders, entries, returns, count } = collect(page, start, context, experience)
   if (units.get(start) === undefined) return undefined
   const blocks = new Map<number, Block>()
   for (const at of [...leaders].sort((a, b) => a - b)) if (units.get(at) !== undefined) blocks.set(at, new Block(at))
@@ -163,7 +184,10 @@ export const regionAt = (page: CodePage, start: number, context: Context): Regio
   }
   const root = new Block(-1)
   const first = [...entries].map(at => blocks.get(at)).filter(block => block !== undefined)
-  return shape({ root, entries: first, blocks: [...blocks.values()], units: count })
+  const dynamic = experience.targets.size > 0
+  if (dynamic)
+    for (const block of blocks.values()) if (block.units.at(-1)!.control?.kind === 'jump') block.isDynamic = true
+  return shape({ root, entries: first, blocks: [...blocks.values()], units: count, dynamic })
 }
 
 /** Orders the blocks and finds dominators and loops; edges that are not reducible are sent through the root. */
@@ -178,7 +202,7 @@ const shape = (region: Region): Region => {
     if (bad === undefined) {
       mark(all)
       liveness(all)
-      return { root, entries, blocks: all.slice(1), units: region.units }
+      return { ...region, entries, blocks: all.slice(1) }
     }
     for (const to of edges(bad)) {
       if (to.order > bad.order || dominates(to, bad)) continue
@@ -258,16 +282,18 @@ const mark = (all: readonly Block[]): void => {
     block.isLoop = block.preds.some(pred => pred.order >= block.order)
     block.isMerge = block.preds.filter(pred => pred.order < block.order).length > 1 || block.preds.includes(root)
   }
-  root.isLoop = all.some(block => block.throughRoot.size > 0)
+  root.isLoop = all.some(block => block.isDynamic || block.throughRoot.size > 0)
 }
 
 /** Flags that are live where a block begins. */
 const liveness = (all: readonly Block[]): void => {
+  const root = all[0]!
   for (let changed = true; changed; ) {
     changed = false
     for (const block of [...all].reverse()) {
       let live = 0
       for (const to of block.successors) live |= to.live
+      if (block.isDynamic) live |= root.live
       for (let n = block.units.length - 1; n >= 0; n--) {
         const unit = block.units[n]!
         live = (live & ~killsOf(unit)) | readsOf(unit)

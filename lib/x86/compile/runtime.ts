@@ -16,21 +16,49 @@ import { regionAt } from './region.ts'
 /** `auto` compiles what is hot, `compile` everything at once; `lockstep` checks every region against the interpreter. */
 export type TierName = 'interpret' | 'compile' | 'auto' | 'lockstep'
 
+const TIERS: readonly string[] = ['interpret', 'compile', 'auto', 'lockstep']
+const isTier = (name: string | undefined): name is TierName => name !== undefined && TIERS.includes(name)
+
+/** The tier of CPUs that are not told: what SEAMLESS_TIER in the environment says. */
+export const usualTier = (): TierName => {
+  const name = process.env['SEAMLESS_TIER']
+  return isTier(name) ? name : 'interpret'
+}
+
 /** Jumps to a place before it is compiled. */
 const HOT = 60
 /** Instructions after which a region comes back: V8 replaces its baseline code only between calls. */
 const SLICE = 200_000
+/** Computed jumps out of regions, but inside the page, before the regions are made anew with their targets. */
+const STRAYS = 100
+/** Entries that a map has room for. */
+const MOST_ENTRIES = 255
 /** Most instructions of a region. */
 const MOST = 1500
 
-type Run = (frame: number, tlb: number, mask: number, block: number, left: number) => number
-export type Entry = { readonly run: Run; readonly block: number; readonly sites: Sites }
+type Run = (frame: number, tlb: number, mask: number, block: number, left: number, map: number) => number
+
+export type Entry = {
+  readonly run: Run
+  readonly block: number
+  readonly sites: Sites
+  /** Frame that says for each offset of the page which entry (plus 1) is there; 0: none is needed. */
+  readonly map: number
+  /** Where its region was begun. */
+  readonly start: number
+  readonly page: CodePage
+  readonly code: PageCode
+}
 
 /** What is compiled of one page in one context. */
 class PageCode {
   readonly context: Context
   readonly entries: (Entry | undefined)[] = []
   readonly heat = new Uint16Array(4096)
+  /** Where computed jumps went that left their region, how many did, and how many more may before something is done. */
+  readonly targets = new Set<number>()
+  strays = 0
+  patience = STRAYS
 
   constructor(context: Context) {
     this.context = context
@@ -79,17 +107,22 @@ const importsOf = (memory: PhysicalMemory) => ({
 })
 const importsByMemory = new WeakMap<PhysicalMemory, ReturnType<typeof importsOf>>()
 
-const compile = (cpu: Cpu, page: CodePage, code: PageCode, offset: number): void => {
+const compile = (cpu: Cpu, page: CodePage, code: PageCode, offset: number, all: boolean): void => {
   const from = performance.now()
-  const region = regionAt(page, offset, code.context)
+  const { context, targets } = code
+  const seen = all ? () => true : (at: number) => page.isKnown(at, context.mode)
+  const region = regionAt(page, offset, context, { seen, targets })
   if (region === undefined) return
   const { bytes, sites } = generate(region, code.context)
   const imports = importsByMemory.get(cpu.memory) ?? importsOf(cpu.memory)
   importsByMemory.set(cpu.memory, imports)
   const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), imports)
   const run = instance.exports['run'] as unknown as Run
+  const map = region.dynamic ? cpu.memory.allocate() : 0
   for (const [block, { start }] of region.entries.entries()) {
-    if (start === offset || code.entries[start] === undefined) code.entries[start] = { run, block, sites }
+    const isNew = start === offset || region.dynamic || code.entries[start] === undefined
+    if (isNew) code.entries[start] = { run, block, sites, map, start: offset, page, code }
+    if (map !== 0 && block < MOST_ENTRIES) cpu.memory.u8[map + start] = block + 1
   }
   stats.regions++
   stats.instructions += region.units
@@ -131,20 +164,33 @@ export class Compiler {
     const heat = code.heat[offset]!
     if (heat > this.#hot) return undefined
     code.heat[offset] = heat + 1
-    if (heat === this.#hot) compile(cpu, page, code, offset)
+    if (heat === this.#hot) compile(cpu, page, code, offset, this.#hot === 0)
     return code.entries[offset]
   }
+}
+
+/** A computed jump has left the region: where that is often to the same page, the regions there become one. */
+const stray = (cpu: Cpu, { code, page, start }: Entry, low: number, high: number): void => {
+  const { words } = cpu
+  const to = words[STATE.RIP / 4]!
+  if ((to ^ low) >>> 12 !== 0 || words[STATE.RIP / 4 + 1] !== high) return
+  code.targets.add(to & 0xfff)
+  if (++code.strays < code.patience) return
+  code.strays = 0
+  code.patience *= 4
+  compile(cpu, page, code, start, false)
 }
 
 /** Runs compiled code for at most `left` instructions; how many it was. */
 export const enter = (cpu: Cpu, entry: Entry, left: number): number => {
   const { words } = cpu
   const low = words[STATE.RIP / 4]!
+  const high = words[STATE.RIP / 4 + 1]!
   const page = low - (low & 0xfff)
   const slice = left < SLICE ? left : SLICE
   const before = current
   current = cpu
-  const site = entry.run(cpu.frame, cpu.tlb.frame, cpu.tlb.mask * (TLB_ENTRY_WORDS * 4), entry.block, slice)
+  const site = entry.run(cpu.frame, cpu.tlb.frame, cpu.tlb.mask * (TLB_ENTRY_WORDS * 4), entry.block, slice, entry.map)
   current = before
   const { sites } = entry
   const count = slice - words[SCRATCH.LEFT / 4]! + sites.done[site]!
@@ -155,7 +201,7 @@ export const enter = (cpu: Cpu, entry: Entry, left: number): number => {
     if (at > 0xffff_ffff || at < 0) {
       words[STATE.RIP / 4 + 1] = cpu.mode === 64 ? words[STATE.RIP / 4 + 1]! + (at < 0 ? -1 : 1) : 0
     }
-  }
+  } else stray(cpu, entry, low, high)
   const rule = sites.rules[site]!
   settleFlags(cpu, rule === DYNAMIC ? words[SCRATCH.RULE / 4]! : rule)
   cpu.instructions += count

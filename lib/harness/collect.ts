@@ -11,10 +11,18 @@ export type RunOptions = {
   /** Milliseconds, for words; `deadline` decides. */
   readonly timeout: number
   readonly deadline: () => boolean
+  /** Guest instructions a test may run that does not say. */
+  readonly instructions?: number
   emit(event: Event): void
 }
 
-export type Outcome = { readonly status: Status; readonly reason?: string; readonly instructions: number }
+export type Outcome = {
+  readonly status: Status
+  readonly reason?: string
+  readonly instructions: number
+  /** Another seed may give another interleaving of vCPUs. */
+  readonly isInterleaved?: boolean
+}
 
 export type CollectedTest = {
   /** kselftest's form: `fixture.variant.test`, `global.test` for a plain one. */

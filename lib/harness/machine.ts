@@ -3,6 +3,9 @@ import { type Hva, PAGE_SIZE } from '#bits'
 import { Host, type HostOptions } from '#kvm'
 import type { Learned } from './vm.ts'
 
+/** Instructions between two looks at the clock. */
+const TICK = 1_000_000
+
 /** Scratch memory for the arguments of ioctls: a cpuid list of 256 entries and its head fit. */
 const SCRATCH_BYTES = 16384
 
@@ -20,11 +23,29 @@ export class Machine {
   /** Guest instructions of each TD of this test. */
   readonly counts: (() => number)[] = []
 
+  /** The guest may run so many instructions more before a signal comes; without a number no signal comes. */
+  slice: number | undefined
+  /** Guest instructions that all the test's vCPUs may run together. */
+  limit = Number.POSITIVE_INFINITY
+
   constructor(options: HostOptions, deadline: () => boolean) {
     this.host = new Host(options)
-    this.host.signalPending = deadline
+    this.host.signalPending = () => this.slice === 0 || deadline() || this.isSpent
+    this.host.quantum = () => this.#quantum()
     this.kvm = this.host.open('/dev/kvm')
     this.scratch = this.host.mmap(SCRATCH_BYTES)
+  }
+
+  /** Has the test run as many instructions as it may? */
+  get isSpent(): boolean {
+    return this.limit !== Number.POSITIVE_INFINITY && this.instructions() >= this.limit
+  }
+
+  /** Instructions until the host's next tick. A slice is over with its first tick, or whatever else KVM does in between. */
+  #quantum(): number {
+    const slice = this.slice ?? TICK
+    if (this.slice !== undefined) this.slice = 0
+    return this.limit === Number.POSITIVE_INFINITY ? slice : Math.min(slice, this.limit - this.instructions())
   }
 
   /** Guest instructions run so far. */

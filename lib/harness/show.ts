@@ -71,3 +71,6 @@ const nested = (value: unknown, indent: string, depth: number): string => {
   })
   return [open, ...lines, `${indent}${close}`].join('\n')
 }
+
+/** Milliseconds as failures say them. */
+export const seconds = (ms: number): string => `${ms / 1000} second${ms === 1000 ? '' : 's'}`

@@ -24,6 +24,7 @@ import {
   wholePages,
   whyNoC,
 } from '#guest'
+import type { Outcomes, Reason } from './exits.ts'
 import { Misuse, Skip } from './failure.ts'
 import { call, enableCap } from './ioctl.ts'
 import type { Machine } from './machine.ts'
@@ -100,6 +101,11 @@ export class Td {
   /** The first vCPU, the only one of most tests. */
   get vcpu(): Vcpu {
     return this.vcpus[0]!
+  }
+
+  /** Runs all vCPUs at once, each to its own next `reason`: UCALL_DONE unless given. Their interleaving is the seed's. */
+  run<R extends Reason = 'UCALL_DONE'>(reason?: R): Promise<Outcomes[R][]> {
+    return Promise.all(this.vcpus.map(vcpu => vcpu.until(reason ?? ('UCALL_DONE' as R))))
   }
 
   finalize(): void {

@@ -5,6 +5,7 @@ import type { Outcome, RunOptions } from './collect.ts'
 import { type Context, contextOf } from './context.ts'
 import { Failure, Skip } from './failure.ts'
 import { giveMachine, type Machine, takeMachine } from './machine.ts'
+import { Schedule } from './schedule.ts'
 import type { Steps } from './steps.ts'
 import type { Declared, Group } from './test.ts'
 import { describe } from './thrown.ts'
@@ -27,6 +28,10 @@ export class Trial {
   skipped: string | undefined
   /** The exits of the TD that ran last: what led to a failure on the host's side. */
   steps: Steps | undefined
+  /** Where several vCPUs run at once. */
+  readonly schedule: Schedule
+  /** Guest instructions that the test may run. */
+  readonly limit: number
   #machine: Machine | undefined
   /** The innermost part that runs; the test as a whole where none does. */
   #part: Part = { path: [], parts: 0, status: 'pass', reason: undefined }
@@ -35,11 +40,16 @@ export class Trial {
     this.job = job
     this.options = options
     this.xfail = job.xfail
+    this.schedule = new Schedule(options.seed)
+    this.limit = job.test.options.instructions ?? options.instructions ?? Number.POSITIVE_INFINITY
   }
 
   /** The machine that the test's TDs run on, made when the first one asks. */
   get machine(): Machine {
-    this.#machine ??= takeMachine(this.options.seed, this.options.deadline)
+    if (this.#machine === undefined) {
+      this.#machine = takeMachine(this.options.seed, this.options.deadline)
+      this.#machine.limit = this.limit
+    }
     return this.#machine
   }
 
@@ -55,7 +65,7 @@ export class Trial {
     const failure = led === undefined ? noted : { ...noted, steps: led }
     this.options.emit({ type: 'failure', file, test, failure })
     if (failure.kind === 'not-modelled' || failure.kind === 'crash') worsen(this.#part, 'error', failure.message)
-    else if (failure.kind === 'timeout') worsen(this.#part, 'timeout', seconds(this.options.timeout))
+    else if (failure.kind === 'timeout') worsen(this.#part, 'timeout', failure.message.replace(/^.* within /, ''))
     else worsen(this.#part, 'fail')
   }
 
@@ -116,8 +126,13 @@ export class Trial {
         this.caught(thrown)
       }
     }
-    const outcome = (result: Status, why?: string): Outcome =>
-      why === undefined ? { status: result, instructions } : { status: result, reason: why, instructions }
+    const { isInterleaved } = this.schedule
+    const outcome = (result: Status, why?: string): Outcome => ({
+      status: result,
+      ...(why === undefined ? {} : { reason: why }),
+      instructions,
+      ...(isInterleaved ? { isInterleaved } : {}),
+    })
     const { status, reason } = this.#part
     if (status === 'pass' && this.skipped !== undefined) return outcome('skip', this.skipped)
     if (this.xfail !== undefined && status === 'fail') return outcome('xfail', this.xfail)
@@ -137,8 +152,6 @@ const worsen = (part: Part, status: Status, reason?: string): void => {
   part.reason = reason
 }
 
-const seconds = (ms: number): string => `${ms / 1000} second${ms === 1000 ? '' : 's'}`
-
 /** Runs one test: setup, body, teardown. Never throws for what a test does. */
 export const runTest = async (job: Job, options: RunOptions): Promise<Outcome> => {
   const trial = new Trial(job, options)
@@ -146,14 +159,18 @@ export const runTest = async (job: Job, options: RunOptions): Promise<Outcome> =
   const { group, test, variant } = job
   try {
     const self = await group.setup?.(t, variant)
+    let isOver = false
     try {
       await test.body(t, self, variant)
     } catch (thrown) {
+      isOver = true
       trial.caught(thrown)
     }
+    await trial.schedule.settle(isOver)
     await group.teardown?.(t, self, variant)
   } catch (thrown) {
     trial.caught(thrown)
   }
+  await trial.schedule.settle(true)
   return trial.end()
 }

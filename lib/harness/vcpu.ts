@@ -8,12 +8,14 @@ import { abortFailure, unhandledText } from './abort.ts'
 import { type Exit, exitText, type Outcomes, type Reason, type RunPage, readExit, type Ucall } from './exits.ts'
 import { guestState } from './inspect.ts'
 import { call } from './ioctl.ts'
+import type { Sliced } from './schedule.ts'
+import { seconds } from './show.ts'
 import type { Td } from './td.ts'
 import { describe } from './thrown.ts'
 import type { Trial } from './trial.ts'
 import { payloadOf, readUcall } from './ucall.ts'
 import type { VcpuFile } from './vm.ts'
-import { caller, siteOf } from './where.ts'
+import { caller, callerIn, siteOf } from './where.ts'
 
 type Shape = Parameters<typeof struct>[1]
 
@@ -29,6 +31,10 @@ export class Vcpu {
   readonly #page: RunPage
   /** Has the guest said UCALL_DONE? */
   #isDone = false
+  /** What the test waits for, and where it said so. */
+  #waiting: { readonly reason: Reason; readonly from: Called | undefined } = { reason: 'UCALL_DONE', from: undefined }
+  /** The count of instructions at which a signal comes. */
+  #signalAt: number | undefined
 
   constructor(td: Td, trial: Trial, index: number, { fd, run }: VcpuFile) {
     this.index = index
@@ -61,8 +67,16 @@ export class Vcpu {
    * failed, the test fails. What the guest prints goes to the output on the way.
    */
   until<R extends Reason>(reason: R): Promise<Outcomes[R]> {
+    // A stack costs a microsecond, and is looked at only where something fails.
+    if (this.td.vcpus.length > 1) {
+      const from: Called = {}
+      Error.captureStackTrace(from, this.until)
+      return this.#trial.schedule.add(slice => this.#sliced(reason, slice, from))
+    }
     try {
-      return Promise.resolve(this.#until(reason))
+      const outcome = this.#until(reason, undefined, undefined)
+      if (outcome === undefined) throw new Error('a vCPU that runs alone was interrupted')
+      return Promise.resolve(outcome)
     } catch (thrown) {
       // Noted now: a test that forgets to await does not pass.
       this.#trial.caught(thrown)
@@ -72,12 +86,41 @@ export class Vcpu {
     }
   }
 
-  #until<R extends Reason>(reason: R): Outcomes[R] {
+  /** A signal for the thread that runs the vCPU: its KVM_RUN ends with EINTR after `instructions` more, as KVM_EXIT_INTR. */
+  signal({ instructions = 0 }: { readonly instructions?: number } = {}): void {
+    this.#signalAt = this.instructions + instructions
+  }
+
+  /** kvm_run.immediate_exit: KVM_RUN completes the last exit and ends with EINTR (KVM_EXIT_INTR) before it enters the guest. */
+  set immediateExit(value: boolean) {
+    this.#page.view.setUint8(this.#page.at + IMMEDIATE_EXIT, value ? 1 : 0)
+  }
+
+  #sliced<R extends Reason>(reason: R, slice: number | undefined, from: Called): Sliced<Outcomes[R]> {
+    const { machine } = this.#trial
+    machine.slice = slice
+    try {
+      const outcome = this.#until(reason, slice, from)
+      if (outcome !== undefined) return { outcome }
+      return machine.slice === 0 ? 'preempted' : 'halted'
+    } catch (thrown) {
+      this.#trial.caught(thrown)
+      throw thrown
+    } finally {
+      machine.slice = undefined
+    }
+  }
+
+  /** Undefined where the slice was over before. */
+  #until<R extends Reason>(reason: R, slice: number | undefined, from: Called | undefined): Outcomes[R] | undefined {
+    this.#waiting = { reason, from }
     if (this.#isDone)
-      this.#fail('unexpected-exit', `vCPU ${this.index} has said UCALL_DONE: it has nothing more to run`, reason)
+      this.#fail('unexpected-exit', `vCPU ${this.index} has said UCALL_DONE: it has nothing more to run`)
     this.#trial.steps = this.td.steps
     for (;;) {
-      const outcome = this.#run(reason)
+      const outcome = this.#run(slice)
+      if (outcome === undefined && slice === undefined) continue
+      if (outcome === undefined) return undefined
       if (is(outcome, reason)) {
         this.td.steps.push(this.index, outcome)
         if (outcome.name === 'UCALL_DONE') this.#isDone = true
@@ -86,7 +129,7 @@ export class Vcpu {
       if (outcome.name === 'UCALL_PRINTF') {
         this.#trial.say('guest', outcome.text)
       } else if (outcome.name === 'UCALL_ABORT') {
-        const failure = this.#picture(abortFailure(this.td.image, outcome), reason)
+        const failure = this.#picture(abortFailure(this.td.image, outcome))
         if (!this.#goesOn(outcome)) this.#trial.fail(failure)
         this.#trial.note(failure)
         continue
@@ -94,7 +137,7 @@ export class Vcpu {
         const message = unexpected(outcome, this.td.image)
         // An exception's RIP is where the guest was; by now it stands in its runtime.
         const at = outcome.name === 'UCALL_UNHANDLED' ? outcome.args[2] : undefined
-        this.#trial.fail(this.#picture({ kind: 'unexpected-exit', side: 'guest', message }, reason, at))
+        this.#trial.fail(this.#picture({ kind: 'unexpected-exit', side: 'guest', message }, at))
       }
       this.td.steps.push(this.index, outcome)
     }
@@ -106,31 +149,55 @@ export class Vcpu {
     return image.convention === 'sites' && image.sites[Number(args[0])]?.kind === 'expect'
   }
 
-  /** One KVM_RUN: the exit, or the ucall in it with its I/O completed. */
-  #run(waiting: Reason): Exit | Ucall {
+  /** One KVM_RUN: the exit, or the ucall in it with its I/O completed. Undefined where the slice was over before. */
+  #run(slice: number | undefined): Exit | Ucall | undefined {
     const { machine } = this.#trial
     let payload: bigint | undefined
+    const signalIn = this.#signalAt === undefined ? undefined : this.#signalAt - this.instructions
+    if (signalIn !== undefined && machine.slice !== 0)
+      machine.slice = Math.max(0, Math.min(signalIn, slice ?? signalIn))
     try {
       machine.host.ioctl(this.fd, KVM_RUN, 0)
       payload = payloadOf(machine, this.fd, this.#page, this.td.pool)
     } catch (error) {
-      if (!(error instanceof Errno)) this.#trial.fail(this.#picture({ ...describe(error), side: 'guest' }, waiting))
+      if (!(error instanceof Errno)) this.#trial.fail(this.#picture({ ...describe(error), side: 'guest' }))
       // KVM_RUN fails with EFAULT where the exit is a memory fault: kvm_run says which.
       const exit = error.code === 'EFAULT' ? readExit(this.#page) : undefined
       if (exit?.name === 'KVM_EXIT_MEMORY_FAULT') return exit
-      if (error.code === 'EINTR' && this.#trial.options.deadline()) this.#timeout(waiting)
-      this.#fail('unexpected-exit', error.message, waiting)
+      if (error.code !== 'EINTR') this.#fail('unexpected-exit', error.message)
+      return this.#interrupted(slice, error, machine.slice === 0)
+    } finally {
+      if (slice === undefined) machine.slice = undefined
     }
     if (payload === undefined) return readExit(this.#page)
     const found = readUcall(machine, this.td.image, this.td.pool, payload)
-    this.#complete(waiting)
-    if (typeof found === 'string') this.#fail('unexpected-exit', found, waiting)
+    this.#complete()
+    if (typeof found === 'string') this.#fail('unexpected-exit', found)
     return found
   }
 
+  /** KVM_RUN was interrupted: by a signal, by immediate_exit, by a limit, or because the slice is over. */
+  #interrupted(slice: number | undefined, error: Errno, hasRun: boolean): Exit | undefined {
+    const { machine, options, limit } = this.#trial
+    // For a vCPU that has halted time passes at once.
+    if (this.#signalAt !== undefined && (!hasRun || this.instructions >= this.#signalAt)) {
+      this.#signalAt = undefined
+      return { name: 'KVM_EXIT_INTR' }
+    }
+    if (this.#page.view.getUint8(this.#page.at + IMMEDIATE_EXIT) !== 0) return { name: 'KVM_EXIT_INTR' }
+    const { reason } = this.#waiting
+    if (machine.isSpent) this.#fail('timeout', `the guest did not reach ${reason} within ${limit} instructions`)
+    if (options.deadline())
+      this.#fail('timeout', `the guest did not reach ${reason} within ${seconds(options.timeout)}`)
+    // A vCPU that has halted with nothing to wake it: others that run may.
+    if (slice === undefined && this.#signalAt === undefined) this.#fail('unexpected-exit', error.message)
+    return undefined
+  }
+
   /** Lets the I/O of an exit take effect without running the guest: vcpu_run_complete_io of the KVM selftests. */
-  #complete(waiting: Reason): void {
+  #complete(): void {
     const { view, at } = this.#page
+    const before = view.getUint8(at + IMMEDIATE_EXIT)
     view.setUint8(at + IMMEDIATE_EXIT, 1)
     try {
       this.#trial.machine.host.ioctl(this.fd, KVM_RUN, 0)
@@ -138,24 +205,19 @@ export class Vcpu {
       if (error instanceof Errno && error.code === 'EINTR') return
       throw error
     } finally {
-      view.setUint8(at + IMMEDIATE_EXIT, 0)
+      view.setUint8(at + IMMEDIATE_EXIT, before)
     }
-    this.#fail('unexpected-exit', 'KVM_RUN with immediate_exit did not fail with EINTR', waiting)
+    this.#fail('unexpected-exit', 'KVM_RUN with immediate_exit did not fail with EINTR')
   }
 
-  #timeout(waiting: Reason): never {
-    const { timeout } = this.#trial.options
-    const limit = `${timeout / 1000} second${timeout === 1000 ? '' : 's'}`
-    return this.#fail('timeout', `the guest did not reach ${waiting} within ${limit}`, waiting)
-  }
-
-  #fail(kind: FailureData['kind'], message: string, waiting: Reason): never {
-    return this.#trial.fail(this.#picture({ kind, side: 'guest', message }, waiting))
+  #fail(kind: FailureData['kind'], message: string): never {
+    return this.#trial.fail(this.#picture({ kind, side: 'guest', message }))
   }
 
   /** The whole of a failure: where the guest and the host stand, and what led there. */
-  #picture(what: Omit<FailureData, 'steps'>, waiting: Reason, at?: bigint): FailureData {
-    const place = caller()
+  #picture(what: Omit<FailureData, 'steps'>, at?: bigint): FailureData {
+    const { reason: waiting, from } = this.#waiting
+    const place = from === undefined ? caller() : callerIn(from)
     const guest = guestState(this.#trial.machine, this.td, this, { isWild: what.kind !== 'assertion', at })
     return {
       ...what,
@@ -165,6 +227,9 @@ export class Vcpu {
     }
   }
 }
+
+/** Where something was called; its stack is made into text only when looked at. */
+type Called = { stack?: string }
 
 const is = <R extends Reason>(outcome: Exit | Ucall, reason: R): outcome is Outcomes[R] & (Exit | Ucall) =>
   outcome.name === reason

@@ -25,6 +25,10 @@ const pathOf = (name: string): string => (name.startsWith('file:') ? fileURLToPa
 /** The innermost caller outside the harness. Costs microseconds: for failures and for registering tests. */
 export const caller = (): Place | undefined => innermost(structured(callSites))
 
+/** The same of a stack that `Error.captureStackTrace` took earlier, and that nobody has looked at yet. */
+export const callerIn = (holder: object): Place | undefined =>
+  innermost(structured(() => (holder as { readonly stack?: readonly NodeJS.CallSite[] }).stack ?? []))
+
 /** The same place in an error that was thrown earlier. */
 export const thrower = (error: Error): Place | undefined => {
   for (const line of (error.stack ?? '').split('\n')) {

@@ -58,6 +58,11 @@ export type TdcallContext = {
   readonly regs: SeamcallRegs
 }
 
-export type Tdcall = { readonly number: number; readonly run: (context: TdcallContext) => TdcallResult }
+export type Tdcall = {
+  readonly number: number
+  /** Highest version of the leaf. */
+  readonly versions: number
+  readonly run: (context: TdcallContext, version: number) => TdcallResult
+}
 
-export const tdcall = (number: number, run: Tdcall['run']): Tdcall => ({ number, run })
+export const tdcall = (number: number, run: Tdcall['run'], versions = 0): Tdcall => ({ number, versions, run })

@@ -12,10 +12,12 @@ import {
 import { type Hpa, hpa } from '#bits'
 import type { CpuOptions, PhysicalMemory } from '#x86'
 import { Cpu } from '#x86'
+import { type FaultOptions, Faults } from './faults.ts'
 import type { TdCpuid } from './guest/cpuid.ts'
 import type { LogicalProcessor, SeamcallRegs } from './leaf.ts'
+import { SEAMCALL_NAMES } from './not-modelled.ts'
 import { page } from './operand.ts'
-import { Pamt } from './pamt.ts'
+import { LEVEL_SIZE, Pamt } from './pamt.ts'
 import type { Platform } from './platform.ts'
 import { Random } from './random.ts'
 import { notBuilt, SEAMCALLS } from './seamcall/index.ts'
@@ -42,7 +44,14 @@ export type ModuleOptions = {
   readonly processors: number
   /** How a vCPU gets its CPU; default: the emulated one. */
   readonly makeCpu?: (options: CpuOptions) => Cpu
+  /** Statuses of a busy machine, injected; default: none. */
+  readonly faults?: FaultOptions
 }
+
+/** Leaves that tell of an entry of the tree in RCX and RDX, and of none where they did not get that far. */
+const ZEROES_ON_FAILURE: readonly number[] = SEAMCALLS.flatMap(call =>
+  call !== undefined && SEAMCALL_NAMES.get(call.number)?.startsWith('TDH.MEM.') === true ? [call.number] : [],
+)
 
 export class TdxModule {
   readonly memory: PhysicalMemory
@@ -54,6 +63,8 @@ export class TdxModule {
   /** Logical processors whose SYS.LP.INIT is done. */
   readonly initialisedLps = new Set<number>()
   readonly pamt: Pamt
+  /** Set to inject statuses, from the next call on. */
+  faults: Faults | undefined
   /** Packages whose global key is configured, and the global key id. */
   configuredPackages = 0
   globalHkid = 0
@@ -65,13 +76,14 @@ export class TdxModule {
   /** Private frames that the host wrote: the next use by their TD is a machine check. */
   readonly poisoned = new Set<Hpa>()
 
-  constructor({ memory, platform, seed, processors, makeCpu }: ModuleOptions) {
+  constructor({ memory, platform, seed, processors, makeCpu, faults }: ModuleOptions) {
     this.memory = memory
     this.platform = platform
     this.processors = processors
     this.random = new Random(seed)
     this.makeCpu = makeCpu ?? (options => new Cpu(options))
     this.pamt = new Pamt(memory)
+    if (faults !== undefined) this.faults = new Faults(faults)
   }
 
   /** One SEAMCALL: RAX holds leaf and version, then the completion status. */
@@ -89,6 +101,15 @@ export class TdxModule {
     } else if (call === undefined) {
       regs.rax = notBuilt(leaf)
     } else {
+      const injected = this.faults?.seamcall(leaf)
+      if (injected !== undefined) {
+        if (ZEROES_ON_FAILURE.includes(leaf)) {
+          regs.rcx = 0n
+          regs.rdx = 0n
+        }
+        regs.rax = injected
+        return
+      }
       try {
         regs.rax = call.run(this, regs, lp, version)
       } catch (error) {
@@ -96,6 +117,14 @@ export class TdxModule {
         regs.rax = error.code
       }
     }
+  }
+
+  /** A page goes back to the host: what was wrong with its lines is over. `level` as in the PAMT. */
+  heal(at: Hpa, level: 0 | 1 | 2): void {
+    if (this.poisoned.size === 0) return
+    if (level === 0) this.poisoned.delete(at)
+    else
+      for (const frame of this.poisoned) if (frame >= at && frame < at + LEVEL_SIZE[level]) this.poisoned.delete(frame)
   }
 
   /** The host's INVEPT, all contexts: needed where it changed a shared EPT. Not a SEAMCALL but an instruction. */

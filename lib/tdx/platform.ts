@@ -1,4 +1,5 @@
 /** The platform under the module: what CPUID, MSRs and the memory map of the emulated server say. Plain data. */
+import { createHash } from 'node:crypto'
 
 export type Registers4 = readonly [eax: number, ebx: number, ecx: number, edx: number]
 
@@ -27,6 +28,17 @@ export type Platform = {
   readonly tscFrequency: number
   /** Most vCPUs of one TD. */
   readonly maxVcpusPerTd: number
+  /** What reports are made with. */
+  readonly report: {
+    /** Key of the MAC: only a platform with the same one verifies it. */
+    readonly key: Uint8Array
+    /** Security version of the CPU, 16 bytes. */
+    readonly cpusvn: Uint8Array
+    /** Security version of module and loader, 16 bytes. */
+    readonly teeTcbSvn: Uint8Array
+    /** SHA-384 of the module. */
+    readonly mrseam: Uint8Array
+  }
   readonly msr: {
     readonly archCapabilities: bigint
     /** IA32_ARCH_CAPABILITIES bits that TD_PARAMS may configure. */
@@ -127,6 +139,13 @@ export const SAPPHIRE_RAPIDS: Platform = {
   ept5: true,
   tscFrequency: 80,
   maxVcpusPerTd: 576,
+  report: {
+    key: new TextEncoder().encode('Seamless: the key of the emulated platform, which is no secret'),
+    cpusvn: new Uint8Array(16).fill(1),
+    // Minor version of the module's security, major version, then the microcode of the SEAM loader. TEE_TCB_SVN.
+    teeTcbSvn: Uint8Array.of(5, 1, ...new Uint8Array(14)),
+    mrseam: new Uint8Array(createHash('sha384').update('Seamless, a TDX module 1.5').digest()),
+  },
   msr: {
     archCapabilities: 0xd8d_2aebn,
     archCapabilitiesConfigMask: 1n << 4n,

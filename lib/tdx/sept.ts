@@ -77,6 +77,21 @@ export const inState = (entry: bigint, state: number): bigint => {
   return cleared | encoded(state) | (open ? RWX : 0n) | (isTable ? 0n : MT_WB)
 }
 
+const UNBLOCKED: Readonly<Record<number, number>> = {
+  [abi.SEPT_NL_BLOCKED]: abi.SEPT_NL_MAPPED,
+  [abi.SEPT_BLOCKED]: abi.SEPT_MAPPED,
+  [abi.SEPT_PENDING_BLOCKED]: abi.SEPT_PENDING,
+}
+
+/** The entry as it was before RANGE.BLOCK; one that is not blocked stays as it is. sept_unblock. */
+export const unblocked = (entry: bigint): bigint => {
+  const state = UNBLOCKED[stateOfEntry(entry)]
+  return state === undefined ? entry : inState(entry, state)
+}
+
+/** The entry with another page or table behind it. */
+export const withAddress = (entry: bigint, to: Hpa): bigint => (entry & ~ADDRESS) | BigInt(to)
+
 /** What the host may know of an entry: of a leaf its permissions, memory type, address and #VE bit, of a table RWX and PS. */
 export const architectural = (entry: bigint): bigint =>
   isLeaf(entry) ? entry & (RWX | (7n << 3n) | 0xc0n | ADDRESS | SUPPRESS_VE) : entry & (RWX | 0x80n)
@@ -137,11 +152,15 @@ export class Sept {
   }
 }
 
+/** The 512 entries of a table, in place. */
+export const entriesOf = (memory: PhysicalMemory, table: Hpa): BigUint64Array =>
+  new BigUint64Array(memory.memory.buffer, table, 512)
+
 /** Makes a frame an empty table. */
 export const initTable = (memory: PhysicalMemory, table: Hpa): void => {
-  new BigUint64Array(memory.memory.buffer, table, 512).fill(SEPTE_FREE)
+  entriesOf(memory, table).fill(SEPTE_FREE)
 }
 
 /** Is every entry of the table free? */
 export const isTableFree = (memory: PhysicalMemory, table: Hpa): boolean =>
-  new BigUint64Array(memory.memory.buffer, table, 512).every(entry => entry === SEPTE_FREE)
+  entriesOf(memory, table).every(entry => entry === SEPTE_FREE)

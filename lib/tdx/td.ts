@@ -41,6 +41,8 @@ export class Td {
   numVcpus = 0
   numAssocVcpus = 0
   numL2Vms = 0
+  /** x2APIC ids that VP.INIT version 1 gave, by vCPU; -1 where version 0 gave none. */
+  readonly x2apicIds: number[] = []
 
   // TDCS: execution controls, from TD_PARAMS
   attributes = 0n
@@ -54,7 +56,10 @@ export class Td {
   tscMultiplier = 0n
   archCapabilities = 0n
   notifyEnables = 0n
-  hpLockTimeout = 0n
+  /** In microseconds. td_control_structures.h, DEFAULT_HP_LOCK_TIMEOUT_USEC. */
+  hpLockTimeout = 1_000_000n
+  /** VM_CTLS of VM 0 to 3. */
+  readonly vmCtls: bigint[] = [0n, 0n, 0n, 0n]
   cpuid: TdCpuid | undefined
   sept: Sept | undefined
 

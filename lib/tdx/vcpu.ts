@@ -49,8 +49,12 @@ export class Vcpu {
   /** RCX of the TDG.VP.VMCALL that the host is answering. */
   vmcallMask = 0
   pendNmi = false
+  /** A debugger has written guest state: the next VP.ENTER looks whether a CPU would take it. */
+  hostWroteState = false
   cpuidSupervisorVe = false
   cpuidUserVe = false
+  /** L2_CTLS, L2_DEBUG_CTLS and TSC_DEADLINE of VM 0 to 3, kept for whoever wrote them. */
+  readonly l2Controls = new Map<string, bigint>()
   /** CPUID_CONTROL: #VE for one leaf, by row of CPUID_LOOKUP; bit 0 at CPL 0, bit 1 above. */
   cpuidControl: Uint8Array | undefined
   readonly ve: VeInfo = {
@@ -75,6 +79,8 @@ export class Vcpu {
   /** Guest MSRs that the CPU does not hold itself. */
   readonly msrs = new Map<number, bigint>()
   xss = 0n
+  /** VP.ENTER has let it run. */
+  hasRun = false
   cpu: Cpu | undefined
   stage: TdStage | undefined
 

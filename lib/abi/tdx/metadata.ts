@@ -71,7 +71,10 @@ export const TD_FIELDS: readonly MetadataField[] = [
   field('HP_LOCK_TIMEOUT', 0x9110_0003_0000_0011n, 1, 1, ALL, ALL, ALL, ALL, NONE, NONE),
   field('VM_CTLS', 0x9110_0003_0000_0012n, 4, 1, ALL, 0x1n, ALL, 0x1n, NONE, NONE),
   field('CONFIG_FLAGS', 0x1110_0003_0000_0016n, 1, 1, ALL, NONE, ALL, NONE, ALL, NONE),
-  field('TD_CTLS', 0x1110_0003_0000_0017n, 1, 1, NONE, NONE, ALL, NONE, ALL, 0x1n),
+  // Bit 0 in 1.5.01; bit 1, ENUM_TOPOLOGY, is newer: Linux arch/x86/include/asm/shared/tdx.h.
+  field('TD_CTLS', 0x1110_0003_0000_0017n, 1, 1, NONE, NONE, ALL, NONE, ALL, 0x3n),
+  // Newer than 1.5.01: Linux arch/x86/include/asm/shared/tdx.h.
+  field('TOPOLOGY_ENUM_CONFIGURED', 0x9110_0000_0000_0019n, 1, 1, ALL, NONE, ALL, NONE, ALL, NONE),
   field('CPUID_VALID', 0x9110_0000_0000_0080n, 80, 1, NONE, NONE, ALL, NONE, NONE, NONE),
   field('XBUFF_OFFSETS', 0x9110_0002_0000_0800n, 19, 1, ALL, NONE, ALL, NONE, NONE, NONE),
   field('TD_EPOCH', 0x9210_0003_0000_0000n, 1, 1, ALL, NONE, ALL, NONE, NONE, NONE),
@@ -248,17 +251,6 @@ export const VP_FIELDS: readonly MetadataField[] = [
   field('L2_VMCS_3', 0x3420_0000_0000_0000n, 4096, 1, NONE, NONE, NONE, NONE, NONE, NONE),
   field('L2_MSR_BITMAPS_3', 0x3520_0003_0000_0000n, 512, 1, NONE, NONE, ALL, ALL, ALL, ALL),
   field('L2_SHADOW_MSR_BITMAPS_3', 0xb620_0003_0000_0000n, 512, 1, NONE, NONE, ALL, NONE, NONE, NONE),
-]
-
-/** The fields of the TD VMCS that the host of a production TD may write. (td_vmcs_fields_lookup.c) */
-// biome-ignore format: one row per field
-export const VMCS_FIELDS: readonly MetadataField[] = [
-  field('POSTED_INTERRUPT_NOTIFICATION_VECTOR', 0x0024_0001_0000_0002n, 1, 1, 0xffffn, 0xffffn, 0xffffn, 0xffffn, NONE, NONE),
-  field('POSTED_INTERRUPT_DESCRIPTOR_ADDRESS', 0x0024_0003_0000_2016n, 1, 1, ALL, 0xffff_ffff_ffff_ffc0n, ALL, 0xffff_ffff_ffff_ffc0n, NONE, NONE),
-  field('SHARED_EPT_POINTER', 0x0024_0003_0000_203cn, 1, 1, 0xf_ffff_ffff_f000n, 0xf_ffff_ffff_f000n, 0xf_ffff_ffff_f000n, 0xf_ffff_ffff_f000n, NONE, NONE),
-  field('PINBASED_EXEC_CONTROLS', 0x0024_0002_0000_4000n, 1, 1, 0x80n, 0x80n, 0x80n, 0x80n, NONE, NONE),
-  field('SECONDARY_EXEC_CONTROLS', 0x0024_0002_0000_401en, 1, 1, 0xc000_0000n, 0xc000_0000n, 0xc000_0000n, 0xc000_0000n, NONE, NONE),
-  field('INSTRUCTION_TIMEOUT_CONTROL', 0x0024_0002_0000_4024n, 1, 1, 0xffff_ffffn, 0xffff_ffffn, 0xffff_ffffn, 0xffff_ffffn, NONE, NONE),
 ]
 
 /** Global (SYS) fields. `guestRd` says whether TDG.SYS.RD may read it. */

@@ -65,6 +65,7 @@ export const TDX_CONFIG_FLAGS_FIXED1 = 0n
 
 /** TD_CTLS. */
 export const TD_CTLS_PENDING_VE_DISABLE = 1n << 0n
+export const TD_CTLS_ENUM_TOPOLOGY = 1n << 1n // newer
 
 /** TDX_FEATURES0. Bits with `newer`: Linux arch/x86/include/asm/tdx_global_metadata.h and KVM's use of them. */
 export const TDX_FEATURES0_NO_RBP_MOD = 1n << 18n

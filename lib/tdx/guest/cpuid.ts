@@ -1,8 +1,7 @@
 /**
  * CPUID of a TD: the values made at MNG.INIT from platform, TD_PARAMS and the module's table, and what executing it does.
  * intel/tdx-module, tdh_mng_init.c (read_and_set_cpuid_configurations), vm_exits/td_cpuid.c.
- * Not modelled: topology enumeration (TOPOLOGY_ENUM of newer modules), where leaf 0xB and 0x1F are native and leaf 1 has
- * the x2APIC id of VP.INIT version 1.
+ * Leaves 0xB and 0x1F of a TD that has switched topology enumeration on: topology.ts.
  */
 import {
   CPUID_CONFIGURABLE,
@@ -15,6 +14,7 @@ import {
   type CpuidRow,
   CR4_OSXSAVE,
   CR4_PKE,
+  TD_CTLS_ENUM_TOPOLOGY,
   TDX_ATTR_MIGRATABLE,
   TDX_ATTR_PERFMON,
   TDX_ATTR_PKS,
@@ -30,6 +30,7 @@ import { nativeCpuid, type Platform, type Registers4 } from '../platform.ts'
 import { check } from '../status.ts'
 import type { Td } from '../td.ts'
 import type { Vcpu } from '../vcpu.ts'
+import { topologyOf } from './topology.ts'
 
 /** What the values mean for the rest of the module. cpuid_flags. */
 export type CpuidFlags = {
@@ -108,16 +109,20 @@ const xsaveSize = (platform: Platform, components: bigint): number => {
   return size
 }
 
-/** Bytes of the compacted area: each component follows the one before, at 64 bytes where ECX bit 1 says so. */
-const compactedSize = (platform: Platform, components: bigint): number => {
+/** Where each component lies in the compacted area, and its size: one follows the other, at 64 bytes where ECX bit 1 says so. */
+export const compactedLayout = (platform: Platform, components: bigint): { size: number; offsets: number[] } => {
   let size = 576
+  const offsets: number[] = []
   for (const [n, [bytes, , ecx]] of platform.subleaves.get(0xd) ?? []) {
     if (n < 2 || ((components >> BigInt(n)) & 1n) === 0n) continue
     if ((ecx & 2) !== 0) size = Math.ceil(size / 64) * 64
+    offsets[n] = size
     size += bytes
   }
-  return size
+  return { size, offsets }
 }
+
+const compactedSize = (platform: Platform, components: bigint): number => compactedLayout(platform, components).size
 
 const maskOut = (v: Uint32Array, at: number, masks: CpuidMasks): void => {
   for (let r = 0; r < 4; r++) v[at + r] = v[at + r]! & ~masks[r]!
@@ -234,6 +239,14 @@ export const emulateCpuid = (platform: Platform, vcpu: Vcpu, cpu: Cpu, values: T
   const isReserved = leaf >= RESERVED_START && leaf <= RESERVED_END
   const isBeyond = leaf > CPUID_MAX_EXTENDED_LEAF || (leaf > CPUID_MAX_BASIC_LEAF && leaf < 0x8000_0000)
   if (!isReserved && isBeyond) leaf = CPUID_MAX_BASIC_LEAF
+  if ((leaf === 0xb || leaf === 0x1f) && (vcpu.td.tdCtls & TD_CTLS_ENUM_TOPOLOGY) !== 0n) {
+    const topology = topologyOf(vcpu, subleaf)
+    gpr[0] = BigInt(topology[EAX])
+    gpr[3] = BigInt(topology[EBX])
+    gpr[1] = BigInt(topology[ECX])
+    gpr[2] = BigInt(topology[EDX])
+    return true
+  }
   const row = cpuidRow(leaf, subleaf)
   if (row < 0 || CPUID_LOOKUP[row]!.faulting) return false
   const control = vcpu.cpuidControl?.[row] ?? 0
@@ -246,7 +259,7 @@ export const emulateCpuid = (platform: Platform, vcpu: Vcpu, cpu: Cpu, values: T
   let ecx = values.values[at + ECX]!
   let edx = values.values[at + EDX]!
   if (leaf === 1) {
-    ebx = ((ebx & 0xff_ffff) | ((vcpu.index & 0xff) << 24)) >>> 0
+    ebx = ((ebx & 0xff_ffff) | ((vcpu.x2apicId & 0xff) << 24)) >>> 0
     ecx = ((ecx & ~(1 << 27)) | ((cpu.cr4 & CR4_OSXSAVE) !== 0n ? 1 << 27 : 0)) >>> 0
   } else if (leaf === 7 && subleaf === 0) {
     ecx = ((ecx & ~(1 << 4)) | ((cpu.cr4 & CR4_PKE) !== 0n ? 1 << 4 : 0)) >>> 0

@@ -1,7 +1,8 @@
 /** TD exits: what the host finds in its registers. intel/tdx-module, src/td_transitions/td_exit.c, vm_exits/tdg_vp_vmcall.c. */
 import { TDX_NON_RECOVERABLE_VCPU, TDX_SUCCESS, VCPU_DISABLED, VCPU_READY, VMX_EEQ_NONE } from '#abi'
-import { type Cpu, EXIT_REASON_EPT_VIOLATION, EXIT_REASON_TDCALL } from '#x86'
+import { type Cpu, EPT_QUALIFICATION, EXIT_REASON_EPT_VIOLATION, EXIT_REASON_TDCALL } from '#x86'
 import type { SeamcallRegs } from '../leaf.ts'
+import { isLeaf, stateOfEntry } from '../sept.ts'
 import type { Vcpu } from '../vcpu.ts'
 
 const FATAL = 1n << 61n
@@ -67,6 +68,24 @@ export const eptViolationExit = (
     extended,
     gpa: gpa & ~0xfffn,
   })
+
+/**
+ * The TD exit of a leaf that found an entry of the tree other than it wants it: `type` says which leaf.
+ * Requested level, level and state of the entry, whether it is a leaf: vmcs_defs.h, tdaccept_vmx_eeq_info.
+ */
+export const entryViolationExit = (
+  vcpu: Vcpu,
+  regs: SeamcallRegs,
+  gpa: bigint,
+  level: number,
+  entry: bigint,
+  reached: number,
+  type: bigint,
+): void => {
+  const info = level | (reached << 3) | (stateOfEntry(entry) << 6) | (isLeaf(entry) ? 1 << 14 : 0)
+  const rights = (entry & 7n) << 3n
+  eptViolationExit(vcpu, regs, gpa, EPT_QUALIFICATION.WRITE | rights, type | (BigInt(info) << 32n))
+}
 
 const GPRS = ['rdx', 'rbx', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'] as const
 const NUMBERS = [2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15] as const

@@ -23,6 +23,7 @@ import {
   MSR_LOOKUP,
   type MsrFeature,
   type MsrRow,
+  TD_CTLS_ENUM_TOPOLOGY,
   TDX_ATTR_PERFMON,
   TDX_ATTR_PKS,
   TDX_OPERAND_INVALID,
@@ -130,6 +131,8 @@ export const msrExits = (td: Td, index: number, write: boolean): boolean =>
 export type MsrOutcome = 'done' | 'gp' | 've'
 
 const [X2APIC_FIRST, X2APIC_LAST] = [0x800, 0x8ff]
+/** IA32_X2APIC_APICID: with topology enumeration the module answers its read. Linux, "x86/tdx: Enable CPU topology enumeration". */
+const X2APIC_ID = 0x802
 const [TPR, PPR, EOI, ISR, TMR, IRR, SELF_IPI] = [0x808, 0x80a, 0x80b, 0x810, 0x818, 0x820, 0x83f]
 
 /** An x2APIC register of the virtual APIC page. SDM Vol. 3C, "Virtualizing MSR-Based APIC Accesses". */
@@ -166,6 +169,28 @@ const WRITABLE: Readonly<Record<number, bigint>> = {
   225: 0xffff_fffdn,
   290: 3n,
   1761: 0xffff_ffffn,
+}
+
+/** An MSR of the guest, wherever it is kept, for a debugger. */
+export const heldMsr = (vcpu: Vcpu, cpu: Cpu, index: number): bigint =>
+  index === IA32_XSS
+    ? vcpu.xss
+    : IN_CPU.has(index)
+      ? (cpu.msrs.read(cpu, index) ?? cpu.msrs.get(index))
+      : (vcpu.msrs.get(index) ?? 0n)
+
+/** Puts a value in place with no check. */
+export const setHeldMsr = (vcpu: Vcpu, cpu: Cpu, index: number, value: bigint): void => {
+  if (IN_CPU.has(index)) cpu.msrs.set(index, value)
+  else vcpu.msrs.set(index, value)
+}
+
+/** 64 bits of the TD's MSR bitmaps: reads of low and high MSRs, writes of low and high ones, a set bit where it is intercepted. */
+export const msrBitmap = (td: Td, index: number): bigint => {
+  const [quarter, first] = [index >> 7, (index & 127) * 64 + ((index >> 7) & 1 ? 0xc000_0000 : 0)]
+  let word = 0n
+  for (let i = 0; i < 64; i++) if (actionOf(td, first + i, quarter >= 2) !== 'native') word |= 1n << BigInt(i)
+  return word
 }
 
 const readHeld = (vcpu: Vcpu, index: number): bigint | 'gp' => (index in COMMANDS ? 'gp' : (vcpu.msrs.get(index) ?? 0n))
@@ -238,6 +263,10 @@ const setResult = (cpu: Cpu, value: bigint): void => {
 
 export const readMsr = (platform: Platform, vcpu: Vcpu, cpu: Cpu): MsrOutcome => {
   const index = Number(cpu.gpr[1]! & 0xffff_ffffn)
+  if (index === X2APIC_ID && (vcpu.td.tdCtls & TD_CTLS_ENUM_TOPOLOGY) !== 0n) {
+    setResult(cpu, BigInt(vcpu.x2apicId))
+    return 'done'
+  }
   const action = actionOf(vcpu.td, index, false)
   if (action === 'gp' || action === 've') return action
   const value =

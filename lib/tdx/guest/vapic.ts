@@ -36,6 +36,25 @@ export class VirtualApic {
     return (tpr & 0xf0) >= (serving & 0xf0) ? tpr : serving & 0xf0
   }
 
+  /** The highest vector in service, the highest that waits: SVI and RVI; 0 for none. */
+  get inService(): number {
+    return Math.max(highest(this.isr), 0)
+  }
+  get requested(): number {
+    return Math.max(highest(this.irr), 0)
+  }
+
+  /** Eight bytes of the APIC page's first KiB: TPR, PPR, ISR and IRR stand there 16 bytes apart. */
+  page(index: number, cr8: bigint): bigint {
+    const at = 8 * index
+    if (at % 16 !== 0) return 0n
+    if (at === 0x80) return BigInt(this.tpr(cr8))
+    if (at === 0xa0) return BigInt(this.ppr(cr8))
+    if (at >= 0x100 && at < 0x180) return BigInt(this.isr[(at - 0x100) / 16]!)
+    if (at >= 0x200 && at < 0x280) return BigInt(this.irr[(at - 0x200) / 16]!)
+    return 0n
+  }
+
   /** The request that may be delivered now, as far as priority goes; -1 for none. */
   deliverable(cr8: bigint): number {
     const vector = highest(this.irr)

@@ -19,13 +19,15 @@ export const fieldCode = (id: bigint): bigint => id & 0xff_ffffn
 export const classCode = (id: bigint): bigint => (id >> 56n) & 0x3fn
 /** Bytes of an element. */
 export const elementSize = (id: bigint): 1 | 2 | 4 | 8 => (1 << Number((id >> 32n) & 3n)) as 1 | 2 | 4 | 8
+/** Code of an element's size. */
+export const sizeCode = (id: bigint): bigint => (id >> 32n) & 3n
 const sizeMask = (id: bigint): bigint => (1n << BigInt(8 * elementSize(id))) - 1n
 
 /** Reserved bits, last element in field, last field in sequence: zero where one element is meant. Size and context are ignored. */
 const NOT_SINGLE = (0xffn << 24n) | (0xfn << 34n) | (0x1ffn << 38n) | (7n << 47n) | (1n << 55n) | (1n << 62n)
 
 /** Bit 50: codes of the field go up by two. */
-const stride = (row: MetadataField): bigint => ((row.id >> 50n) & 1n) + 1n
+export const stride = (row: MetadataField): bigint => ((row.id >> 50n) & 1n) + 1n
 
 const count = (row: MetadataField): number => row.fields * row.elements
 
@@ -45,6 +47,11 @@ export class FieldTable {
 
   find(id: bigint): Element {
     check((id & NOT_SINGLE) === 0n, TDX_METADATA_FIELD_ID_INCORRECT)
+    return this.at(id) ?? fail(TDX_METADATA_FIELD_ID_INCORRECT)
+  }
+
+  /** The element whose class and code these are, whatever else the id says. */
+  at(id: bigint): Element | undefined {
     const code = fieldCode(id)
     for (const row of this.#byClass.get(classCode(id)) ?? []) {
       const first = fieldCode(row.id)
@@ -52,7 +59,7 @@ export class FieldTable {
       if (code >= first && code < first + BigInt(count(row)) * step)
         return { row, index: Number((code - first) / step) }
     }
-    return fail(TDX_METADATA_FIELD_ID_INCORRECT)
+    return undefined
   }
 
   /** Id of an element. */
@@ -80,6 +87,10 @@ export const checkReadable = ({ row }: Element, reader: Reader): bigint => {
   return mask
 }
 
+/** Is there anything under the mask that may be written? */
+export const checkWritable = (row: MetadataField, reader: Reader, mask: bigint): void =>
+  check((writeMask(row, reader) & mask) !== 0n, TDX_METADATA_FIELD_NOT_WRITABLE)
+
 /**
  * The value that a write with a mask makes of `old`. Bits that the mask asks for and that may not be written must not
  * change. md_vp_write_element.
@@ -87,7 +98,6 @@ export const checkReadable = ({ row }: Element, reader: Reader): bigint => {
 export const combine = (row: MetadataField, reader: Reader, old: bigint, value: bigint, mask: bigint): bigint => {
   const writable = writeMask(row, reader)
   const combined = writable & mask
-  check(combined !== 0n, TDX_METADATA_FIELD_NOT_WRITABLE)
   check(((old ^ value) & mask & ~writable & sizeMask(row.id)) === 0n, TDX_METADATA_FIELD_VALUE_NOT_VALID)
   return (old & ~combined) | (value & combined)
 }

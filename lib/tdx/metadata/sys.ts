@@ -17,11 +17,11 @@ import {
   TDX_XFAM_FIXED0,
   TDX_XFAM_FIXED1,
 } from '#abi'
-import { NotModelled } from '#bits'
 import { configurableBits } from '../guest/cpuid.ts'
 import type { TdxModule } from '../module.ts'
 import { type Cmr, nativeCpuid, type Platform } from '../platform.ts'
 import { checkReadable, type Element, FieldTable, type Reader, readMask } from './field.ts'
+import { type Dump, dumpList } from './list.ts'
 
 /** The module we behave like. */
 export const VERSION = {
@@ -35,6 +35,39 @@ const UPDATE_VERSION = 1n
 const INTERNAL_VERSION = 0n
 /** A TD with L2 VMs takes this many more pages. td_control_structures.h, tdx_tdvps.h. */
 const PAGES_PER_L2_VM = { tdcs: 1, tdvps: 3 }
+
+/**
+ * What does not depend on the platform, and what the module says of features that stop a test by name when they are used:
+ * it does not hide them. td_control_structures.h, migration.h, service_td.h, tdx_tdvps.h; versions: proj_defs.mk.
+ */
+const CONSTANTS: Readonly<Record<string, bigint>> = {
+  SYS_ATTRIBUTES: 0n,
+  NUM_DISALLOWED_FMS: 0n,
+  DISALLOWED_FMS: 0n,
+  MODULE_HV: 0n,
+  MIN_UPDATE_HV: 0n,
+  NO_DOWNGRADE: 0n,
+  HANDOFF_DATA_HV: 0n,
+  MIG_ATTRIBUTES: 0n,
+  MIN_EXPORT_VERSION: 0n,
+  MAX_EXPORT_VERSION: 0n,
+  MIN_IMPORT_VERSION: 0n,
+  MAX_IMPORT_VERSION: 0n,
+  MAX_MIGS: 512n,
+  NUM_IMMUTABLE_STATE_PAGES: 3n,
+  NUM_TD_STATE_PAGES: 2n,
+  NUM_VP_STATE_PAGES: 5n,
+  MAX_SERV_TDS: 1n,
+  SERVTD_ATTR_FIXED0: 0x7ff_0000_0001n,
+  SERVTD_ATTR_FIXED1: 0n,
+  GUEST_L2_GPA_ATTR_MASK: 0x807fn,
+  VM_CTLS_FIXED0: 1n,
+  VM_CTLS_FIXED1: 0n,
+  VPCU_L2_CTLS_FIXED0: 3n,
+  VCPU_L2_CTLS_FIXED1: 0n,
+  VPCU_L2_DEBUG_CTLS_FIXED0: 7n,
+  VCPU_L2_DEBUG_CTLS_FIXED1: 0n,
+}
 
 const table = new FieldTable(SYS_FIELDS)
 
@@ -135,15 +168,15 @@ const value = (module: TdxModule, { row, index }: Element): bigint => {
       return configValue(platform, index)
     case 'IA32_ARCH_CAPABILITIES_CONFIG_MASK':
       return platform.msr.archCapabilitiesConfigMask
-    case 'SYS_ATTRIBUTES':
     case 'HANDOFF_DATA_VALID':
     case 'HANDOFF_DATA_SIZE':
-    case 'NUM_DISALLOWED_FMS':
-    case 'DISALLOWED_FMS':
+    case 'NUM_HANDOFF_PAGES':
       return 0n
-    default:
-      // Not modelled: global metadata of module update, migration, service TDs and L2 VMs.
-      throw new NotModelled(`metadata field ${row.name}`)
+    default: {
+      const constant = CONSTANTS[row.name]
+      if (constant === undefined) throw new Error(`no value for the metadata field ${row.name}`)
+      return constant
+    }
   }
 }
 
@@ -151,6 +184,17 @@ export const findSysField = (id: bigint): Element => table.find(id)
 
 export const readSysField = (module: TdxModule, element: Element, reader: Reader): bigint =>
   checkReadable(element, reader) & value(module, element)
+
+/** The readable fields from `id` on as a metadata list. */
+export const dumpSysFields = (module: TdxModule, id: bigint, reader: Reader, view: DataView, at: number): Dump =>
+  dumpList(
+    table,
+    id,
+    row => readMask(row, reader) !== 0n,
+    element => readSysField(module, element, reader),
+    view,
+    at,
+  )
 
 export const firstSysField = (_module: TdxModule, reader: Reader): bigint =>
   table.next(undefined, row => readMask(row, reader) !== 0n)

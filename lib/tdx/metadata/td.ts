@@ -1,22 +1,40 @@
 /** Metadata of a TD (TDR and TDCS). metadata_handlers/metadata_td.c. */
-import { CPUID_LOOKUP, MAX_TDCS_PAGES, TD_FIELDS, TDX_ATTR_DEBUG, TDX_METADATA_FIELD_ID_INCORRECT } from '#abi'
+import {
+  CPUID_LOOKUP,
+  MAX_TDCS_PAGES,
+  TD_CTLS_ENUM_TOPOLOGY,
+  TD_CTLS_PENDING_VE_DISABLE,
+  TD_FIELDS,
+  TDX_ATTR_DEBUG,
+  TDX_CONFIG_FLAGS_FLEXIBLE_PENDING_VE,
+  TDX_METADATA_FIELD_ID_INCORRECT,
+  TDX_METADATA_FIELD_NOT_READABLE,
+  TDX_METADATA_FIELD_VALUE_NOT_VALID,
+  TDX_METADATA_WR_MASK_NOT_VALID,
+} from '#abi'
 import { NotModelled } from '#bits'
-import { cpuidRow } from '../guest/cpuid.ts'
+import { compactedLayout, cpuidRow } from '../guest/cpuid.ts'
+import { msrBitmap } from '../guest/msr.ts'
+import { isTopologyConfigured } from '../guest/topology.ts'
 import type { TdxModule } from '../module.ts'
 import { check } from '../status.ts'
 import type { Td } from '../td.ts'
+import { OF_L2_VMS, ZERO } from './decided.ts'
 import {
   checkReadable,
+  checkWritable,
   classCode,
+  combine,
   type Element,
   elementSize,
   FieldTable,
   fieldCode,
   type Reader,
   readMask,
+  writeMask,
 } from './field.ts'
 
-const table = new FieldTable(TD_FIELDS)
+const table = new FieldTable(TD_FIELDS.filter(row => !OF_L2_VMS.has(row.name)))
 const TDR_CLASSES = [0n, 1n, 2n]
 const CPUID_CLASS = 0x14n
 const CPUID_VALUES = TD_FIELDS.find(row => row.name === 'CPUID_VALUES')!
@@ -32,6 +50,7 @@ const cpuidElement = (id: bigint): Element => {
   const row = cpuidRow(leaf, subleaf)
   check(row >= 0 && code >> 17 === 0, TDX_METADATA_FIELD_ID_INCORRECT)
   check(CPUID_LOOKUP[row]!.subleaf === subleaf, TDX_METADATA_FIELD_ID_INCORRECT)
+  check(!CPUID_LOOKUP[row]!.faulting, TDX_METADATA_FIELD_NOT_READABLE)
   return { row: CPUID_VALUES, index: 2 * row + (code & 1) }
 }
 
@@ -97,6 +116,8 @@ const value = (module: TdxModule, td: Td, { row, index }: Element): bigint => {
       return td.configFlags
     case 'TD_CTLS':
       return td.tdCtls
+    case 'TOPOLOGY_ENUM_CONFIGURED':
+      return isTopologyConfigured(td) ? 1n : 0n
     case 'CPUID_VALID':
       return CPUID_LOOKUP[index]?.faulting === false ? 1n : 0n
     case 'TD_EPOCH':
@@ -120,10 +141,26 @@ const value = (module: TdxModule, td: Td, { row, index }: Element): bigint => {
     }
     case 'VIRTUAL_IA32_ARCH_CAPABILITIES':
       return td.archCapabilities
+    case 'VIRTUAL_IA32_VMX_CR0_FIXED0':
+      return module.platform.msr.cr0Fixed0
+    case 'VIRTUAL_IA32_VMX_CR0_FIXED1':
+      return module.platform.msr.cr0Fixed1
+    case 'VIRTUAL_IA32_VMX_CR4_FIXED0':
+      return module.platform.msr.cr4Fixed0
+    case 'VIRTUAL_IA32_VMX_CR4_FIXED1':
+      return module.platform.msr.cr4Fixed1
+    case 'VM_CTLS':
+      return td.vmCtls[index] ?? 0n
+    case 'XBUFF_SIZE':
+      return BigInt(compactedLayout(module.platform, td.xfam).size)
+    case 'XBUFF_OFFSETS':
+      return BigInt(compactedLayout(module.platform, td.xfam).offsets[index] ?? 0)
+    case 'MSR_BITMAPS':
+      return msrBitmap(td, index)
     case 'SEPT_ROOT':
       return module.memory.read(td.septRoot + 8 * index, 8)
     default:
-      // Not modelled: TD metadata of migration, service TDs, L2 VMs, handoff and the XSAVE buffer's layout.
+      if (ZERO.has(row.name)) return 0n
       throw new NotModelled(`metadata field ${row.name}`)
   }
 }
@@ -134,6 +171,51 @@ const seenBy = (td: Td, reader: Reader): Reader =>
 export const readTdField = (module: TdxModule, td: Td, element: Element, reader: Reader): bigint => {
   const mask = checkReadable(element, seenBy(td, reader))
   return value(module, td, element) & mask & ((1n << BigInt(8 * elementSize(element.row.id))) - 1n)
+}
+
+const MIN_HP_LOCK_TIMEOUT = 10_000n
+const MAX_HP_LOCK_TIMEOUT = 100_000_000n
+const ALL = 0xffff_ffff_ffff_ffffn
+
+/** Writes the masked bits and returns the old value, as far as it may be read. md_td_write_element. */
+export const writeTdField = (
+  module: TdxModule,
+  td: Td,
+  element: Element,
+  to: bigint,
+  mask: bigint,
+  reader: Reader,
+): bigint => {
+  const { row, index } = element
+  const who = seenBy(td, reader)
+  checkWritable(row, who, mask)
+  const old = value(module, td, element)
+  const next = combine(row, who, old, to, mask)
+  switch (row.name) {
+    case 'NOTIFY_ENABLES':
+      td.notifyEnables = next
+      break
+    case 'HP_LOCK_TIMEOUT':
+      check((writeMask(row, who) & mask) === ALL, TDX_METADATA_WR_MASK_NOT_VALID)
+      check(next >= MIN_HP_LOCK_TIMEOUT && next <= MAX_HP_LOCK_TIMEOUT, TDX_METADATA_FIELD_VALUE_NOT_VALID)
+      td.hpLockTimeout = next
+      break
+    case 'VM_CTLS':
+      td.vmCtls[index] = next
+      break
+    case 'TD_CTLS':
+      check(
+        (td.configFlags & TDX_CONFIG_FLAGS_FLEXIBLE_PENDING_VE) !== 0n ||
+          ((next ^ old) & TD_CTLS_PENDING_VE_DISABLE) === 0n,
+        TDX_METADATA_FIELD_VALUE_NOT_VALID,
+      )
+      check((next & TD_CTLS_ENUM_TOPOLOGY) === 0n || isTopologyConfigured(td), TDX_METADATA_FIELD_VALUE_NOT_VALID)
+      td.tdCtls = next
+      break
+    default:
+      throw new NotModelled(`writing metadata field ${row.name}`)
+  }
+  return old & readMask(row, who)
 }
 
 const nextId = (td: Td, from: Element | undefined, reader: Reader): bigint =>

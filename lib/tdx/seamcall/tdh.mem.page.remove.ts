@@ -1,9 +1,8 @@
 import * as abi from '#abi'
 import { seamcall } from '../leaf.ts'
-import { checkEntryState, failSept, pageInfo, walkTo } from '../operand.ts'
-import { addressOf, isBlocked, SEPTE_FREE } from '../sept.ts'
-import { check } from '../status.ts'
-import { isTracked, needsTracking } from '../tracking.ts'
+import { checkEntryState, pageInfo, walkTo } from '../operand.ts'
+import { addressOf, SEPTE_FREE } from '../sept.ts'
+import { checkTracked } from '../tracking.ts'
 import { REMOVE } from './op-states.ts'
 
 const REMOVABLE = [
@@ -25,18 +24,15 @@ export const memPageRemove = seamcall(abi.TDH_MEM_PAGE_REMOVE, (module, regs) =>
   const mapping = pageInfo(rcx, 0, 2)
   const level = mapping.level as 0 | 1 | 2
   const entry = walkTo(td, regs, mapping)
-  const state = checkEntryState(regs, entry, level, REMOVABLE)
+  checkEntryState(regs, entry, level, REMOVABLE)
   const target = addressOf(entry)
   const pamtEntry = module.pamt.at(target, level)
-  if (needsTracking(td)) {
-    if (!isBlocked(state)) failSept(regs, abi.TDX_GPA_RANGE_NOT_BLOCKED, entry, level)
-    check(isTracked(td, module.pamt.bepoch(pamtEntry)), abi.TDX_TLB_TRACKING_NOT_DONE, 'RCX')
-  }
+  checkTracked(module, td, regs, entry, level, pamtEntry)
 
   td.tree.write(SEPTE_FREE)
   td.childCount -= 512 ** level
   module.pamt.release(pamtEntry)
-  module.poisoned.delete(target)
+  module.heal(target, level)
   regs.rcx = BigInt(target)
   return abi.TDX_SUCCESS
 })

@@ -2,9 +2,8 @@ import * as abi from '#abi'
 import { NotModelled } from '#bits'
 import { seamcall } from '../leaf.ts'
 import { checkEntryState, failSept, pageInfo, walkTo } from '../operand.ts'
-import { addressOf, isBlocked, isTableFree, SEPTE_FREE } from '../sept.ts'
-import { check } from '../status.ts'
-import { isTracked, needsTracking } from '../tracking.ts'
+import { addressOf, isTableFree, SEPTE_FREE } from '../sept.ts'
+import { checkTracked } from '../tracking.ts'
 import { ANY_INITIALISED } from './op-states.ts'
 
 /**
@@ -23,13 +22,10 @@ export const memSeptRemove = seamcall(
     const mapping = pageInfo(rcx, 1, td.tree.top)
     const { level } = mapping
     const entry = walkTo(td, regs, mapping)
-    const state = checkEntryState(regs, entry, level, [abi.SEPT_NL_MAPPED, abi.SEPT_NL_BLOCKED])
+    checkEntryState(regs, entry, level, [abi.SEPT_NL_MAPPED, abi.SEPT_NL_BLOCKED])
     const table = addressOf(entry)
     const pamtEntry = module.pamt.at(table, 0)
-    if (needsTracking(td)) {
-      if (!isBlocked(state)) failSept(regs, abi.TDX_GPA_RANGE_NOT_BLOCKED, entry, level)
-      check(isTracked(td, module.pamt.bepoch(pamtEntry)), abi.TDX_TLB_TRACKING_NOT_DONE, 'RCX')
-    }
+    checkTracked(module, td, regs, entry, level, pamtEntry)
     if (!isTableFree(module.memory, table)) failSept(regs, abi.TDX_EPT_PAGE_NOT_FREE, entry, level)
 
     td.tree.write(SEPTE_FREE)

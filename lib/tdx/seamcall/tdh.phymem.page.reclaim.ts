@@ -50,6 +50,6 @@ export const phymemPageReclaim = seamcall(TDH_PHYMEM_PAGE_RECLAIM, (module, regs
     module.vcpus.delete(at)
   }
   pamt.release(entry)
-  module.poisoned.delete(at)
+  module.heal(at, level)
   return TDX_SUCCESS
 })

@@ -1,11 +1,16 @@
 import { TDH_VP_ENTER, TDX_OPERAND_INVALID, VCPU_ACTIVE, VCPU_READY } from '#abi'
 import { hpa } from '#bits'
-import { vmcallReturn } from '../guest/exit.ts'
+import { asyncExit, vmcallReturn } from '../guest/exit.ts'
 import { cpuOf } from '../guest/make.ts'
 import { runVcpu } from '../guest/run.ts'
 import { seamcall } from '../leaf.ts'
+import { isEnterable } from '../metadata/vmcs.ts'
 import { check } from '../status.ts'
 import { RUN } from './op-states.ts'
+
+/** SDM Vol. 3C, "Basic VM-Exit Information": VM entry failed, due to invalid guest state. */
+const ENTRY_FAILURE = 0x8000_0000
+const EXIT_REASON_INVALID_STATE = 33
 
 const ADDRESS = 0xf_ffff_ffff_f000n
 const HOST_RECOVERABILITY_HINT = 1n << 52n
@@ -40,7 +45,17 @@ export const vpEnter = seamcall(TDH_VP_ENTER, (module, regs, lp) => {
     if (!module.isPrivate(descriptor)) vcpu.vapic.takePosted(module.memory, descriptor)
   }
   if (vcpu.lastExit === 'tdvmcall') vmcallReturn(vcpu, cpu, regs)
+  if (vcpu.hostWroteState) {
+    vcpu.hostWroteState = false
+    if (!isEnterable(module.platform, cpu)) {
+      td.refcount[slot]--
+      asyncExit(vcpu, regs, ENTRY_FAILURE + EXIT_REASON_INVALID_STATE)
+      vcpu.hostWroteState = true
+      return regs.rax
+    }
+  }
   vcpu.state = VCPU_ACTIVE
+  vcpu.hasRun = true
   try {
     runVcpu(module, vcpu, cpu, regs, lp.quantum)
   } finally {

@@ -29,6 +29,7 @@ export const vpInit = seamcall(
 
     vcpu.index = td.numVcpus++
     vcpu.x2apicId = version === 0 ? vcpu.index : Number(r8)
+    td.x2apicIds.push(version === 0 ? -1 : vcpu.x2apicId)
     vcpu.initialRcx = rdx
     vcpu.state = VCPU_READY
     vcpu.lastExit = 'fault'

@@ -1,4 +1,5 @@
-import { MD_FIELD_ID_NA, TDH_VP_RD, TDX_METADATA_FIRST_FIELD_ID_IN_CONTEXT, TDX_SUCCESS } from '#abi'
+import { MD_FIELD_ID_NA, TDH_VP_RD, TDX_ATTR_DEBUG, TDX_METADATA_FIRST_FIELD_ID_IN_CONTEXT, TDX_SUCCESS } from '#abi'
+import { cpuOf } from '../guest/make.ts'
 import { seamcall } from '../leaf.ts'
 import { findVpField, firstVpField, nextVpField, readVpField } from '../metadata/vp.ts'
 import { ANY_INITIALISED } from './op-states.ts'
@@ -14,6 +15,8 @@ export const vpRd = seamcall(
     vcpu.td.checkState(ANY_INITIALISED)
     vcpu.checkPages()
     vcpu.associate(lp.id, true)
+    // The state of a debug TD that has not run yet is there to be read.
+    if ((vcpu.td.attributes & TDX_ATTR_DEBUG) !== 0n) cpuOf(module, vcpu)
     if (version > 0 && rdx === MD_FIELD_ID_NA) {
       regs.rdx = firstVpField(vcpu, 'host')
       return TDX_METADATA_FIRST_FIELD_ID_IN_CONTEXT

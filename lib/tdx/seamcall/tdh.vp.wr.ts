@@ -1,4 +1,5 @@
-import { TDH_VP_WR, TDX_SUCCESS } from '#abi'
+import { TDH_VP_WR, TDX_ATTR_DEBUG, TDX_SUCCESS } from '#abi'
+import { cpuOf } from '../guest/make.ts'
 import { seamcall } from '../leaf.ts'
 import { findVpField, writeVpField } from '../metadata/vp.ts'
 import { METADATA_WRITE } from './op-states.ts'
@@ -11,6 +12,7 @@ export const vpWr = seamcall(TDH_VP_WR, (module, regs, lp) => {
   vcpu.td.checkState(METADATA_WRITE)
   vcpu.checkPages()
   vcpu.associate(lp.id)
+  if ((vcpu.td.attributes & TDX_ATTR_DEBUG) !== 0n) cpuOf(module, vcpu)
   regs.r8 = writeVpField(module, vcpu, findVpField(rdx), r8, r9, 'host')
   return TDX_SUCCESS
 })

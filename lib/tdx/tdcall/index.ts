@@ -5,48 +5,74 @@ import type { Cpu, VmExit } from '#x86'
 import { injectGp } from '../guest/ve.ts'
 import type { SeamcallRegs, Tdcall, TdcallResult } from '../leaf.ts'
 import type { TdxModule } from '../module.ts'
+import { TDCALL_NAMES, TDCALLS_NOT_MODELLED } from '../not-modelled.ts'
 import { about, TdxStatus } from '../status.ts'
 import type { Vcpu } from '../vcpu.ts'
 import { memPageAccept } from './tdg.mem.page.accept.ts'
+import { memPageAttrRd } from './tdg.mem.page.attr.rd.ts'
+import { memPageAttrWr } from './tdg.mem.page.attr.wr.ts'
+import { mrReport } from './tdg.mr.report.ts'
 import { mrRtmrExtend } from './tdg.mr.rtmr.extend.ts'
+import { mrVerifyreport } from './tdg.mr.verifyreport.ts'
+import { sysRd } from './tdg.sys.rd.ts'
+import { sysRdall } from './tdg.sys.rdall.ts'
+import { vmRd } from './tdg.vm.rd.ts'
+import { vmWr } from './tdg.vm.wr.ts'
 import { vpCpuidveSet } from './tdg.vp.cpuidve.set.ts'
 import { vpInfo } from './tdg.vp.info.ts'
+import { vpInvept } from './tdg.vp.invept.ts'
+import { vpInvvpid } from './tdg.vp.invvpid.ts'
+import { vpRd } from './tdg.vp.rd.ts'
 import { vpVeinfoGet } from './tdg.vp.veinfo.get.ts'
 import { vpVmcall } from './tdg.vp.vmcall.ts'
+import { vpWr } from './tdg.vp.wr.ts'
 
-/** Numbers of all leaves, built or not. */
-const NAMES: ReadonlyMap<number, string> = new Map(
-  Object.entries(abi).flatMap(([name, value]) =>
-    name.startsWith('TDG_') && typeof value === 'number' ? [[value, name.replaceAll('_', '.')] as const] : [],
-  ),
-)
-
-const BUILT: readonly Tdcall[] = [memPageAccept, mrRtmrExtend, vpCpuidveSet, vpInfo, vpVeinfoGet, vpVmcall]
+const BUILT: readonly Tdcall[] = [
+  memPageAccept,
+  memPageAttrRd,
+  memPageAttrWr,
+  mrReport,
+  mrRtmrExtend,
+  mrVerifyreport,
+  sysRd,
+  sysRdall,
+  vmRd,
+  vmWr,
+  vpCpuidveSet,
+  vpInfo,
+  vpInvept,
+  vpInvvpid,
+  vpRd,
+  vpVeinfoGet,
+  vpVmcall,
+  vpWr,
+]
 
 /** Indexed by leaf number. */
-const TDCALLS: readonly (Tdcall | undefined)[] = Array.from({ length: 32 }, (_, number) =>
+export const TDCALLS: readonly (Tdcall | undefined)[] = Array.from({ length: 32 }, (_, number) =>
   BUILT.find(leaf => leaf.number === number),
 )
 
-/** VM.RD has a version 1; every other leaf only version 0. */
-const VERSIONED = abi.TDG_VM_RD
-
-/**
- * The leaf's status, `resume` or `exit`.
- * Not modelled: TDCALL leaves that the table in lib/abi/tdx/leaf.ts names and lib/tdx/tdcall has no file for.
- */
+/** The leaf's status, `resume` or `exit`. */
 const call = (module: TdxModule, vcpu: Vcpu, cpu: Cpu, regs: SeamcallRegs): TdcallResult => {
   const rax = cpu.gpr[0]!
   const number = Number(rax & 0xffffn)
-  if (rax >> 24n !== 0n || (rax >> 16n !== 0n && number !== VERSIONED)) return about(abi.TDX_OPERAND_INVALID, 'RAX')
+  const version = Number((rax >> 16n) & 0xffn)
   const leaf = TDCALLS[number]
+  if (rax >> 24n !== 0n || (version > 0 && number !== abi.TDG_VM_RD)) return about(abi.TDX_OPERAND_INVALID, 'RAX')
   if (leaf === undefined) {
-    const name = NAMES.get(number)
-    if (name !== undefined) throw new NotModelled(name)
+    if (TDCALLS_NOT_MODELLED.includes(number)) throw new NotModelled(TDCALL_NAMES.get(number) as string)
     return about(abi.TDX_OPERAND_INVALID, 'RAX')
   }
+  if (version > leaf.versions) {
+    cpu.gpr[2] = abi.MD_FIELD_ID_NA
+    cpu.gpr[8] = 0n
+    return about(abi.TDX_OPERAND_INVALID, 'RAX')
+  }
+  const injected = module.faults?.tdcall(number)
+  if (injected !== undefined) return injected
   try {
-    return leaf.run({ module, vcpu, cpu, regs })
+    return leaf.run({ module, vcpu, cpu, regs }, version)
   } catch (error) {
     if (!(error instanceof TdxStatus)) throw error
     return error.code

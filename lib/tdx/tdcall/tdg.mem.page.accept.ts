@@ -12,8 +12,7 @@ import {
   TDX_SUCCESS,
   VMX_EEQ_ACCEPT,
 } from '#abi'
-import { EPT_QUALIFICATION } from '#x86'
-import { eptViolationExit } from '../guest/exit.ts'
+import { entryViolationExit } from '../guest/exit.ts'
 import { tdcall } from '../leaf.ts'
 import { isPrivateGpa, pageInfo } from '../operand.ts'
 import { LEVEL_SIZE } from '../pamt.ts'
@@ -42,10 +41,7 @@ export const memPageAccept = tdcall(TDG_MEM_PAGE_ACCEPT, ({ module, vcpu, cpu, r
     fail(TDX_PAGE_SIZE_MISMATCH, reached)
   const accepted = ACCEPTED[state]
   if (reached !== level || accepted === undefined) {
-    // Requested level, level and state of the entry, whether it is a leaf: vmcs_defs.h, tdaccept_vmx_eeq_info.
-    const info = level | (reached << 3) | (state << 6) | (isLeaf(entry) ? 1 << 14 : 0)
-    const rights = (entry & 7n) << 3n
-    eptViolationExit(vcpu, regs, gpa, EPT_QUALIFICATION.WRITE | rights, VMX_EEQ_ACCEPT | (BigInt(info) << 32n))
+    entryViolationExit(vcpu, regs, gpa, level, entry, reached, VMX_EEQ_ACCEPT)
     return 'exit'
   }
 

@@ -97,16 +97,31 @@ export class Host {
     return this
   }
 
+  /** As `boot`, with a TDMR of so many GiB; frames for it come from above the first MiB's allocations. */
+  bootWith(gib: number): this {
+    this.must(abi.TDH_SYS_INIT)
+    for (let id = 0; id < this.module.processors; id++) this.must(abi.TDH_SYS_LP_INIT, {}, { id, quantum: 0 })
+    const { list, base } = this.tdmr(undefined, gib)
+    this.must(abi.TDH_SYS_CONFIG, { rcx: list, rdx: 1n, r8: BigInt(this.module.platform.firstPrivateHkid) })
+    this.must(abi.TDH_SYS_KEY_CONFIG)
+    for (let i = 0; i < gib; i++) this.must(abi.TDH_SYS_TDMR_INIT, { rcx: base })
+    return this
+  }
+
   /** The list for SYS.CONFIG: one TDMR over the first GiB; what is not memory, and the PAMTs, are reserved. */
-  tdmr(change: (info: Record<string, bigint>, reserved: bigint[]) => void = () => {}): { list: bigint; base: bigint } {
-    const sizes = [GIB / 4096, GIB / 2 ** 21, 1].map(entries => Math.ceil((entries * 16) / 4096))
+  tdmr(
+    change: (info: Record<string, bigint>, reserved: bigint[]) => void = () => {},
+    gib = 1,
+  ): { list: bigint; base: bigint } {
+    const all = gib * GIB
+    const sizes = [all / 4096, all / 2 ** 21, gib].map(entries => Math.ceil((entries * 16) / 4096))
     const pages = sizes.reduce((a, b) => a + b)
     const pamt = this.memory.allocateRun(pages)
     const [s4k = 0, s2m = 0, s1g = 0] = sizes
     const at = (page: number) => BigInt(pamt + 4096 * page)
     const info = {
       tdmr_base: 0n,
-      tdmr_size: BigInt(GIB),
+      tdmr_size: BigInt(all),
       pamt_4k_base: at(0),
       pamt_4k_size: BigInt(4096 * s4k),
       pamt_2m_base: at(s4k),
@@ -114,7 +129,9 @@ export class Host {
       pamt_1g_base: at(s4k + s2m),
       pamt_1g_size: BigInt(4096 * s1g),
     }
-    const reserved = [at(0), BigInt(4096 * pages), BigInt(this.memory.u8.length), BigInt(GIB - this.memory.u8.length)]
+    const beyond = all - this.memory.u8.length
+    const reserved = [at(0), BigInt(4096 * pages)]
+    reserved.push(beyond === 0 ? 0n : BigInt(this.memory.u8.length), BigInt(beyond))
     change(info, reserved)
     const list = this.memory.allocate()
     this.memory.write(list, 8, BigInt(list + 512))

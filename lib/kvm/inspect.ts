@@ -1,6 +1,6 @@
 /** The emulator's own debugger: looks into a vCPU past TDX. Nothing that KVM does goes through here. */
 import type { Gva } from '#bits'
-import type { Cpu } from '#x86'
+import { type Cpu, tear } from '#x86'
 import type { Vcpu } from './vcpu.ts'
 
 /** A vCPU as the emulator sees it. */
@@ -21,6 +21,8 @@ export type Inspection = {
   readonly instructions: number
   /** RAX of the last VP.ENTER: completion status and exit reason. */
   readonly lastExit: bigint
+  /** The vCPU's turn is over, before an instruction that another vCPU may come between: see `tear` of the CPU. */
+  tear(): void
   /** Bytes at a linear address of the guest, or undefined where the guest itself could not read them now. */
   read(linear: Gva, length: number): Uint8Array | undefined
 }
@@ -51,6 +53,7 @@ export const inspect = (vcpu: Vcpu): Inspection => {
     mode: cpu.mode,
     instructions: cpu.instructions,
     lastExit: vcpu.enterStatus,
+    tear: () => tear(cpu),
     read: (linear, length) => readGuest(cpu, linear, length),
   }
 }
@@ -67,5 +70,6 @@ const NOT_RUN = {
   cpl: 0,
   mode: 0,
   instructions: 0,
+  tear: () => {},
   read: () => undefined,
 }

@@ -31,6 +31,7 @@ import * as segments from './segments.ts'
 import { SegmentRegister, STATE, X87 } from './state.ts'
 import * as system from './system.ts'
 import { KEY_SMAP, KEY_SUPERVISOR, KEY_USER, TLB_DELTA_WORD, TLB_ENTRY_WORDS, Tlb } from './tlb.ts'
+import { mend, type Torn } from './torn.ts'
 import * as transfer from './transfer.ts'
 import { EXIT_REASON_EPT_VIOLATION, type Outside, type SecondStage, type VmExit, type VmxControls } from './vmx.ts'
 
@@ -153,6 +154,8 @@ export class Cpu {
   readonly stepper: Compiler | undefined
   /** Where instructions are fetched from. */
   readonly fetch: run.Fetch
+  /** What the next instruction has read already; see `tear`. */
+  torn: Torn | undefined
   /** Events handed to `inject` and not yet delivered, in order. */
   readonly pending: interrupt.Event[] = []
   #cpuid: Cpuid
@@ -550,10 +553,12 @@ export class Cpu {
 
   /** Runs until an exit; after `budget` instructions that is EXIT_REASON_PREEMPTION_TIMER. */
   run(budget: number): VmExit {
+    if (this.torn !== undefined) mend(this)
     return run.run(this, budget)
   }
   /** One instruction (and the events before it). */
   step(): VmExit | undefined {
+    if (this.torn !== undefined) mend(this)
     return run.step(this)
   }
   /** Hands in an event, delivered before the next instruction that may be interrupted by it. */

@@ -100,6 +100,9 @@ const fetch = (cpu: Cpu, host: Hpa): Insn => {
   return found
 }
 
+/** The instruction at RIP. Throws the fault that fetching it meets with. */
+export const instructionAtRip = (cpu: Cpu): Insn => fetch(cpu, place(cpu))
+
 /** Did the instruction just executed load SS, so that debug traps wait? */
 const holdsTraps = (cpu: Cpu): boolean => cpu.shadow === 'mov-ss'
 

@@ -41,7 +41,7 @@ export const checkExtension = (host: Host, vm: Vm | undefined, capability: numbe
     case abi.KVM_CAP_X86_APIC_BUS_CYCLES_NS:
       return 1
     case abi.KVM_CAP_VM_TYPES:
-      return host.hasTdx ? 1 << abi.KVM_X86_TDX_VM : 0
+      return (1 << abi.KVM_X86_DEFAULT_VM) | (host.hasTdx ? 1 << abi.KVM_X86_TDX_VM : 0)
     case abi.KVM_CAP_GUEST_MEMFD:
       return host.hasTdx ? 1 : 0
     case abi.KVM_CAP_MEMORY_ATTRIBUTES:
@@ -55,7 +55,7 @@ export const checkExtension = (host: Host, vm: Vm | undefined, capability: numbe
     case abi.KVM_CAP_NR_MEMSLOTS:
       return abi.KVM_USER_MEM_SLOTS
     case abi.KVM_CAP_READONLY_MEM:
-      return vm === undefined ? 1 : 0
+      return vm?.isTd === true ? 0 : 1
     case abi.KVM_CAP_EXIT_HYPERCALL:
       return Number(EXIT_HYPERCALL_MASK)
     case abi.KVM_CAP_X2APIC_API:

@@ -20,7 +20,7 @@ import { Descriptors, type OpenFile } from './file.ts'
 import { type Inspection, inspect } from './inspect.ts'
 import { Tdx } from './module.ts'
 import { run } from './run.ts'
-import { type Handler, SYSTEM, VCPU, VM } from './table.ts'
+import { type Handler, ORDINARY_VCPU, ORDINARY_VM, SYSTEM, VCPU, VM } from './table.ts'
 import { Vcpu } from './vcpu.ts'
 import { Vm } from './vm.ts'
 
@@ -60,7 +60,7 @@ export class Host {
   readonly space: AddressSpace
   readonly descriptors = new Descriptors()
   readonly vms = new Set<Vm>()
-  readonly #seed: bigint
+  readonly seed: bigint
   readonly #usedAtStart: number
   /** Frames that the booted TDX module holds for good. */
   #resident = 0
@@ -72,7 +72,7 @@ export class Host {
     this.platform = platform
     this.processors = processors
     this.hasTdx = tdx
-    this.#seed = seed
+    this.seed = seed
     this.#usedAtStart = this.memory.used
     this.space = new AddressSpace(this.memory)
     this.space.onUnmap = (start, end) => {
@@ -84,7 +84,7 @@ export class Host {
   tdx(): Tdx {
     if (this.#tdx === undefined) {
       const before = this.memory.used
-      this.#tdx = new Tdx(this.memory, this.platform, this.processors, this.#seed)
+      this.#tdx = new Tdx(this.memory, this.platform, this.processors, this.seed)
       this.#resident = this.memory.used - before
     }
     return this.#tdx
@@ -194,11 +194,11 @@ export class Host {
     if (file instanceof Vcpu) {
       file.vm.requireAlive()
       if (request === KVM_RUN) return run(file)
-      return this.#call(VCPU, file, request, arg, 'vCPU')
+      return this.#call(file.vm.isTd ? VCPU : ORDINARY_VCPU, file, request, arg, 'vCPU')
     }
     if (file instanceof Vm) {
       file.requireAlive()
-      return this.#call(VM, file, request, arg, 'VM')
+      return this.#call(file.isTd ? VM : ORDINARY_VM, file, request, arg, 'VM')
     }
     if (file.kind === 'kvm') return this.#call(SYSTEM, this, request, arg, '/dev/kvm')
     throw new Errno('ENOTTY', `ioctl ${hex(request)} on a ${file.kind} descriptor`)
@@ -218,7 +218,7 @@ export class Host {
     if (SYSTEM.has(request) || VM.has(request) || VCPU.has(request) || request === KVM_RUN) {
       throw new Errno('ENOTTY', `${name} is not an ioctl of a ${what}`)
     }
-    throw new NotModelled(`${name} of a TD`)
+    throw new NotModelled(`${name} of a ${what}`)
   }
 
   /** The emulator's own debugger: what no host of a real TD could see. EBADF, EINVAL: no vCPU. */

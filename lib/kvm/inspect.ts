@@ -38,7 +38,7 @@ const readGuest = (cpu: Cpu, linear: Gva, length: number): Uint8Array | undefine
 
 /** Before the first KVM_RUN there is no CPU yet, and everything is 0. */
 export const inspect = (vcpu: Vcpu): Inspection => {
-  const cpu = vcpu.seam.module.inspect(vcpu.tdvpr)?.cpu
+  const cpu = vcpu.ordinary?.cpu ?? vcpu.seam.module.inspect(vcpu.tdvpr)?.cpu
   if (cpu === undefined) return { ...NOT_RUN, lastExit: vcpu.enterStatus }
   return {
     rip: cpu.rip,

@@ -12,6 +12,13 @@ export type Memslot = {
   /** Bound guest_memfd and the page in it where the slot starts. `undefined` once the file is gone. */
   memfd: GuestMemfd | undefined
   readonly memfdPage: number
+  /** KVM_MEM_LOG_DIRTY_PAGES: a bit for each page, in whole u64s. */
+  dirty: Uint8Array | undefined
+}
+
+/** Notes a write to a page of a slot that logs them. */
+export const markDirty = ({ dirty, gfn: first }: Memslot, gfn: number): void => {
+  if (dirty !== undefined) dirty[(gfn - first) >>> 3]! |= 1 << ((gfn - first) & 7)
 }
 
 /** The slots of a VM, by id and by guest frame number. */

@@ -1,4 +1,4 @@
-/** KVM_RUN: completes the exit before, enters the TD, and turns what comes back into a kvm_run. Linux arch/x86/kvm/x86.c and vmx/tdx.c. */
+/** KVM_RUN: completes the exit before, enters the TD (or the ordinary VM, as ordinary/run.ts does), and turns what comes back into a kvm_run. Linux arch/x86/kvm/x86.c and vmx/tdx.c. */
 
 import {
   KVM_EXIT_EXCEPTION,
@@ -9,7 +9,9 @@ import {
   KVM_EXIT_UNKNOWN,
   KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
   KVM_MP_STATE_HALTED,
+  KVM_MP_STATE_INIT_RECEIVED,
   KVM_MP_STATE_RUNNABLE,
+  KVM_MP_STATE_UNINITIALIZED,
   kvm_run,
   kvm_run_ex,
   kvm_run_fail_entry,
@@ -49,6 +51,8 @@ import { handleMmio } from './exit/mmio.ts'
 import { handleRdmsr, handleWrmsr } from './exit/msr.ts'
 import { handleGetQuote, handleGetTdVmCallInfo, handleSetupEventNotifyInterrupt } from './exit/userspace.ts'
 import { handleEptViolation } from './fault.ts'
+import type { OrdinaryCpu } from './ordinary/cpu.ts'
+import { enterOrdinary } from './ordinary/run.ts'
 import { statusOf } from './seam.ts'
 import type { Vcpu } from './vcpu.ts'
 
@@ -162,9 +166,30 @@ const block = (vcpu: Vcpu): void => {
   const { host } = vcpu.vm
   while (!vcpu.hasEvents) {
     if (host.signalPending?.()) throw interrupted(vcpu, SIGNAL)
+    if (vcpu.ordinary?.sleep() === true) continue
     if (!host.onBlock?.(vcpu.id)) throw interrupted(vcpu, BLOCKED)
   }
   vcpu.mpState = KVM_MP_STATE_RUNNABLE
+}
+
+/** A vCPU that waits for INIT and SIPI. */
+const awaitStart = (vcpu: Vcpu): void => {
+  const { host } = vcpu.vm
+  while (vcpu.mpState === KVM_MP_STATE_UNINITIALIZED || vcpu.mpState === KVM_MP_STATE_INIT_RECEIVED) {
+    if (host.signalPending?.()) throw interrupted(vcpu, SIGNAL)
+    if (!host.onBlock?.(vcpu.id)) throw interrupted(vcpu, BLOCKED)
+  }
+}
+
+const loopOrdinary = (vcpu: Vcpu, ordinary: OrdinaryCpu): void => {
+  const { host } = vcpu.vm
+  for (;;) {
+    if (vcpu.mpState === KVM_MP_STATE_HALTED) block(vcpu)
+    awaitStart(vcpu)
+    if (host.signalPending?.()) throw interrupted(vcpu, SIGNAL)
+    if (!enterOrdinary(vcpu, ordinary, host.quantum?.(vcpu.id) ?? TICK)) return
+    vcpu.vm.requireAlive()
+  }
 }
 
 const loop = (vcpu: Vcpu): void => {
@@ -197,10 +222,7 @@ export const run = (vcpu: Vcpu): number => {
     const valid = view.getBigUint64(at + kvm_run.offset.kvm_valid_regs, true)
     const dirty = view.getBigUint64(at + kvm_run.offset.kvm_dirty_regs, true)
     if (valid !== 0n || dirty !== 0n) {
-      throw new Errno(
-        'EINVAL',
-        `KVM_RUN: kvm_valid_regs ${hex(valid)}, kvm_dirty_regs ${hex(dirty)}; a TD's registers are protected: want 0`,
-      )
+      throw new Errno('EINVAL', `KVM_RUN: kvm_valid_regs ${hex(valid)}, kvm_dirty_regs ${hex(dirty)}; want 0`)
     }
     const { complete } = vcpu
     if (complete !== undefined) {
@@ -208,6 +230,14 @@ export const run = (vcpu: Vcpu): number => {
       if (!complete(vcpu)) return 0
     }
     if (view.getUint8(at + kvm_run.offset.immediate_exit) !== 0) throw IMMEDIATE
+    const { ordinary } = vcpu
+    if (ordinary !== undefined) {
+      // Without a local APIC in the kernel, userspace has CR8.
+      if (ordinary.apic === undefined) ordinary.cpu.cr8 = view.getBigUint64(at + kvm_run.offset.cr8, true) & 0xfn
+      vcpu.exitReason = KVM_EXIT_UNKNOWN
+      loopOrdinary(vcpu, ordinary)
+      return 0
+    }
     if (!vcpu.isInitialized) throw new Errno('EINVAL', `KVM_RUN: vCPU ${vcpu.id} has not had KVM_TDX_INIT_VCPU`)
     if (vm.td.state !== 'runnable') throw new Errno('EINVAL', 'KVM_RUN: the TD has not had KVM_TDX_FINALIZE_VM')
     vcpu.exitReason = KVM_EXIT_UNKNOWN

@@ -4,6 +4,7 @@ import { checkExtension } from './capability.ts'
 import { Errno } from './errno.ts'
 import type { Host } from './host.ts'
 import { createGuestMemfd } from './ioctl/kvm_create_guest_memfd.ts'
+import { createIrqchip } from './ioctl/kvm_create_irqchip.ts'
 import { createVcpu } from './ioctl/kvm_create_vcpu.ts'
 import { createVm } from './ioctl/kvm_create_vm.ts'
 import { enableCap } from './ioctl/kvm_enable_cap.ts'
@@ -18,6 +19,23 @@ import { getVcpuTscKhz, getVmTscKhz, setVcpuTscKhz, setVmTscKhz } from './ioctl/
 import { setUserMemoryRegion, setUserMemoryRegion2 } from './ioctl/kvm_set_user_memory_region.ts'
 import { setMsrFilter } from './ioctl/kvm_x86_set_msr_filter.ts'
 import { refuseProtected } from './ioctl/protected.ts'
+import { getRegs, getSregs, getSregs2, setRegs, setSregs, setSregs2 } from './ordinary/regs.ts'
+import {
+  getDebugregs,
+  getFpu,
+  getLapic,
+  getVcpuEvents,
+  getXcrs,
+  getXsave,
+  interrupt,
+  setDebugregs,
+  setFpu,
+  setLapic,
+  setVcpuEvents,
+  setXcrs,
+  setXsave,
+  translateAddress,
+} from './ordinary/state.ts'
 import type { Vcpu } from './vcpu.ts'
 import type { Vm } from './vm.ts'
 
@@ -50,18 +68,12 @@ export const SYSTEM: ReadonlyMap<number, Handler<Host>> = new Map<number, Handle
 ])
 
 /**
- * ioctls of a VM.
+ * ioctls of any VM.
  * Not modelled: interrupts from the host (KVM_IRQFD, KVM_SIGNAL_MSI, KVM_SET_GSI_ROUTING, KVM_IRQ_LINE), KVM_IOEVENTFD and coalesced MMIO, dirty logs, KVM_GET_CLOCK.
  */
-export const VM: ReadonlyMap<number, Handler<Vm>> = new Map<number, Handler<Vm>>([
+const ANY_VM: readonly (readonly [number, Handler<Vm>])[] = [
   [abi.KVM_CHECK_EXTENSION, (vm, arg) => checkExtension(vm.host, vm, Number(arg))],
   [abi.KVM_ENABLE_CAP, enableCap],
-  [
-    abi.KVM_CREATE_IRQCHIP,
-    () => {
-      throw new Errno('ENOTTY', 'KVM_CREATE_IRQCHIP: a TD has no in-kernel I/O APIC; enable KVM_CAP_SPLIT_IRQCHIP')
-    },
-  ],
   [abi.KVM_CREATE_VCPU, createVcpu],
   [abi.KVM_SET_USER_MEMORY_REGION, setUserMemoryRegion],
   [abi.KVM_SET_USER_MEMORY_REGION2, setUserMemoryRegion2],
@@ -70,17 +82,40 @@ export const VM: ReadonlyMap<number, Handler<Vm>> = new Map<number, Handler<Vm>>
   [abi.KVM_SET_TSC_KHZ, setVmTscKhz],
   [abi.KVM_GET_TSC_KHZ, getVmTscKhz],
   [abi.KVM_X86_SET_MSR_FILTER, setMsrFilter],
-  [abi.KVM_MEMORY_ENCRYPT_OP, encryptVm],
-  // Real-mode support of old processors: accepted and without effect on a TD.
+  // Real-mode support of old processors: accepted and without effect.
   [abi.KVM_SET_TSS_ADDR, () => 0],
   [abi.KVM_SET_IDENTITY_MAP_ADDR, () => 0],
+]
+
+/** ioctls of a TD's VM. */
+export const VM: ReadonlyMap<number, Handler<Vm>> = new Map<number, Handler<Vm>>([
+  ...ANY_VM,
+  [
+    abi.KVM_CREATE_IRQCHIP,
+    () => {
+      throw new Errno('ENOTTY', 'KVM_CREATE_IRQCHIP: a TD has no in-kernel I/O APIC; enable KVM_CAP_SPLIT_IRQCHIP')
+    },
+  ],
+  [abi.KVM_MEMORY_ENCRYPT_OP, encryptVm],
+])
+
+/** ioctls of an ordinary VM. */
+export const ORDINARY_VM: ReadonlyMap<number, Handler<Vm>> = new Map<number, Handler<Vm>>([
+  ...ANY_VM,
+  [abi.KVM_CREATE_IRQCHIP, createIrqchip],
+  [
+    abi.KVM_MEMORY_ENCRYPT_OP,
+    () => {
+      throw new Errno('ENOTTY', 'KVM_MEMORY_ENCRYPT_OP: an ordinary VM has nothing encrypted')
+    },
+  ],
 ])
 
 /**
- * ioctls of a vCPU. KVM_RUN is not here: the host calls it without a look-up.
- * Not modelled: KVM_TRANSLATE, KVM_INTERRUPT, KVM_SMI, KVM_GET_VCPU_EVENTS, statistics, nested state and Xen's and Hyper-V's own on a vCPU of a TD.
+ * ioctls of any vCPU. KVM_RUN is not here: the host calls it without a look-up.
+ * Not modelled: statistics, nested state, KVM_SET_SIGNAL_MASK, machine checks, and Xen's and Hyper-V's own on a vCPU.
  */
-export const VCPU: ReadonlyMap<number, Handler<Vcpu>> = new Map<number, Handler<Vcpu>>([
+const ANY_VCPU: readonly (readonly [number, Handler<Vcpu>])[] = [
   [abi.KVM_SET_CPUID2, setCpuid2],
   [abi.KVM_GET_CPUID2, getCpuid2],
   [abi.KVM_GET_MP_STATE, getMpState],
@@ -89,15 +124,61 @@ export const VCPU: ReadonlyMap<number, Handler<Vcpu>> = new Map<number, Handler<
   [abi.KVM_SET_MSRS, setMsrs],
   [abi.KVM_GET_TSC_KHZ, getVcpuTscKhz],
   [abi.KVM_SET_TSC_KHZ, setVcpuTscKhz],
-  [abi.KVM_MEMORY_ENCRYPT_OP, encryptVcpu],
-  [abi.KVM_PRE_FAULT_MEMORY, preFaultMemory],
+  [abi.KVM_GET_VCPU_EVENTS, getVcpuEvents],
+  [abi.KVM_INTERRUPT, interrupt],
   [
     abi.KVM_NMI,
     vcpu => {
-      vcpu.isNmiPending = true
+      if (vcpu.ordinary === undefined) vcpu.isNmiPending = true
+      else vcpu.ordinary.nmi()
       return 0
     },
   ],
+  [
+    abi.KVM_SMI,
+    () => {
+      throw new Errno('ENOTTY', 'KVM_SMI: there is no system management mode (IA32_SMBASE) here')
+    },
+  ],
+]
+
+/** ioctls of an ordinary VM's vCPU. Not modelled: KVM_SET_GUEST_DEBUG of one. */
+export const ORDINARY_VCPU: ReadonlyMap<number, Handler<Vcpu>> = new Map<number, Handler<Vcpu>>([
+  ...ANY_VCPU,
+  [abi.KVM_GET_REGS, getRegs],
+  [abi.KVM_SET_REGS, setRegs],
+  [abi.KVM_GET_SREGS, getSregs],
+  [abi.KVM_SET_SREGS, setSregs],
+  [abi.KVM_GET_SREGS2, getSregs2],
+  [abi.KVM_SET_SREGS2, setSregs2],
+  [abi.KVM_GET_FPU, getFpu],
+  [abi.KVM_SET_FPU, setFpu],
+  [abi.KVM_GET_XSAVE, getXsave],
+  [abi.KVM_GET_XSAVE2, getXsave],
+  [abi.KVM_SET_XSAVE, setXsave],
+  [abi.KVM_GET_XCRS, getXcrs],
+  [abi.KVM_SET_XCRS, setXcrs],
+  [abi.KVM_GET_DEBUGREGS, getDebugregs],
+  [abi.KVM_SET_DEBUGREGS, setDebugregs],
+  [abi.KVM_SET_VCPU_EVENTS, setVcpuEvents],
+  [abi.KVM_GET_LAPIC, getLapic],
+  [abi.KVM_SET_LAPIC, setLapic],
+  [abi.KVM_TRANSLATE, translateAddress],
+  [
+    abi.KVM_MEMORY_ENCRYPT_OP,
+    () => {
+      throw new Errno('EINVAL', 'KVM_MEMORY_ENCRYPT_OP: an ordinary VM has nothing encrypted')
+    },
+  ],
+])
+
+/** ioctls of a TD's vCPU. */
+export const VCPU: ReadonlyMap<number, Handler<Vcpu>> = new Map<number, Handler<Vcpu>>([
+  ...ANY_VCPU,
+  [abi.KVM_MEMORY_ENCRYPT_OP, encryptVcpu],
+  [abi.KVM_PRE_FAULT_MEMORY, preFaultMemory],
+  // Unconfirmed: KVM has nothing to translate with.
+  [abi.KVM_TRANSLATE, refuseProtected('KVM_TRANSLATE', 'page tables')],
   [abi.KVM_GET_REGS, refuseProtected('KVM_GET_REGS', 'registers')],
   [abi.KVM_SET_REGS, refuseProtected('KVM_SET_REGS', 'registers')],
   [abi.KVM_GET_SREGS, refuseProtected('KVM_GET_SREGS', 'system registers')],

@@ -1,4 +1,4 @@
-/** A vCPU: its kvm_run, its TDVPR and what KVM keeps for a guest whose registers it cannot see. */
+/** A vCPU: its kvm_run, and its TDVPR with what KVM keeps for a guest whose registers it cannot see, or its processor. */
 
 import {
   KVM_MP_STATE_RUNNABLE,
@@ -21,6 +21,7 @@ import type { SeamcallRegs } from '#tdx'
 import { type CpuidEntry, findCpuid } from './cpuid.ts'
 import { drop, type OpenFile } from './file.ts'
 import { Msrs } from './msr.ts'
+import { OrdinaryCpu } from './ordinary/cpu.ts'
 import { Seam, statusOf } from './seam.ts'
 import type { Vm } from './vm.ts'
 
@@ -62,13 +63,13 @@ export class Vcpu implements OpenFile {
   /** KVM_TDX_INIT_VCPU has been done. */
   isInitialized = false
   mpState: number
-  apicBase: bigint
+  #apicBase: bigint
   cpuid: readonly CpuidEntry[] = []
   readonly msrs: Msrs
   isNmiPending = false
+  /** KVM_INTERRUPT's vector, until the guest takes it. A TD's never does: only its virtual APIC interrupts it. */
+  external: number | undefined
   complete: Completion | undefined
-  /** Registers of VP.ENTER, in and out: vp_enter_args. */
-  readonly args: SeamcallRegs
   /** RAX of the last VP.ENTER: status and exit reason. */
   enterStatus = 0n
   /** Has the shared EPT been given to the TDX module? */
@@ -81,7 +82,9 @@ export class Vcpu implements OpenFile {
   /** The shared bit of a GPA, as a mask; settled by INIT_VM, which comes before any vCPU. */
   readonly sharedBit: bigint
   tdvpr: Hpa = hpa(0)
-  readonly seam: Seam
+  readonly #seam: Seam | undefined
+  /** The processor of an ordinary VM's vCPU. */
+  readonly ordinary: OrdinaryCpu | undefined
   readonly #tdcx: Hpa[] = []
 
   constructor(vm: Vm, id: number) {
@@ -94,15 +97,41 @@ export class Vcpu implements OpenFile {
     this.exit = hpa(this.run + KVM_RUN_EXIT)
     this.pio = this.pages[1]!
     this.view = memory.view
-    // The BSP is runnable at once; the others wait for INIT_VCPU.
-    this.mpState = id === 0 ? KVM_MP_STATE_RUNNABLE : KVM_MP_STATE_UNINITIALIZED
-    this.apicBase = APIC_DEFAULT_PHYS_BASE | APICBASE_ENABLE | (id === 0 ? APICBASE_BSP : 0n)
-    this.sharedBit = 1n << BigInt(vm.td.sharedBit)
+    // The BSP is runnable at once; of a TD the others wait for INIT_VCPU, else for INIT and SIPI where there are APICs.
+    const waits = id !== 0 && (vm.isTd || vm.irqchip !== 'none')
+    this.mpState = waits ? KVM_MP_STATE_UNINITIALIZED : KVM_MP_STATE_RUNNABLE
+    this.#apicBase = APIC_DEFAULT_PHYS_BASE | APICBASE_ENABLE | (id === 0 ? APICBASE_BSP : 0n)
     this.msrs = new Msrs(this)
+    if (!vm.isTd) {
+      this.sharedBit = 0n
+      this.ordinary = new OrdinaryCpu(this)
+      return
+    }
+    this.sharedBit = 1n << BigInt(vm.td.sharedBit)
     const own = vm.td.tdx.seam(id)
     // A set of registers of its own: what the guest passed has to survive until the next VP.ENTER.
-    this.seam = new Seam(own.module, own.lp)
-    this.args = this.seam.regs
+    this.#seam = new Seam(own.module, own.lp)
+  }
+
+  /** VP.ENTER's door. */
+  get seam(): Seam {
+    if (this.#seam === undefined) throw new Error('an ordinary vCPU is not entered by SEAMCALL')
+    return this.#seam
+  }
+
+  /** Registers of VP.ENTER, in and out: vp_enter_args. */
+  get args(): SeamcallRegs {
+    return this.seam.regs
+  }
+
+  /** IA32_APIC_BASE. */
+  get apicBase(): bigint {
+    return this.ordinary?.apic?.base ?? this.#apicBase
+  }
+  set apicBase(value: bigint) {
+    const apic = this.ordinary?.apic
+    if (apic === undefined) this.#apicBase = value
+    else apic.base = value
   }
 
   /** SEAMCALLs for this vCPU that are not VP.ENTER, on the logical processor it runs on. */
@@ -143,12 +172,12 @@ export class Vcpu implements OpenFile {
 
   /** Has the guest ever been entered? */
   get hasRun(): boolean {
-    return this.hasEptp
+    return this.ordinary?.hasRun ?? this.hasEptp
   }
 
   /** Is there something that wakes a halted vCPU? */
   get hasEvents(): boolean {
-    return this.isNmiPending
+    return this.ordinary?.hasEvents ?? this.isNmiPending
   }
 
   /** Before VP.ENTER: what KVM has to tell the TDX module. */
@@ -182,6 +211,7 @@ export class Vcpu implements OpenFile {
     this.#tdcx.length = 0
     if (this.tdvpr !== 0) this.vm.td.reclaimPage(this.tdvpr)
     this.tdvpr = hpa(0)
+    this.ordinary?.close()
     for (const page of this.pages) this.vm.host.memory.free(page)
   }
 
@@ -193,9 +223,10 @@ export class Vcpu implements OpenFile {
   /** Bytes 0 to 31 of kvm_run as they are on every return from KVM_RUN. */
   saveRun(): void {
     const { view, run } = this
-    view.setUint8(run + kvm_run.offset.ready_for_interrupt_injection, 0)
-    view.setUint8(run + kvm_run.offset.if_flag, 0)
-    view.setBigUint64(run + kvm_run.offset.cr8, 0n, true)
+    const { ordinary } = this
+    view.setUint8(run + kvm_run.offset.ready_for_interrupt_injection, ordinary?.isReady === true ? 1 : 0)
+    view.setUint8(run + kvm_run.offset.if_flag, ordinary?.takesInterrupts === true ? 1 : 0)
+    view.setBigUint64(run + kvm_run.offset.cr8, ordinary?.cpu.cr8 ?? 0n, true)
     view.setBigUint64(run + kvm_run.offset.apic_base, this.apicBase, true)
   }
 

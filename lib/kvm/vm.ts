@@ -1,32 +1,37 @@
-/** A virtual machine: memory slots, attributes, vCPUs, and the TD they make up. KVM_X86_TDX_VM only, for now. */
-import { type Hva, hva, PAGE_SIZE } from '#bits'
+/** A virtual machine: memory slots, attributes, vCPUs, and the TD they make up where it is one. */
+import { type KVM_X86_DEFAULT_VM, KVM_X86_TDX_VM } from '#abi'
+import { type Hpa, type Hva, hva, PAGE_SIZE } from '#bits'
+import type { Apic } from '#x86'
 import { SharedEpt } from './ept.ts'
 import { Errno } from './errno.ts'
 import type { OpenFile } from './file.ts'
 import type { Host } from './host.ts'
-import { Memslots } from './memslot.ts'
-import type { Tdx } from './module.ts'
+import { type Memslot, Memslots } from './memslot.ts'
 import { MsrFilter } from './msrfilter.ts'
+import { MemslotStage } from './ordinary/stage.ts'
 import { Ranges } from './ranges.ts'
 import { Td } from './td.ts'
 import type { Vcpu } from './vcpu.ts'
 
 /**
  * Lives as long as a file refers to it: its own descriptor, a vCPU's or a guest_memfd's.
- * Not modelled: KVM_X86_DEFAULT_VM and the other VM types.
+ * Not modelled: KVM_X86_SW_PROTECTED_VM and SEV's VM types (KVM_CREATE_VM: EINVAL, as on a host that has none).
  */
 export class Vm implements OpenFile {
   readonly kind = 'vm'
   references = 0
   readonly host: Host
-  readonly td: Td
+  readonly type: typeof KVM_X86_DEFAULT_VM | typeof KVM_X86_TDX_VM
+  readonly #td: Td | undefined
+  readonly #stage: MemslotStage | undefined
   readonly slots = new Memslots()
   /** Guest frame numbers with KVM_MEMORY_ATTRIBUTE_PRIVATE. */
   readonly private = new Ranges()
   /** By vCPU id, in order of creation. */
   readonly vcpus = new Map<number, Vcpu>()
   maxVcpus: number
-  hasSplitIrqchip = false
+  /** `kernel`: KVM_CREATE_IRQCHIP; `split`: local APICs only. */
+  irqchip: 'none' | 'split' | 'kernel' = 'none'
   /** KVM_CAP_EXIT_HYPERCALL: bit n = hypercall n exits to userspace. */
   exitHypercalls = 0n
   /** KVM_CAP_X86_USER_SPACE_MSR: KVM_MSR_EXIT_REASON_* that exit to userspace. */
@@ -37,12 +42,36 @@ export class Vm implements OpenFile {
   dead: string | undefined
   #sharedEpt: SharedEpt | undefined
 
-  constructor(host: Host, tdx: Tdx, maxVcpus: number) {
+  constructor(host: Host, type: Vm['type'], maxVcpus: number) {
     this.host = host
+    this.type = type
     this.maxVcpus = maxVcpus
-    this.tscKhz = tdx.info.tscKhz
-    this.td = new Td(tdx, (status, what) => this.bug(`SEAMCALL ${what} failed`, status))
+    this.tscKhz = host.platform.tscFrequency * 25_000
+    if (type === KVM_X86_TDX_VM)
+      this.#td = new Td(host.tdx(), (status, what) => this.bug(`SEAMCALL ${what} failed`, status))
+    else this.#stage = new MemslotStage(this, host.platform.ept5 ? host.platform.physicalAddressBits : 48)
     host.vms.add(this)
+  }
+
+  get isTd(): boolean {
+    return this.#td !== undefined
+  }
+
+  /** The TD of a KVM_X86_TDX_VM. */
+  get td(): Td {
+    if (this.#td === undefined) throw new Error('an ordinary VM is no TD')
+    return this.#td
+  }
+
+  /** The memory of an ordinary VM. */
+  get stage(): MemslotStage {
+    if (this.#stage === undefined) throw new Error('the memory of a TD is not mapped by KVM alone')
+    return this.#stage
+  }
+
+  /** The local APICs of an ordinary VM's vCPUs. */
+  get apics(): readonly Apic[] {
+    return [...this.vcpus.values()].flatMap(({ ordinary }) => ordinary?.apic ?? [])
   }
 
   /** Marks the VM dead, as KVM_BUG_ON does. */
@@ -67,20 +96,27 @@ export class Vm implements OpenFile {
     return this.#sharedEpt
   }
 
+  /** The frame that backs a page of a slot for accesses that are not private. EFAULT where the host has unmapped it. */
+  backing(slot: Memslot, gfn: number): Hpa {
+    return this.host.space.hpa(this.hostAddress(slot.hostPage + gfn - slot.gfn))
+  }
+
   /** Shared mappings of the guest pages go; the next access faults them in again. */
   zapShared(gfn: number, pages: number): void {
+    this.#stage?.invalidate()
     if (this.#sharedEpt?.zap(gfn, pages)) this.td.tdx.invept()
   }
 
   /** Private pages go from the TD; their content is lost. */
   zapPrivate(gfn: number, pages: number): void {
-    if (this.td.hkid >= 0 && this.td.state !== 'uninitialized')
-      this.td.sept.zap(gfn, pages, this.td.state === 'runnable')
+    const td = this.#td
+    if (td !== undefined && td.hkid >= 0 && td.state !== 'uninitialized')
+      td.sept.zap(gfn, pages, td.state === 'runnable')
   }
 
   /** Host pages [start, end) are about to go from the host's address space. */
   unmapHost(start: number, end: number): void {
-    if (this.#sharedEpt === undefined) return
+    if (this.#sharedEpt === undefined && this.#stage === undefined) return
     for (const slot of this.slots) {
       const from = Math.max(start, slot.hostPage)
       const to = Math.min(end, slot.hostPage + slot.pages)
@@ -95,11 +131,11 @@ export class Vm implements OpenFile {
 
   /** The last reference has gone: kvm_destroy_vm. */
   release(): void {
-    const { td } = this
+    const td = this.#td
     for (const vcpu of this.vcpus.values()) vcpu.flush()
-    td.releaseKey()
+    td?.releaseKey()
     for (const vcpu of this.vcpus.values()) vcpu.destroy()
-    td.reclaim()
+    td?.reclaim()
     for (const slot of this.slots) slot.memfd?.slots.delete(slot)
     this.#sharedEpt?.free()
     this.host.vms.delete(this)

@@ -9,28 +9,33 @@ import {
 } from '#abi'
 import type { Vcpu } from '../vcpu.ts'
 
-/** Userspace has answered: `error` non-zero refuses. */
-const complete =
-  (isRead: boolean) =>
-  (vcpu: Vcpu): boolean => {
-    const { error, data } = kvm_run_msr.read(vcpu.view, vcpu.exit)
-    if (error !== 0) vcpu.args.r10 = TDVMCALL_STATUS_INVALID_OPERAND
-    else if (isRead) vcpu.args.r11 = data
-    return true
-  }
-const completeRead = complete(true)
-const completeWrite = complete(false)
-
-/** KVM refuses: to userspace where it has asked for this reason, else INVALID_OPERAND to the guest. */
-const refuse = (vcpu: Vcpu, index: number, reason: number, write: bigint | undefined): boolean => {
-  if ((vcpu.vm.userSpaceMsr & reason) === 0) {
-    vcpu.args.r10 = TDVMCALL_STATUS_INVALID_OPERAND
-    return true
-  }
+/**
+ * KVM refuses the access: to userspace where it has asked for this reason, and `done` gets its answer (an `error` that is not
+ * 0 refuses). True: userspace does not want to know. `write` is the value, undefined for a read.
+ */
+export const exitMsr = (
+  vcpu: Vcpu,
+  reason: number,
+  index: number,
+  write: bigint | undefined,
+  done: (answer: { error: number; data: bigint }) => boolean,
+): boolean => {
+  if ((vcpu.vm.userSpaceMsr & reason) === 0) return true
   vcpu.exitReason = write === undefined ? KVM_EXIT_X86_RDMSR : KVM_EXIT_X86_WRMSR
   kvm_run_msr.write(vcpu.view, vcpu.exit, { error: 0, pad: new Uint8Array(7), reason, index, data: write ?? 0n })
-  vcpu.complete = write === undefined ? completeRead : completeWrite
+  vcpu.complete = () => done(kvm_run_msr.read(vcpu.view, vcpu.exit))
   return false
+}
+
+const refuse = (vcpu: Vcpu, index: number, reason: number, write: bigint | undefined): boolean => {
+  const { args } = vcpu
+  const isKvms = exitMsr(vcpu, reason, index, write, ({ error, data }) => {
+    if (error !== 0) args.r10 = TDVMCALL_STATUS_INVALID_OPERAND
+    else if (write === undefined) args.r11 = data
+    return true
+  })
+  if (isKvms) args.r10 = TDVMCALL_STATUS_INVALID_OPERAND
+  return isKvms
 }
 
 /** R12 index in, R11 value out. */

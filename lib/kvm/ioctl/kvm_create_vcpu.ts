@@ -4,6 +4,15 @@ import { Errno } from '../errno.ts'
 import { Vcpu } from '../vcpu.ts'
 import type { Vm } from '../vm.ts'
 
+const checkTd = ({ td, irqchip }: Vm): void => {
+  if (td.state !== 'initialized') {
+    throw new Errno('EIO', `KVM_CREATE_VCPU: the TD is ${td.state}; vCPUs come between INIT_VM and FINALIZE_VM`)
+  }
+  if (irqchip !== 'split') {
+    throw new Errno('EINVAL', 'KVM_CREATE_VCPU: a TD needs KVM_CAP_SPLIT_IRQCHIP enabled first')
+  }
+}
+
 /** EINVAL: id or number out of range, no split irqchip; EIO: the TD is not initialized, or already finalized; EEXIST. */
 export const createVcpu = (vm: Vm, arg: bigint): number => {
   if (arg >= BigInt(KVM_MAX_VCPU_IDS)) {
@@ -13,12 +22,7 @@ export const createVcpu = (vm: Vm, arg: bigint): number => {
   if (vm.vcpus.size >= vm.maxVcpus) {
     throw new Errno('EINVAL', `KVM_CREATE_VCPU: the VM has ${vm.vcpus.size} vCPUs, its maximum`)
   }
-  if (vm.td.state !== 'initialized') {
-    throw new Errno('EIO', `KVM_CREATE_VCPU: the TD is ${vm.td.state}; vCPUs come between INIT_VM and FINALIZE_VM`)
-  }
-  if (!vm.hasSplitIrqchip) {
-    throw new Errno('EINVAL', 'KVM_CREATE_VCPU: a TD needs KVM_CAP_SPLIT_IRQCHIP enabled first')
-  }
+  if (vm.isTd) checkTd(vm)
   if (vm.vcpus.has(id)) throw new Errno('EEXIST', `KVM_CREATE_VCPU: vCPU ${id} exists`)
   const vcpu = new Vcpu(vm, id)
   vm.vcpus.set(id, vcpu)

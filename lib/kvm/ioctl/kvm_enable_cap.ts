@@ -41,13 +41,13 @@ export const enableCap = (vm: Vm, arg: bigint): number => {
       if (first > BigInt(KVM_MAX_IRQ_ROUTES)) {
         throw new Errno('EINVAL', `KVM_ENABLE_CAP: ${name}: ${first} pins; at most ${KVM_MAX_IRQ_ROUTES}`)
       }
-      if (vm.hasSplitIrqchip) throw new Errno('EEXIST', `KVM_ENABLE_CAP: ${name}: the VM has its irqchip`)
+      if (vm.irqchip !== 'none') throw new Errno('EEXIST', `KVM_ENABLE_CAP: ${name}: the VM has its irqchip`)
       if (vm.vcpus.size > 0) throw new Errno('EEXIST', `KVM_ENABLE_CAP: ${name}: the VM has vCPUs already`)
-      vm.hasSplitIrqchip = true
+      vm.irqchip = 'split'
       return 0
     case KVM_CAP_MAX_VCPUS:
       // Errors unconfirmed: the same ones as for the other limits.
-      if (first === 0n || first > BigInt(vm.maxVcpus) || vm.td.state !== 'uninitialized') {
+      if (first === 0n || first > BigInt(vm.maxVcpus) || (vm.isTd && vm.td.state !== 'uninitialized')) {
         throw new Errno('EINVAL', `KVM_ENABLE_CAP: ${name}: ${first}; want 1 to ${vm.maxVcpus}, before INIT_VM`)
       }
       vm.maxVcpus = Number(first)
@@ -62,7 +62,7 @@ export const enableCap = (vm: Vm, arg: bigint): number => {
       vm.userSpaceMsr = Number(only(name, first, USER_SPACE_MSR_MASK))
       return 0
     case KVM_CAP_X86_APIC_BUS_CYCLES_NS:
-      if (!vm.hasSplitIrqchip) throw new Errno('ENXIO', `KVM_ENABLE_CAP: ${name}: the VM has no irqchip`)
+      if (vm.irqchip === 'none') throw new Errno('ENXIO', `KVM_ENABLE_CAP: ${name}: the VM has no irqchip`)
       if (first === 0n || vm.vcpus.size > 0) {
         throw new Errno('EINVAL', `KVM_ENABLE_CAP: ${name}: ${first} ns; want more than 0, before any vCPU`)
       }

@@ -1,8 +1,9 @@
-/** KVM_GET_MSRS and KVM_SET_MSRS: the host's view of the MSRs that KVM emulates for a TD. */
+/** KVM_GET_MSRS and KVM_SET_MSRS: the host's view of a guest's MSRs; of a TD, those that KVM emulates. */
 
 import { kvm_msr_entry, kvm_msrs } from '#abi'
 import { hva } from '#bits'
 import { Errno } from '../errno.ts'
+import { readMsr, writeMsr } from '../ordinary/msr.ts'
 import type { Vcpu } from '../vcpu.ts'
 
 /** One more than the most entries of a call. Linux arch/x86/kvm/x86.c, MAX_IO_MSRS. */
@@ -20,7 +21,9 @@ export const getMsrs = (vcpu: Vcpu, arg: bigint): number => {
   const { at, count } = entries(vcpu, 'KVM_GET_MSRS', arg)
   for (let i = 0; i < count; i++) {
     const entry = hva(at + BigInt(i * kvm_msr_entry.size))
-    const value = vcpu.msrs.get(space.get(kvm_msr_entry, entry).index, true)
+    const { index } = space.get(kvm_msr_entry, entry)
+    const { ordinary } = vcpu
+    const value = ordinary === undefined ? vcpu.msrs.get(index, true) : readMsr(vcpu, ordinary, index, true)
     if (value === undefined) return i
     space.set(kvm_msr_entry, entry, { data: value })
   }
@@ -33,7 +36,10 @@ export const setMsrs = (vcpu: Vcpu, arg: bigint): number => {
   const { at, count } = entries(vcpu, 'KVM_SET_MSRS', arg)
   for (let i = 0; i < count; i++) {
     const { index, data } = space.get(kvm_msr_entry, hva(at + BigInt(i * kvm_msr_entry.size)))
-    if (!vcpu.msrs.set(index, data, true)) return i
+    const { ordinary } = vcpu
+    const isSet =
+      ordinary === undefined ? vcpu.msrs.set(index, data, true) : writeMsr(vcpu, ordinary, index, data, true)
+    if (!isSet) return i
   }
   return count
 }

@@ -9,6 +9,7 @@ const invalid = (why: string): Errno => new Errno('EINVAL', `KVM_SET_MEMORY_ATTR
 
 /** EINVAL. Needs no memory slot. Private to shared loses the guest's content. */
 export const setMemoryAttributes = (vm: Vm, arg: bigint): number => {
+  if (!vm.isTd) throw new Errno('ENOTTY', 'KVM_SET_MEMORY_ATTRIBUTES: an ordinary VM has no private memory')
   const { address, size, attributes, flags } = vm.host.space.get(kvm_memory_attributes, hva(arg))
   if (flags !== 0n) throw invalid(`flags ${hex(flags)}; want 0`)
   if ((attributes & ~KVM_MEMORY_ATTRIBUTE_PRIVATE) !== 0n) {
@@ -20,7 +21,7 @@ export const setMemoryAttributes = (vm: Vm, arg: bigint): number => {
   if (size === 0n || end >= 2n ** 64n) throw invalid(`address ${hex(address)} + size ${hex(size)} is no range`)
   if (((address | size) & 0xfffn) !== 0n)
     throw invalid(`address ${hex(address)}, size ${hex(size)} are not whole pages`)
-  if (vm.td.state !== 'uninitialized' && end > 1n << BigInt(vm.td.sharedBit)) {
+  if (vm.isTd && vm.td.state !== 'uninitialized' && end > 1n << BigInt(vm.td.sharedBit)) {
     throw invalid(`address ${hex(address)} + size ${hex(size)} reaches the shared bit (${vm.td.sharedBit})`)
   }
   const first = Number(address >> 12n)

@@ -10,13 +10,15 @@ const MAX_KHZ = 0x7fff_ffffn
 export const setVmTscKhz = (vm: Vm, arg: bigint): number => {
   if (arg >= MAX_KHZ) throw new Errno('EINVAL', `KVM_SET_TSC_KHZ: ${arg} kHz is not below ${MAX_KHZ}`)
   if (vm.vcpus.size > 0) throw new Errno('EINVAL', 'KVM_SET_TSC_KHZ: the VM has vCPUs; set it before the first')
-  vm.tscKhz = arg === 0n ? vm.td.tdx.info.tscKhz : Number(arg)
+  vm.tscKhz = arg === 0n ? vm.host.platform.tscFrequency * 25_000 : Number(arg)
   return 0
 }
 
 export const getVmTscKhz = (vm: Vm): number => vm.tscKhz
 
-export const setVcpuTscKhz = (): number => {
+/** An ordinary vCPU counts as its VM does: EINVAL for another frequency. */
+export const setVcpuTscKhz = (vcpu: Vcpu, arg: bigint): number => {
+  if (!vcpu.vm.isTd && (arg === 0n || Number(arg) === vcpu.vm.tscKhz)) return 0
   throw new Errno('EINVAL', "KVM_SET_TSC_KHZ: a TD's TSC is the TDX module's; set the VM's frequency before INIT_VM")
 }
 

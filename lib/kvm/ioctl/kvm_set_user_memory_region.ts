@@ -36,13 +36,14 @@ const isPageAligned = (value: bigint): boolean => (value & 0xfffn) === 0n
 const invalid = (why: string): Errno => new Errno('EINVAL', `KVM_SET_USER_MEMORY_REGION: ${why}`)
 
 /** Everything that can be said without looking at the VM's slots. */
-const check = (region: Region): void => {
+const check = (vm: Vm, region: Region): void => {
   const { flags, slot } = region
   const isGuestMemfd = (flags & KVM_MEM_GUEST_MEMFD) !== 0
   // A TD's slots cannot be read-only, and private memory has no dirty log.
-  const allowed = isGuestMemfd ? KVM_MEM_GUEST_MEMFD : KVM_MEM_LOG_DIRTY_PAGES
+  const plain = KVM_MEM_LOG_DIRTY_PAGES | (vm.isTd ? 0 : KVM_MEM_READONLY)
+  const allowed = isGuestMemfd ? KVM_MEM_GUEST_MEMFD : plain
   if ((flags & ~allowed) !== 0) {
-    const why = flags & KVM_MEM_READONLY ? 'a TD has no read-only slots' : `allowed here: ${allowed}`
+    const why = vm.isTd && flags & KVM_MEM_READONLY ? 'a TD has no read-only slots' : `allowed here: ${allowed}`
     throw invalid(`slot ${slot & 0xffff}: flags ${flags}; ${why}`)
   }
   if (!isPageAligned(region.memory_size)) throw invalid(`memory_size ${hex(region.memory_size)} is not whole pages`)
@@ -61,7 +62,7 @@ const check = (region: Region): void => {
   if (isGuestMemfd && region.guest_memfd_offset + region.memory_size >= U64) {
     throw invalid(`guest_memfd_offset ${hex(region.guest_memfd_offset)} + ${hex(region.memory_size)} overflows`)
   }
-  if (slot >>> 16 !== 0) throw invalid(`address space ${slot >>> 16}; a TD has only 0`)
+  if (slot >>> 16 !== 0) throw invalid(`address space ${slot >>> 16}; there is only 0`)
   if (region.guest_phys_addr + region.memory_size >= U64) {
     throw invalid(`guest_phys_addr ${hex(region.guest_phys_addr)} + ${hex(region.memory_size)} overflows`)
   }
@@ -97,10 +98,22 @@ const remove = (vm: Vm, slot: Memslot): void => {
   vm.slots.delete(slot)
 }
 
+/** A page's bit in whole u64s, where the slot logs writes. */
+const logOf = (flags: number, pages: number): Uint8Array | undefined =>
+  (flags & KVM_MEM_LOG_DIRTY_PAGES) !== 0 ? new Uint8Array(Math.ceil(pages / 64) * 8) : undefined
+
+/** Logging goes on or off, writing is forbidden or not: what was mapped is looked at again. */
+const setFlags = (vm: Vm, slot: Memslot, flags: number): void => {
+  if (slot.flags === flags) return
+  slot.flags = flags
+  slot.dirty = (flags & KVM_MEM_LOG_DIRTY_PAGES) === 0 ? undefined : (slot.dirty ?? logOf(flags, slot.pages))
+  vm.zapShared(slot.gfn, slot.pages)
+}
+
 const set = (vm: Vm, region: Region): number => {
   if ((region.slot & 0xffff) >= KVM_USER_MEM_SLOTS)
     throw invalid(`slot ${region.slot & 0xffff} is not below ${KVM_USER_MEM_SLOTS}`)
-  check(region)
+  check(vm, region)
   const id = region.slot & 0xffff
   const old = vm.slots.get(id)
   const pages = Number(region.memory_size >> 12n)
@@ -118,7 +131,7 @@ const set = (vm: Vm, region: Region): number => {
     if (hostPage !== old.hostPage || pages !== old.pages)
       throw invalid(`slot ${id} can be moved, not resized or backed anew`)
     if (gfn === old.gfn) {
-      old.flags = region.flags
+      setFlags(vm, old, region.flags)
       return 0
     }
   }
@@ -127,12 +140,13 @@ const set = (vm: Vm, region: Region): number => {
     throw new Errno('EEXIST', `KVM_SET_USER_MEMORY_REGION: slot ${id} overlaps slot ${other.id} in guest memory`)
   }
   const memfd = (region.flags & KVM_MEM_GUEST_MEMFD) !== 0 ? memfdOf(vm, region, pages) : undefined
-  if (vm.td.state !== 'uninitialized' && gfn + pages > vm.sharedPage) {
+  if (vm.isTd && vm.td.state !== 'uninitialized' && gfn + pages > vm.sharedPage) {
     throw invalid(`slot ${id} reaches the shared bit (${vm.td.sharedBit}) of guest addresses`)
   }
   if (old !== undefined) remove(vm, old)
   const memfdPage = Number(region.guest_memfd_offset >> 12n)
-  const slot: Memslot = { id, flags: region.flags, gfn, pages, hostPage, memfd, memfdPage }
+  const dirty = logOf(region.flags, pages)
+  const slot: Memslot = { id, flags: region.flags, gfn, pages, hostPage, memfd, memfdPage, dirty }
   memfd?.slots.add(slot)
   vm.slots.add(slot)
   // Pages that the guest found empty are looked at again.

@@ -3,26 +3,27 @@ import { collected, run } from './sample.ts'
 
 const named = await collected('vcpus_test.ts')
 
-t.test('a lost update between two vCPUs is found within 200 interleavings, and its seed shows it again', async t => {
-  const test = named('global.loses_an_update')
-  const failing: bigint[] = []
-  for (let seed = 0n; seed < 200n; seed++) {
-    const { status, isInterleaved, failures } = await run(test, { seed })
-    t.equal(isInterleaved, true)
-    if (status === 'pass') continue
-    failing.push(seed)
-    t.match(failures, [{ comparison: { seen: { value: '0x1' }, want: { value: '0x2' } } }])
-  }
-  t.comment(`${failing.length} of 200 interleavings lose it`)
-  t.ok(failing.length > 0)
-  t.ok(failing.length < 200, 'and others do not')
-  const [seed = 0n] = failing
-  t.same(await run(test, { seed }), await run(test, { seed }))
-})
+for (const name of ['loses_an_update', 'loses_an_unlocked_update'])
+  t.test(`${name}: found within 200 interleavings, and its seed shows it again`, async t => {
+    const test = named(`global.${name}`)
+    const failing: bigint[] = []
+    for (let seed = 0n; seed < 200n; seed++) {
+      const { status, isInterleaved, failures } = await run(test, { seed })
+      t.equal(isInterleaved, true)
+      if (status === 'pass') continue
+      failing.push(seed)
+      t.match(failures, [{ comparison: { seen: { value: '0x1' }, want: { value: '0x2' } } }])
+    }
+    t.comment(`${failing.length} of 200 interleavings lose it`)
+    t.ok(failing.length > 0)
+    t.ok(failing.length < 200, 'and others do not')
+    const [seed = 0n] = failing
+    t.same(await run(test, { seed }), await run(test, { seed }))
+  })
 
 t.test('an atomic update is never lost', async t => {
-  const test = named('global.loses_none')
-  for (let seed = 0n; seed < 200n; seed++) t.equal((await run(test, { seed })).status, 'pass')
+  for (const name of ['loses_none', 'loses_no_locked_update'])
+    for (let seed = 0n; seed < 100n; seed++) t.equal((await run(named(`global.${name}`), { seed })).status, 'pass')
 })
 
 t.test('vCPUs that wait for each other come to their end, in any interleaving', async t => {

@@ -102,7 +102,10 @@ export class Vcpu {
     try {
       const outcome = this.#until(reason, slice, from)
       if (outcome !== undefined) return { outcome }
-      return machine.slice === 0 ? 'preempted' : 'halted'
+      if (machine.slice !== 0) return 'halted'
+      // What another vCPU may come between is not left whole.
+      machine.host.inspect(this.fd).tear()
+      return 'preempted'
     } catch (thrown) {
       this.#trial.caught(thrown)
       throw thrown

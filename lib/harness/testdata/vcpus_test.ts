@@ -19,6 +19,20 @@ const increment = (g: GuestBuilder): void => {
   count.set(seen.add(1n))
 }
 
+test('loses_an_unlocked_update', async t => {
+  const td = t.td({ guest: adders(g => g.asm('inc qword ptr [rbx]', { in: { rbx: common.in(g).count.address } })) })
+  await td.run()
+  t.assert.eq(common.of(td).count, 2n)
+})
+
+test('loses_no_locked_update', async t => {
+  const td = t.td({
+    guest: adders(g => g.asm('lock inc qword ptr [rbx]', { in: { rbx: common.in(g).count.address } })),
+  })
+  await td.run()
+  t.assert.eq(common.of(td).count, 2n)
+})
+
 test('loses_an_update', async t => {
   const td = t.td({ guest: adders(increment) })
   await td.run()

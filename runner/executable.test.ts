@@ -3,8 +3,9 @@ import { join } from 'node:path'
 import t from 'tap'
 import type { Event } from '#reports'
 import { testFile } from './discover.ts'
-import { argumentsOf, type ExecutableOptions, runExecutable, settingsTimeout } from './executable.ts'
+import { argumentsOf, type ExecutableOptions, runExecutable, settingsOf } from './executable.ts'
 import { Fifos } from './fifo.ts'
+import { Resources } from './resources.ts'
 
 const fifos = new Fifos()
 t.teardown(() => fifos.close())
@@ -22,7 +23,14 @@ const runScript = async (
   chmodSync(path, 0o755)
   const events: Event[] = []
   const all = { grace: 100, xfail: true, environment: process.env, ...options }
-  await runExecutable(fifos, testFile(directory, path, 'executable'), all, event => events.push(event), stop)
+  await runExecutable(
+    fifos,
+    new Resources(1),
+    testFile(directory, path, 'executable'),
+    all,
+    event => events.push(event),
+    stop,
+  )
   const text = (streams: string[]) =>
     events.flatMap(event => (event.type === 'output' && streams.includes(event.stream) ? [event.text] : [])).join('')
   const end = events.at(-1)
@@ -123,10 +131,10 @@ t.test('settings are read, never run', async t => {
     none: {},
     unlimited: { settings: 'timeout=0' },
   })
-  t.equal(settingsTimeout(join(directory, 'one')), 7000)
-  t.equal(settingsTimeout(join(directory, 'shell')), 45_000)
-  t.equal(settingsTimeout(join(directory, 'none')), 45_000)
-  t.equal(settingsTimeout(join(directory, 'unlimited')), 0)
+  t.equal(settingsOf(join(directory, 'one')).timeout, 7000)
+  t.equal(settingsOf(join(directory, 'shell')).timeout, 45_000)
+  t.equal(settingsOf(join(directory, 'none')).timeout, 45_000)
+  t.equal(settingsOf(join(directory, 'unlimited')).timeout, 0)
   t.notOk(existsSync(join(directory, 'shell', 'pwned')))
   t.notOk(existsSync('pwned'))
 })

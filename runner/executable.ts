@@ -5,10 +5,12 @@ import { constants } from 'node:os'
 import { dirname, join } from 'node:path'
 import { StringDecoder } from 'node:string_decoder'
 import type { Event, Status } from '#reports'
+import { again, type Repetition, type Tried } from './attempts.ts'
 import type { TestFile } from './discover.ts'
 import { messageOf } from './errors.ts'
 import { type Fifos, openFifo } from './fifo.ts'
 import { holders, members, type Process, signal } from './processes.ts'
+import { needOf, PLAIN, type Resources } from './resources.ts'
 import { subResults } from './subresults.ts'
 
 /** kselftest.h's exit codes, as kselftest/runner.sh reads them from Linux 7.1 on. */
@@ -24,7 +26,7 @@ const LINGER = 300
 /** More output than this, in characters, is left out. */
 const MOST_OUTPUT = 16 * 1024 * 1024
 
-export type ExecutableOptions = {
+export type ExecutableOptions = Partial<Repetition> & {
   /** Milliseconds; beats the settings file. 0 is no limit. */
   readonly timeout?: number
   /** Milliseconds from SIGTERM to SIGKILL. */
@@ -41,13 +43,16 @@ export type ExecutableOptions = {
 /** Runs `file` and emits its events. `stop` ends it early. */
 export const runExecutable = async (
   fifos: Fifos,
+  resources: Resources,
   file: TestFile,
   options: ExecutableOptions,
   emit: (event: Event) => void,
   stop: AbortSignal,
 ): Promise<Status> => {
   const began = performance.now()
-  const limit = options.timeout ?? settingsTimeout(dirname(file.path))
+  const settings = settingsOf(dirname(file.path))
+  const limit = options.timeout ?? settings.timeout
+  const release = await resources.take(needOf(settings.resources) ?? PLAIN)
   emit({
     type: 'file',
     kind: 'executable',
@@ -57,26 +62,31 @@ export const runExecutable = async (
     tests: [],
     time: Date.now(),
   })
-  const results = subResults(file.file, emit)
-  let size = 0
-  const say = (text: string): void => {
-    const part = text.slice(0, Math.max(0, MOST_OUTPUT - size))
-    size += text.length
-    if (part === '') return
-    emit({ type: 'output', file: file.file, stream: 'stdout', text: part })
-    results.take(part)
-  }
   const note = (text: string) => emit({ type: 'output', file: file.file, stream: 'log', text: `${text}\n` })
   if (options.saysLimit === true)
     note(`${options.timeout === undefined ? 'timeout set' : 'overriding timeout'} to ${limit / 1000}`)
   if (file.warning !== undefined) note(file.warning)
-  const end = await execute(fifos, file, limit, options, say, stop)
-  if (size > MOST_OUTPUT) note(`seamless: ${size - MOST_OUTPUT} more characters of output left out`)
-  // What we ended together with the test was not left behind.
-  if (!end.fired)
-    for (const { pid, command } of end.left) note(`seamless: left behind and killed: process ${pid}: ${command}`)
-  results.end()
-  const [status, reason] = verdict(end, limit, options.xfail)
+  const rules: Repetition = { retries: 0, repeat: 1, ...options }
+  const mayRepeat = rules.retries > 0 || rules.repeat > 1 || rules.until !== undefined
+  const tried: Tried = { passed: 0, failed: 0 }
+  let status: Status
+  let reason: string
+  for (;;) {
+    const start = performance.now()
+    // Results of its own count once, those of the last attempt.
+    const held: Event[] = []
+    const end = await attempt(fifos, file, limit, options, mayRepeat ? event => held.push(event) : emit, emit, stop)
+    ;[status, reason] = verdict(end, limit, options.xfail)
+    if (!again(status, tried, rules) || stop.aborted) {
+      for (const event of held) emit(event)
+      break
+    }
+    const number = tried.passed + tried.failed
+    const duration = performance.now() - start
+    emit({ type: 'attempt', file: file.file, test: file.name, attempt: number, status, reason, duration })
+    note(`seamless: attempt ${number}: ${`${status} ${reason}`.trim()}, runs again`)
+  }
+  release()
   emit({
     type: 'file-end',
     file: file.file,
@@ -86,6 +96,35 @@ export const runExecutable = async (
     time: Date.now(),
   })
   return status
+}
+
+/** Runs it once: what it prints, and who it leaves behind. */
+const attempt = async (
+  fifos: Fifos,
+  file: TestFile,
+  limit: number,
+  options: ExecutableOptions,
+  result: (event: Event) => void,
+  emit: (event: Event) => void,
+  stop: AbortSignal,
+): Promise<End> => {
+  const results = subResults(file.file, result)
+  let size = 0
+  const say = (text: string): void => {
+    const part = text.slice(0, Math.max(0, MOST_OUTPUT - size))
+    size += text.length
+    if (part === '') return
+    emit({ type: 'output', file: file.file, stream: 'stdout', text: part })
+    results.take(part)
+  }
+  const note = (text: string) => emit({ type: 'output', file: file.file, stream: 'log', text: `${text}\n` })
+  const end = await execute(fifos, file, limit, options, say, stop)
+  if (size > MOST_OUTPUT) note(`seamless: ${size - MOST_OUTPUT} more characters of output left out`)
+  // What we ended together with the test was not left behind.
+  if (!end.fired)
+    for (const { pid, command } of end.left) note(`seamless: left behind and killed: process ${pid}: ${command}`)
+  results.end()
+  return end
 }
 
 /** A new network namespace with its loopback up, or undefined if this machine or user has none to give. */
@@ -221,21 +260,31 @@ export const testEnvironment = (
   return { ...environment, _STDBUF_O: 'L', LD_PRELOAD: others === undefined ? library : `${others}:${library}` }
 }
 
-const settings = new Map<string, number>()
+export type Settings = {
+  /** Milliseconds. */
+  readonly timeout: number
+  /** What tests need for themselves: `exclusive`, `kvm`, `vcpus=4`, `memory=512M`. A setting of ours. */
+  readonly resources: readonly string[]
+}
 
-/** `timeout=` of the settings file beside a test, in milliseconds. It is read, never run: upstream evaluates it. */
-export const settingsTimeout = (directory: string): number => {
-  const known = settings.get(directory)
-  if (known !== undefined) return known
-  let seconds = DEFAULT_TIMEOUT
+const known = new Map<string, Settings>()
+
+/** The settings file beside a test: `timeout=` and `resources=`. It is read, never run: upstream evaluates it. */
+export const settingsOf = (directory: string): Settings => {
+  const before = known.get(directory)
+  if (before !== undefined) return before
+  let timeout = DEFAULT_TIMEOUT
+  let resources: string[] = []
   try {
     for (const line of readFileSync(join(directory, 'settings'), 'utf8').split('\n')) {
-      const value = /^\s*timeout=(\d+)\s*(?:#.*)?$/.exec(line)?.[1]
-      if (value !== undefined) seconds = Number(value)
+      const [, key, value = ''] = /^\s*(timeout|resources)=([^#]*?)\s*(?:#.*)?$/.exec(line) ?? []
+      if (key === 'timeout' && /^\d+$/.test(value)) timeout = Number(value)
+      if (key === 'resources') resources = value.split(/[\s,]+/).filter(word => word !== '')
     }
   } catch {
-    // No settings: the default.
+    // No settings: the defaults.
   }
-  settings.set(directory, seconds * 1000)
-  return seconds * 1000
+  const settings = { timeout: timeout * 1000, resources }
+  known.set(directory, settings)
+  return settings
 }

@@ -47,6 +47,7 @@ export const OPTIONS: readonly Option[] = [
     help: "e.g. 'suite(tdx) & tag(slow) - test(/mmio/)'",
   },
   { name: 'rerun-failed', group: 'Which tests', help: 'run what did not pass, or was not reached, in the last run' },
+  { name: 'last', group: 'Which tests', help: 'run what the last run ran' },
   { name: 'shard', value: 'M/N', group: 'Which tests', help: 'run part M of N; "auto" asks the CI' },
   { name: 'list', alias: 'l', group: 'Which tests', help: 'list the tests, run none' },
   { name: 'json', group: 'Which tests', help: 'list as JSON' },
@@ -66,6 +67,12 @@ export const OPTIONS: readonly Option[] = [
   },
   { name: 'fail-on-flaky', group: 'How they run', help: 'a test that passed only when run again fails the run' },
   { name: 'repeat', value: 'N', group: 'How they run', help: 'run every test N times' },
+  {
+    name: 'stress',
+    value: 'TIME',
+    group: 'How they run',
+    help: 'repeat the tests for so long, e.g. 60s, 5m; one that fails is through',
+  },
   { name: 'bail', group: 'How they run', help: 'stop at the first failure' },
   { name: 'shuffle', group: 'How they run', help: 'run in an order that the seed decides' },
   { name: 'profile', value: 'NAME', group: 'How they run', help: 'settings of seamless.config.ts [local; in CI, ci]' },
@@ -162,6 +169,17 @@ export const clauses = (line: CommandLine): Clause[] =>
   line.given
     .filter(option => /^[tTfFvVr]$/.test(option.name))
     .map(({ name, value }) => ({ letter: name as Letter, value }))
+
+const TIMES: Readonly<Record<string, number>> = { '': 1000, ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
+
+/** `60s`, `5m`, `250ms`, or seconds, as milliseconds. Throws `UsageError`. */
+export const timeOf = (line: CommandLine, name: string): number | undefined => {
+  const text = last(line, name)
+  if (text === undefined) return undefined
+  const [, number, unit = ''] = /^(\d+(?:\.\d+)?)(ms|s|m|h|)$/.exec(text) ?? []
+  if (number === undefined) throw new UsageError(`--${name} ${text}: not a time such as 60s, 5m or 1h`)
+  return Number(number) * TIMES[unit]!
+}
 
 /** A number of an option. Throws `UsageError`. */
 export const numberOf = (line: CommandLine, name: string, least: number): number | undefined => {

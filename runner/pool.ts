@@ -67,6 +67,11 @@ export class WorkerProcess {
     })
   }
 
+  /** Lets it begin that has said what it needs. */
+  go(): void {
+    if (this.#child.connected) this.#child.send({ type: 'go' } satisfies Order)
+  }
+
   /** SIGTERM to the worker and its children now, SIGKILL after `grace` milliseconds. */
   kill(grace: number): void {
     this.#signal('SIGTERM')

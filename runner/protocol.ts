@@ -5,8 +5,9 @@ import type { Named } from './filter.ts'
 /** A test as a listing shows it. */
 export type Listed = Named & { readonly tags: readonly string[]; readonly line?: number; readonly timeout?: number }
 
-/** Runner to worker: one job at a time. */
+/** Runner to worker: one job at a time; `go` to one that has said what it needs. */
 export type Order =
+  | { readonly type: 'go' }
   | { readonly type: 'list'; readonly path: string; readonly file: string }
   | {
       readonly type: 'run'
@@ -25,6 +26,8 @@ export type Answer =
   | { readonly type: 'listed'; readonly tests: readonly Listed[] }
   /** The file did not load. */
   | { readonly type: 'broken'; readonly message: string; readonly stack: string }
+  /** Its tests ask for these resources; it waits for `go`. */
+  | { readonly type: 'needs'; readonly tags: readonly string[] }
   | { readonly type: 'events'; readonly events: readonly Event[] }
   /** Thrown outside any test's own promise; the worker is about to exit. */
   | { readonly type: 'uncaught'; readonly message: string; readonly stack: string }

@@ -5,12 +5,15 @@ import { type ExecutableOptions, runExecutable } from './executable.ts'
 import { Fifos } from './fifo.ts'
 import type { Pool } from './pool.ts'
 import type { Answer, Listed } from './protocol.ts'
+import { Resources } from './resources.ts'
 import { runSelftest, type SelftestOptions } from './selftest.ts'
 
 export type RunOptions = SelftestOptions & {
   /** Files at a time. */
   readonly jobs: number
   readonly executable: ExecutableOptions
+  /** Tests that pass are repeated for about so long, milliseconds. */
+  readonly stress?: number
   /** Options to repeat in the command that repeats a test. */
   readonly again: readonly string[]
   /** How long files took before, milliseconds: the longest begin first. Reports keep the order of the parts. */
@@ -41,15 +44,27 @@ export const run = async (
     time: Date.now(),
   })
   const fifos = new Fifos()
+  const resources = new Resources(pool.size)
+  // Every file gets its share of the time: those that begin late too.
+  const share = ((options.stress ?? 0) * Math.min(pool.size, parts.length)) / parts.length
   const said = (event: Event): void => {
     if (!interrupt.aborted) emit(event)
   }
   await each(longestFirst(parts, options.durations), pool.size, async ({ file, tests }) => {
     if (interrupt.aborted) return
+    const { retries, repeat } = options
+    const until = share > 0 ? { until: performance.now() + share } : {}
     const status =
       file.kind === 'selftest'
-        ? await runSelftest(pool, file, tests, options, said)
-        : await runExecutable(fifos, file, options.executable, said, interrupt)
+        ? await runSelftest(pool, resources, file, tests, { ...options, ...until }, said)
+        : await runExecutable(
+            fifos,
+            resources,
+            file,
+            { ...options.executable, retries, repeat, ...until },
+            said,
+            interrupt,
+          )
     if (!interrupt.aborted) tally[status]++
   })
   fifos.close()

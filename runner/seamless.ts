@@ -4,7 +4,7 @@ import { availableParallelism } from 'node:os'
 import { type Event, exitCode, isOk } from '#reports'
 import { EXIT_INTERNAL, EXIT_INTERRUPTED, UsageError } from './errors.ts'
 import { testEnvironment } from './executable.ts'
-import { all, CONFIG_FILES, type CommandLine, has, last, numberOf, read } from './options.ts'
+import { all, CONFIG_FILES, type CommandLine, has, last, numberOf, read, timeOf } from './options.ts'
 import { openReports } from './outputs.ts'
 import { Pool } from './pool.ts'
 import { type Part, type RunOptions, run } from './run.ts'
@@ -94,6 +94,7 @@ const version = (): string => JSON.parse(readFileSync(new URL('../package.json',
 
 const runOptions = (line: CommandLine): RunOptions => {
   const timeout = numberOf(line, 'timeout', 0)
+  const stress = timeOf(line, 'stress')
   return {
     seed: parseSeed(last(line, 'seed') ?? DEFAULT_SEED),
     timeout: timeout === undefined ? DEFAULT_TIMEOUT : timeout * SECOND,
@@ -106,6 +107,7 @@ const runOptions = (line: CommandLine): RunOptions => {
     },
     retries: Math.floor(numberOf(line, 'retries', 0) ?? 0),
     repeat: Math.floor(numberOf(line, 'repeat', 1) ?? 1),
+    ...(stress === undefined ? {} : { stress }),
     jobs: Math.floor(numberOf(line, 'jobs', 1) ?? availableParallelism()),
     again: timeout === undefined ? [] : ['--timeout', String(timeout)],
   }
@@ -143,7 +145,12 @@ class Watch {
   readonly #executables = new Set<string>()
 
   event(event: Event): void {
-    if (event.type === 'attempt' && !isOk(event.status)) this.#wobbly.add(`${event.file} ${event.test}`)
+    if (event.type === 'attempt' && !isOk(event.status)) {
+      this.#wobbly.add(`${event.file} ${event.test}`)
+      this.#wobbly.add(event.file)
+    }
+    if (event.type === 'file-end' && isOk(event.status) && this.#executables.has(event.file))
+      this.flaky ||= this.#wobbly.has(event.file)
     if (event.type === 'end' && isOk(event.status)) this.flaky ||= this.#wobbly.has(`${event.file} ${event.test}`)
     if (event.type === 'file' && event.kind === 'executable') this.#executables.add(event.file)
     // A result that an executable printed itself is its own affair: its exit code decides.

@@ -1,6 +1,6 @@
 /** Decides what a run runs: files found, tests filtered, shards cut, orders shuffled. */
 import { readFileSync } from 'node:fs'
-import { isOk, RecordError, readRecord } from '#reports'
+import { type Event, isOk, RecordError, readRecord } from '#reports'
 import { discover, type TestFile } from './discover.ts'
 import { messageOf, UsageError } from './errors.ts'
 import { compile, type Subject } from './expression.ts'
@@ -22,7 +22,7 @@ export const select = async (
   timeout: number,
   seed: string,
 ): Promise<readonly Part[]> => {
-  const failed = has(line, 'rerun-failed') ? failedBefore() : undefined
+  const failed = has(line, 'rerun-failed') ? failedBefore() : has(line, 'last') ? ranBefore() : undefined
   const { files, lines } = filesOf(line, failed)
   const needsTests = filters(line).length > 0 || lines.size > 0
   let parts: readonly Part[]
@@ -143,24 +143,40 @@ const failedBefore = (): Failed => {
   const record = lastRecord()
   if (record === undefined) throw new UsageError('--rerun-failed: no run is recorded here yet')
   const failed = new Map<string, string[] | undefined>()
-  try {
-    for (const event of readRecord(readFileSync(record, 'utf8'))) {
-      if (event.type === 'run') for (const file of event.files) failed.set(file, undefined)
-      if (event.type === 'file') failed.set(event.file, [...event.tests])
-      if (event.type === 'end' && isOk(event.status)) {
-        const left = failed.get(event.file)?.filter(test => test !== event.test)
-        failed.set(event.file, left)
-      }
-      if (event.type !== 'file-end') continue
-      if (isOk(event.status)) failed.delete(event.file)
-      else if (event.failure !== undefined || failed.get(event.file)?.length === 0) failed.set(event.file, undefined)
+  for (const event of events(record, '--rerun-failed')) {
+    if (event.type === 'run') for (const file of event.files) failed.set(file, undefined)
+    if (event.type === 'file') failed.set(event.file, [...event.tests])
+    if (event.type === 'end' && isOk(event.status)) {
+      const left = failed.get(event.file)?.filter(test => test !== event.test)
+      failed.set(event.file, left)
     }
-  } catch (error) {
-    if (error instanceof RecordError) throw new UsageError(`--rerun-failed: ${record}: ${messageOf(error)}`)
-    throw error
+    if (event.type !== 'file-end') continue
+    if (isOk(event.status)) failed.delete(event.file)
+    else if (event.failure !== undefined || failed.get(event.file)?.length === 0) failed.set(event.file, undefined)
   }
   if (failed.size === 0) throw new UsageError('--rerun-failed: nothing failed in the last run')
   return failed
+}
+
+/** What the last run ran, whatever came of it. */
+const ranBefore = (): Failed => {
+  const record = lastRecord()
+  if (record === undefined) throw new UsageError('--last: no run is recorded here yet')
+  const ran = new Map<string, readonly string[] | undefined>()
+  for (const event of events(record, '--last')) {
+    if (event.type === 'run') for (const file of event.files) ran.set(file, undefined)
+    if (event.type === 'file' && event.tests.length > 0) ran.set(event.file, event.tests)
+  }
+  return ran
+}
+
+const events = function* (record: string, option: string): Generator<Event> {
+  try {
+    yield* readRecord(readFileSync(record, 'utf8'))
+  } catch (error) {
+    if (error instanceof RecordError) throw new UsageError(`${option}: ${record}: ${messageOf(error)}`)
+    throw error
+  }
 }
 
 const onlyFailed = (part: Part, failed: Failed): Part[] => {

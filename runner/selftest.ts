@@ -1,20 +1,18 @@
 /** Runs one file of our tests in a worker: watches the clock, and goes on in a fresh worker after a crash. */
 import { constants } from 'node:os'
-import { type Event, emptyTally, type Failure, isOk, type Site, type Status, statusOf } from '#reports'
+import { type Event, emptyTally, type Failure, type Site, type Status, statusOf } from '#reports'
+import { again, type Repetition, type Tried } from './attempts.ts'
 import type { TestFile } from './discover.ts'
 import type { Exit, Pool } from './pool.ts'
 import type { Answer, Listed } from './protocol.ts'
+import { needOf, PLAIN, type Resources } from './resources.ts'
 
-export type SelftestOptions = {
+export type SelftestOptions = Repetition & {
   readonly seed: string
   /** Milliseconds a test may take that does not say; 0 is no limit. */
   readonly timeout: number
   /** Milliseconds from a limit to SIGTERM, and from there to SIGKILL. */
   readonly grace: number
-  /** How often a failed test is run again. */
-  readonly retries: number
-  /** How often a test has to pass. */
-  readonly repeat: number
 }
 
 /** What stopped a worker from outside the test. */
@@ -34,6 +32,7 @@ const seconds = (ms: number): string => `${ms / 1000} second${ms === 1000 ? '' :
 /** Runs `tests` of `file` (all, if absent) and emits its events. Never throws for what the file does. */
 export const runSelftest = async (
   pool: Pool,
+  resources: Resources,
   file: TestFile,
   tests: readonly string[] | undefined,
   options: SelftestOptions,
@@ -58,7 +57,7 @@ export const runSelftest = async (
   for (;;) {
     const before = book.attempts
     const order = book.order()
-    const { exit, broken, uncaught, fired } = await work(pool, file, order, book, options)
+    const { exit, broken, uncaught, fired } = await work(pool, resources, file, order, book, options)
     const stack = uncaught === undefined ? {} : { stack: uncaught.stack }
     const kind = fired === undefined ? 'crash' : 'timeout'
     if (broken !== undefined) {
@@ -99,8 +98,23 @@ export const runSelftest = async (
 type Work = { readonly tests: readonly string[] | undefined; readonly isAgain: boolean }
 
 /** Gives a worker one order, and ends it if a test takes too long. */
-const work = async (pool: Pool, file: TestFile, order: Work, book: Book, options: SelftestOptions): Promise<Return> => {
+const work = async (
+  pool: Pool,
+  resources: Resources,
+  file: TestFile,
+  order: Work,
+  book: Book,
+  options: SelftestOptions,
+): Promise<Return> => {
+  let release = await resources.take(PLAIN)
   const worker = await pool.take(order.isAgain)
+  const grant = async (tags: readonly string[]): Promise<void> => {
+    watch(0)
+    release()
+    release = await resources.take(needOf(tags) ?? PLAIN)
+    watch(options.timeout)
+    worker.go()
+  }
   let back: Omit<Return, 'exit'> = {}
   let timer: NodeJS.Timeout | undefined
   const watch = (limit: number): void => {
@@ -122,7 +136,8 @@ const work = async (pool: Pool, file: TestFile, order: Work, book: Book, options
       ...(order.tests === undefined ? {} : { tests: order.tests }),
     },
     (answer: Answer) => {
-      if (answer.type === 'listed') book.announce(answer.tests)
+      if (answer.type === 'needs') void grant(answer.tags)
+      else if (answer.type === 'listed') book.announce(answer.tests)
       else if (answer.type === 'broken') back = { ...back, broken: answer }
       else if (answer.type === 'uncaught') back = { ...back, uncaught: answer }
       else if (answer.type === 'events')
@@ -135,6 +150,7 @@ const work = async (pool: Pool, file: TestFile, order: Work, book: Book, options
   )
   clearTimeout(timer)
   pool.give(worker)
+  release()
   return { ...back, exit }
 }
 
@@ -154,7 +170,7 @@ class Book {
   #announced: readonly string[] | undefined
   readonly #ended = new Set<string>()
   /** Attempts of each test so far. */
-  readonly #tried = new Map<string, { passed: number; failed: number }>()
+  readonly #tried = new Map<string, Tried>()
   /** To be run again when the others are through. */
   #waiting: string[] = []
 
@@ -227,16 +243,13 @@ class Book {
 
   #ends(event: Extract<Event, { type: 'end' }>): void {
     const { file, test, status, reason, duration } = event
-    const { retries, repeat } = this.#options
     const tried = this.#tried.get(test) ?? { passed: 0, failed: 0 }
     this.#tried.set(test, tried)
     this.running = undefined
     this.attempts++
-    if (isOk(status)) tried.passed++
-    else tried.failed++
+    const isAgain = again(status, tried, this.#options)
     const attempt = tried.passed + tried.failed
-    const again = isOk(status) ? status === 'pass' && tried.passed < repeat : tried.failed <= retries
-    if (again) {
+    if (isAgain) {
       this.#waiting.push(test)
       this.#emit({
         type: 'attempt',

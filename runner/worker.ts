@@ -4,6 +4,7 @@ import { relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { Event } from '#reports'
 import type { Answer, Listed, Order } from './protocol.ts'
+import { needOf } from './resources.ts'
 import { testSeed } from './seed.ts'
 
 type Collected = Awaited<ReturnType<typeof import('#harness')['collect']>>['tests'][number]
@@ -49,10 +50,22 @@ process.on('uncaughtException', error => {
 // The runner is gone: nobody is left to tell.
 process.on('disconnect', () => process.exit(1))
 
+/** Resolves when the runner has what the tests need. */
+let go: (() => void) | undefined
+
+const whenThereIs = (tags: readonly string[]): Promise<void> =>
+  new Promise(resolve => {
+    go = resolve
+    send({ type: 'needs', tags })
+  })
+
 process.on('message', async (order: Order) => {
+  if (order.type === 'go') return go?.()
   current = { file: order.file }
   const tests = await load(order)
   if (tests !== undefined && order.type === 'run') {
+    const tags = tests.flatMap(test => test.tags)
+    if (needOf(tags) !== undefined) await whenThereIs(tags)
     for (const test of tests) await run(order, test)
     flush()
   }
@@ -70,7 +83,7 @@ let loaded: { path: string; tests: readonly Collected[] } | undefined
 
 let isCached = false
 
-const load = async (order: Order): Promise<readonly Collected[] | undefined> => {
+const load = async (order: Exclude<Order, { type: 'go' }>): Promise<readonly Collected[] | undefined> => {
   try {
     const { collect } = await harness
     if (loaded?.path !== order.path) loaded = { path: order.path, tests: (await collect(order.path)).tests }

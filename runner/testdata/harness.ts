@@ -6,7 +6,7 @@ type Options = { seed: bigint; timeout: number; deadline: () => boolean; emit(ev
 export type Fake = Record<string, (options: Options & { file: string; name: string }) => Promise<Result> | Result>
 
 export const collect = async (path: string) => {
-  const module = (await import(path)) as { default: Fake }
+  const module = (await import(path)) as { default: Fake; tags?: string[] }
   const file = path.slice(path.lastIndexOf('/') + 1)
   return {
     file,
@@ -19,7 +19,7 @@ export const collect = async (path: string) => {
         ...(variant === undefined ? {} : { variant }),
         test: parts.at(-1) ?? '',
         site: { file, line: index + 1 },
-        tags: [],
+        tags: module.tags ?? [],
         run: async (options: Options) => body({ ...options, file, name }),
       }
     }),

@@ -59,6 +59,58 @@ void guest_code(void)
   t.equal(machine.image.convention, 'sites')
 })
 
+t.test('the words of the KVM selftests, with values and formats', { skip }, async t => {
+  const machine = new Machine(c`
+#include "seamless.h"
+static void on_ud(struct ex_regs *regs)
+{
+	regs->rip += 2;
+	regs->rax = regs->vector + 100;
+}
+void guest_code(void)
+{
+	u64 value = 1, eight[8];
+	u32 index = 0xdeadbeef;
+
+	GUEST_SYNC6(1, 2, 3, 4, 5, 6);
+	GUEST_SYNC_ARGS(1, 2, 3, 4, 5, 6, 7, 8, 9);
+	GUEST_PRINTF("%d %d %d %d %d %d %d %s\n", 1, 2, 3, 4, 5, 6, 7, "constant");
+	GUEST_ASSERT_EQ(rdmsr_safe(index, &value), 13);
+	GUEST_ASSERT_EQ(wrmsr_safe(0xc0000101, 0x123456789abcul), 0);
+	GUEST_ASSERT_EQ(rdmsr_safe(0xc0000101, &value), 0);
+	GUEST_ASSERT_EQ(value, 0x123456789abcul);
+	GUEST_ASSERT_EQ(xsetbv_safe(0, 0), 6);
+	install_exception_handler(6, on_ud);
+	__asm__ volatile("ud2" : "=a"(value));
+	GUEST_ASSERT_EQ(value, 106ul);
+	GUEST_ASSERT_NE(read_cr3(), 0ul);
+	GUEST_ASSERT_LT(-1, 0);
+	GUEST_ASSERT_GE(read_cr0(), 1ul << 31);
+	memset(eight, 0x11, sizeof(eight));
+	GUEST_UCALL_NONE();
+	__GUEST_ASSERT(eight[3] == 0, "MSR 0x%x: eight[%d] is %#lx, %s", index, 3, eight[3], "not zero");
+}
+`)
+  t.teardown(() => machine.close())
+  const siteOf = (args: readonly bigint[] | undefined) => machine.image.sites[Number(args?.[0])]!
+  const six = machine.next()
+  t.same(six.args.slice(1), [1n, 2n, 3n, 4n, 5n, 6n])
+  t.equal(siteOf(six.args).types?.length, 6)
+  t.equal(siteOf(machine.next().args).types?.length, 9)
+  const printed = machine.next()
+  t.equal(siteOf(printed.args).types?.length, 8)
+  t.equal(machine.next().name, 'bare')
+  const abort = machine.next()
+  const site = siteOf(abort.args)
+  t.equal(abort.name, 'UCALL_ABORT')
+  t.same(sourceOf(site), { seen: 'eight[3] == 0', want: 'true' })
+  t.equal(
+    format(site.format!, abort.args.slice(3), () => 'not zero').slice(0, 42),
+    'MSR 0xdeadbeef: eight[3] is 0x111111111111',
+  )
+  t.equal(site.types?.length, 6)
+})
+
 t.test("the compiler's own words, and what is missing", { skip }, async t => {
   t.throws(() => buildGuest(c`void guest_code(void) { nonsense; }`, options), {
     name: 'CompileError',

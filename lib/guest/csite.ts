@@ -44,15 +44,18 @@ export const sitesOf = (
     const kind = KINDS[r.kind] ?? refuse(`site ${number} is of kind ${r.kind}`)
     const relation = RELATIONS[r.relation]
     const [seen, want, text] = [word(r.seen), word(r.want), word(r.text)]
+    const count = r.types >> 16
     return {
       number,
       kind,
       file: word(r.file) ?? '',
       line: r.line,
       column: 0,
-      ...(relation === undefined ? {} : { relation, types: [TYPES[r.types & 0xff]!, TYPES[(r.types >> 8) & 0xff]!] }),
+      ...(relation === undefined
+        ? { types: Array.from({ length: count }, () => 'u64' as const) }
+        : { relation, types: [TYPES[r.types & 0xff]!, TYPES[(r.types >> 8) & 0xff]!] }),
       ...(seen === undefined ? {} : { source: { seen, want: want ?? 'true' } }),
-      ...(text === undefined ? {} : kind === 'printf' ? { format: text } : { message: text }),
+      ...(text === undefined ? {} : kind === 'printf' || text.includes('%') ? { format: text } : { message: text }),
     }
   })
 }

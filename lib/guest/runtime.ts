@@ -35,6 +35,8 @@ export const RUNTIME_GVA = gva(0x5f_f000n)
 export const RUNTIME = {
   /** On the stack: command | count << 8, then `count` arguments. Keeps every register and the stack; not the flags. */
   ucall: gva(RUNTIME_GVA),
+  /** The address of the table of exception handlers, for C. */
+  handlers: gva(RUNTIME_GVA + 8n),
   /** A ucall without a structure (GUEST_UCALL_NONE). Keeps every register. */
   bare: gva(RUNTIME_GVA + 0x10n),
   /** System V: void (u64 command | count << 8, const u64 *arguments). */
@@ -227,6 +229,8 @@ const TSS_SELECTORS = tssSelector(1) - tssSelector(0)
 
 const text = (o: RuntimeOptions): string => `
   jmp ucall
+.align 8
+  .quad ${o.handlers}
 .align 16
   jmp bare
 .align 16

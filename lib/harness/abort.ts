@@ -13,7 +13,7 @@ const valueText = (value: bigint, type: TypeName = 'u64'): string => {
 }
 
 /** UCALL_ABORT as the failure it is. What the guest and the host were doing is added by the vCPU. */
-export const abortFailure = (image: GuestImage, { args, text }: Ucall): Omit<FailureData, 'steps'> => {
+export const abortFailure = (image: GuestImage, { args, values, text }: Ucall): Omit<FailureData, 'steps'> => {
   const base = { kind: 'assertion', side: 'guest' } as const
   // KVM's macros send pointers into the guest for their strings; the formatted text is all a host can read of a TD.
   if (image.convention === 'upstream') {
@@ -23,6 +23,9 @@ export const abortFailure = (image: GuestImage, { args, text }: Ucall): Omit<Fai
   const site = image.sites[Number(args[0] ?? -1n)]
   if (site === undefined) return { ...base, message: `the guest aborted at site ${args[0]}, which the image has not` }
   const where = site.file === '' ? base : { ...base, site: placed(site) }
+  // A message with values: they follow the two that an assertion compares.
+  const said =
+    site.format === undefined ? site.message : format(site.format, values.slice(2), pointer => stringAt(image, pointer))
   switch (site.kind) {
     case 'assert':
     case 'expect': {
@@ -31,12 +34,12 @@ export const abortFailure = (image: GuestImage, { args, text }: Ucall): Omit<Fai
       if (site.relation === undefined) {
         const seen = { source: source?.seen ?? '', value: 'false' }
         const want = { source: 'true', value: 'true' }
-        return { ...where, message: site.message ?? '', comparison: { op: 'eq', seen, want } }
+        return { ...where, message: said ?? '', comparison: { op: 'eq', seen, want } }
       }
       const [seenType, wantType] = site.types ?? []
       return {
         ...where,
-        message: site.message ?? '',
+        message: said ?? '',
         comparison: {
           op: site.relation,
           seen: { source: source?.seen ?? '', value: valueText(args[1] ?? 0n, seenType) },
@@ -45,7 +48,7 @@ export const abortFailure = (image: GuestImage, { args, text }: Ucall): Omit<Fai
       }
     }
     case 'fail':
-      return { ...where, message: site.message ?? 'the guest failed' }
+      return { ...where, message: said ?? 'the guest failed' }
     case 'end':
       return { ...where, message: site.message ?? 'the guest ran off its end' }
     case 'sync':

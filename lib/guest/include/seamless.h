@@ -57,12 +57,16 @@ enum { UCALL_NONE, UCALL_SYNC, UCALL_ABORT, UCALL_PRINTF, UCALL_DONE, UCALL_UNHA
 		 s16: 6, s32: 7, s64: 8, long long: 8, default: 0)
 
 /* Never returns: a host that runs the guest on after an abort hears the same again. */
+__attribute__((noreturn, cold, noinline, unused)) static void seamless_abort_with(const u64 *args, u64 count)
+{
+	for (;;)
+		SEAMLESS_REPORT(UCALL_ABORT | count << 8, args);
+}
 __attribute__((noreturn, cold, noinline, unused)) static void seamless_abort(u64 site, u64 seen, u64 want)
 {
 	u64 args[3] = { site, seen, want };
 
-	for (;;)
-		SEAMLESS_REPORT(UCALL_ABORT | 3 << 8, args);
+	seamless_abort_with(args, 3);
 }
 
 #define SEAMLESS_COMPARE(a, b, op, relation, text)                                                      \
@@ -83,37 +87,63 @@ __attribute__((noreturn, cold, noinline, unused)) static void seamless_abort(u64
 #define GUEST_ASSERT_GT(a, b) SEAMLESS_COMPARE(a, b, >, SEAMLESS_GT, "")
 #define GUEST_ASSERT_GE(a, b) SEAMLESS_COMPARE(a, b, >=, SEAMLESS_GE, "")
 
-#define __GUEST_ASSERT(condition, text)                                                                 \
-	do {                                                                                            \
-		if (__builtin_expect(!(condition), 0))                                                  \
-			seamless_abort(SEAMLESS_SITE(SEAMLESS_ASSERT, SEAMLESS_TRUE, 0, #condition, "", \
-						     text),                                             \
-				       0, 1);                                                           \
-	} while (0)
-#define GUEST_ASSERT(condition) __GUEST_ASSERT(condition, "")
-#define GUEST_FAIL(text) seamless_abort(SEAMLESS_SITE(SEAMLESS_FAIL, SEAMLESS_TRUE, 0, "", "", text), 0, 0)
-
-#define SEAMLESS_SAY(command, kind, text, ...)                                                          \
-	do {                                                                                            \
-		const u64 args_[] = { SEAMLESS_SITE(kind, SEAMLESS_TRUE, 0, "", "", text), __VA_ARGS__ };\
-		_Static_assert(sizeof(args_) <= 56, "a ucall carries 6 values beside its site");        \
-		SEAMLESS_REPORT(command | (sizeof(args_) / 8) << 8, args_);                             \
-	} while (0)
-
-#define SEAMLESS_WORDS(...) SEAMLESS_WORDS_(__VA_ARGS__, 6, 5, 4, 3, 2, 1)(__VA_ARGS__)
-#define SEAMLESS_WORDS_(a, b, c, d, e, f, n, ...) SEAMLESS_WORDS##n
+/* Values as u64s, up to 12 of them. */
+#define SEAMLESS_WORDS(...) SEAMLESS_WORDS_(__VA_ARGS__, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1)(__VA_ARGS__)
+#define SEAMLESS_WORDS_(a, b, c, d, e, f, g, h, i, j, k, l, n, ...) SEAMLESS_WORDS##n
 #define SEAMLESS_WORDS1(a) (u64)(a)
 #define SEAMLESS_WORDS2(a, ...) (u64)(a), SEAMLESS_WORDS1(__VA_ARGS__)
 #define SEAMLESS_WORDS3(a, ...) (u64)(a), SEAMLESS_WORDS2(__VA_ARGS__)
 #define SEAMLESS_WORDS4(a, ...) (u64)(a), SEAMLESS_WORDS3(__VA_ARGS__)
 #define SEAMLESS_WORDS5(a, ...) (u64)(a), SEAMLESS_WORDS4(__VA_ARGS__)
 #define SEAMLESS_WORDS6(a, ...) (u64)(a), SEAMLESS_WORDS5(__VA_ARGS__)
+#define SEAMLESS_WORDS7(a, ...) (u64)(a), SEAMLESS_WORDS6(__VA_ARGS__)
+#define SEAMLESS_WORDS8(a, ...) (u64)(a), SEAMLESS_WORDS7(__VA_ARGS__)
+#define SEAMLESS_WORDS9(a, ...) (u64)(a), SEAMLESS_WORDS8(__VA_ARGS__)
+#define SEAMLESS_WORDS10(a, ...) (u64)(a), SEAMLESS_WORDS9(__VA_ARGS__)
+#define SEAMLESS_WORDS11(a, ...) (u64)(a), SEAMLESS_WORDS10(__VA_ARGS__)
+#define SEAMLESS_WORDS12(a, ...) (u64)(a), SEAMLESS_WORDS11(__VA_ARGS__)
 
-#define GUEST_SYNC(stage) SEAMLESS_SAY(UCALL_SYNC, SEAMLESS_SYNC, "", (u64)(stage))
-#define GUEST_SYNC_ARGS(stage, ...) SEAMLESS_SAY(UCALL_SYNC, SEAMLESS_SYNC, "", SEAMLESS_WORDS(stage, __VA_ARGS__))
+/* The site, two words for what an assertion compares, then what the format takes. */
+#define SEAMLESS_ABORT(kind, condition, format, ...)                                                    \
+	do {                                                                                            \
+		const u64 args_[] = { SEAMLESS_SITE(kind, SEAMLESS_TRUE,                            \
+						    (2 + SEAMLESS_COUNT(__VA_ARGS__)) << 16, condition, \
+						    "", format),                                        \
+				      0, 1, \
+				      __VA_OPT__(SEAMLESS_WORDS(__VA_ARGS__)) };                        \
+		seamless_abort_with(args_, sizeof(args_) / 8);                                          \
+	} while (0)
+#define __GUEST_ASSERT(condition, format, ...)                                                          \
+	do {                                                                                            \
+		if (__builtin_expect(!(condition), 0))                                                  \
+			SEAMLESS_ABORT(SEAMLESS_ASSERT, #condition, format __VA_OPT__(,) __VA_ARGS__);  \
+	} while (0)
+#define GUEST_ASSERT(condition) __GUEST_ASSERT(condition, "")
+#define GUEST_FAIL(format, ...) SEAMLESS_ABORT(SEAMLESS_FAIL, "", format __VA_OPT__(,) __VA_ARGS__)
+
+/* How many values there are; their number is the upper half of a site's types. */
+#define SEAMLESS_COUNT(...) (0 __VA_OPT__(+SEAMLESS_COUNT_(__VA_ARGS__, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1)))
+#define SEAMLESS_COUNT_(a, b, c, d, e, f, g, h, i, j, k, l, n, ...) n
+
+#define SEAMLESS_SAY(command, kind, text, ...)                                                          \
+	do {                                                                                            \
+		const u64 args_[] = { SEAMLESS_SITE(kind, SEAMLESS_TRUE, SEAMLESS_COUNT(__VA_ARGS__) << 16, \
+						    "", "", text),                                      \
+				      __VA_OPT__(SEAMLESS_WORDS(__VA_ARGS__)) };                        \
+		SEAMLESS_REPORT(command | (sizeof(args_) / 8) << 8, args_);                             \
+	} while (0)
+
+#define GUEST_SYNC(stage) SEAMLESS_SAY(UCALL_SYNC, SEAMLESS_SYNC, "", stage)
+#define GUEST_SYNC_ARGS(stage, ...) SEAMLESS_SAY(UCALL_SYNC, SEAMLESS_SYNC, "", stage, __VA_ARGS__)
+#define GUEST_SYNC1(a) GUEST_SYNC(a)
+#define GUEST_SYNC2(a, b) GUEST_SYNC_ARGS(a, b)
+#define GUEST_SYNC3(a, b, c) GUEST_SYNC_ARGS(a, b, c)
+#define GUEST_SYNC4(a, b, c, d) GUEST_SYNC_ARGS(a, b, c, d)
+#define GUEST_SYNC5(a, b, c, d, e) GUEST_SYNC_ARGS(a, b, c, d, e)
+#define GUEST_SYNC6(a, b, c, d, e, f) GUEST_SYNC_ARGS(a, b, c, d, e, f)
 /* Integers and pointers; a %s has to point into constant data of the guest. */
 #define GUEST_PRINTF(format, ...) \
-	SEAMLESS_SAY(UCALL_PRINTF, SEAMLESS_PRINTF, format, __VA_OPT__(SEAMLESS_WORDS(__VA_ARGS__)))
+	SEAMLESS_SAY(UCALL_PRINTF, SEAMLESS_PRINTF, format __VA_OPT__(,) __VA_ARGS__)
 #define GUEST_DONE()                                                                                    \
 	do {                                                                                            \
 		const u64 args_[] = { SEAMLESS_SITE(SEAMLESS_DONE, SEAMLESS_TRUE, 0, "", "", "") };     \
@@ -121,42 +151,8 @@ __attribute__((noreturn, cold, noinline, unused)) static void seamless_abort(u64
 	} while (0)
 #define GUEST_UCALL_NONE() SEAMLESS_BARE()
 
-/* Registers of a TDCALL: in, and as they are afterwards. */
-struct tdcall_args {
-	u64 rax, rcx, rdx, r8, r9, r10, r11, r12, r13, r14, r15;
-};
-
-static inline __attribute__((unused)) u64 tdcall(struct tdcall_args *args)
-{
-	register u64 r8 __asm__("r8") = args->r8;
-	register u64 r9 __asm__("r9") = args->r9;
-	register u64 r10 __asm__("r10") = args->r10;
-	register u64 r11 __asm__("r11") = args->r11;
-	register u64 r12 __asm__("r12") = args->r12;
-	register u64 r13 __asm__("r13") = args->r13;
-	register u64 r14 __asm__("r14") = args->r14;
-	register u64 r15 __asm__("r15") = args->r15;
-	u64 rax = args->rax, rcx = args->rcx, rdx = args->rdx;
-
-	__asm__ volatile(".byte 0x66, 0x0f, 0x01, 0xcc"
-			 : "+a"(rax), "+c"(rcx), "+d"(rdx), "+r"(r8), "+r"(r9), "+r"(r10), "+r"(r11), "+r"(r12),
-			   "+r"(r13), "+r"(r14), "+r"(r15)
-			 :
-			 : "rbx", "rsi", "rdi", "memory", "cc");
-	*args = (struct tdcall_args){ rax, rcx, rdx, r8, r9, r10, r11, r12, r13, r14, r15 };
-	return rax;
-}
-
-/* TDG.VP.VMCALL, a sub-function of the GHCI; the status is R10. */
-static inline __attribute__((unused)) u64 tdvmcall(u64 function, u64 r12, u64 r13, u64 r14, u64 r15, u64 *r11)
-{
-	struct tdcall_args args = { .rcx = 0xfc00, .r11 = function, .r12 = r12, .r13 = r13, .r14 = r14, .r15 = r15 };
-
-	tdcall(&args);
-	if (r11)
-		*r11 = args.r11;
-	return args.r10;
-}
+#include "processor.h"
+#include "tdx.h"
 
 /* What a C compiler may call without being asked. */
 __attribute__((weak, unused)) void *memcpy(void *to, const void *from, size_t n)

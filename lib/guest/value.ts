@@ -8,6 +8,11 @@ import { type IntType, type TypeName, u64 } from './types.ts'
 /** What stands where a guest value of type T is wanted. */
 export type In<T extends TypeName> = Value<T> | bigint | number
 
+/** What `g.function` gives; to be said where a function calls itself: `const f: GuestFunction<['u64'], 'u64'> = ...`. */
+export type GuestFunction<P extends readonly TypeName[], R extends TypeName> = (
+  ...args: { [I in keyof P]: In<P[I]> }
+) => Value<R>
+
 /** Whoever holds the function that is being built. */
 export type Builder = { readonly scope: Scope }
 

@@ -8,6 +8,7 @@ export {
   elf,
   flat,
   type GuestBuilder,
+  type GuestFunction,
   i8,
   i16,
   i32,

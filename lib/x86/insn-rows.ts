@@ -1,7 +1,8 @@
 /**
  * Rows that say what one instruction does: `insn('48 01 d8', 'add rax, rbx', { rax: 1n, rbx: 2n }, { rax: 3n, pf: 1 })`.
- * One row proves decoder, encoder and interpreter. What `after` does not name must not have changed.
+ * One row proves decoder, printer, encoder and interpreter. What `after` does not name must not have changed.
  */
+import { CR0_EM, CR0_TS, CR4_FSGSBASE, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_OSXSAVE } from '#abi'
 import { assemble } from './assemble.ts'
 import { Cpu } from './cpu.ts'
 import { decode } from './decode.ts'
@@ -9,6 +10,7 @@ import { Fault } from './fault.ts'
 import type { Insn, Mode } from './insn.ts'
 import { execute } from './interpret.ts'
 import { PhysicalMemory } from './memory.ts'
+import { print } from './print.ts'
 import type { Flag } from './tier.ts'
 
 const GPRS = [
@@ -31,6 +33,9 @@ const GPRS = [
 ] as const
 const FLAGS = ['cf', 'pf', 'af', 'zf', 'sf', 'of', 'df'] as const satisfies readonly Flag[]
 const VECTORS = ['xmm0', 'xmm1', 'xmm2', 'xmm3'] as const
+const MMX = ['mm0', 'mm1'] as const
+/** Unless a row says otherwise: SSE, AVX and the segment base instructions are on. */
+const CR4 = CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE | CR4_FSGSBASE
 
 /** Where the instruction is, and where rows may keep data: 4 KiB at `DATA`, zero unless said otherwise. */
 export const CODE = 0x10_0000n
@@ -41,17 +46,24 @@ export const STACK = DATA + 0x800n
 export const CODE16 = 0xe000n
 export const DATA16 = 0xc000n
 
+/** Registers and flags that are 0, but for RSP, unless named. Vectors are hex: 16 bytes, or 32 where the upper half matters. */
 export type Before = { readonly [R in (typeof GPRS)[number]]?: bigint } & {
   readonly [F in Flag]?: 0 | 1
-} & { readonly [X in (typeof VECTORS)[number]]?: string } & {
+} & { readonly [X in (typeof VECTORS)[number] | (typeof MMX)[number]]?: string } & {
   /** Bytes in hex, by offset in the data. */
   readonly mem?: Readonly<Record<number, string>>
+  readonly mxcsr?: number
+  /** Bits to add to CR0, and the whole of CR4. */
+  readonly cr0?: bigint
+  readonly cr4?: bigint
+  readonly cpl?: 0 | 3
 }
 /** `'?'` for what the manual leaves undefined. `jump` is where RIP goes, `fault` the vector of the exception. */
 export type After = { readonly [R in (typeof GPRS)[number]]?: bigint | '?' } & {
   readonly [F in Flag]?: 0 | 1 | '?'
-} & { readonly [X in (typeof VECTORS)[number]]?: string } & {
+} & { readonly [X in (typeof VECTORS)[number] | (typeof MMX)[number]]?: string } & {
   readonly mem?: Readonly<Record<number, string>>
+  readonly mxcsr?: number
   readonly jump?: bigint
   readonly fault?: number
 }
@@ -97,8 +109,13 @@ const stateOf = (cpu: Cpu, base: number): Seen => {
   })
   for (const name of FLAGS) seen[name] = cpu[name] ? 1 : 0
   VECTORS.forEach((name, n) => {
-    seen[name] = Buffer.from(cpu.vec.subarray(n * 32, n * 32 + 16)).toString('hex')
+    const whole = Buffer.from(cpu.vec.subarray(n * 32, n * 32 + 32)).toString('hex')
+    seen[name] = whole.endsWith('0'.repeat(32)) ? whole.slice(0, 32) : whole
   })
+  MMX.forEach((name, n) => {
+    seen[name] = Buffer.from(cpu.x87.regs.subarray(n * 10, n * 10 + 8)).toString('hex')
+  })
+  seen['mxcsr'] = cpu.mxcsr
   Object.assign(seen, memoryOf(memory.u8.subarray(base, base + 0x1000)))
   seen['next'] = cpu.next
   return seen
@@ -114,8 +131,16 @@ const run = (t: Tests, mode: Mode, bytes: string, text: string, before: Before, 
   cpu.segments.forEach(s => {
     if (mode === 16) s.set(0, 0n, 0xffff, s.rights)
   })
+  cpu.cr0 = (cpu.cr0 & ~(CR0_EM | CR0_TS)) | (before.cr0 ?? 0n)
+  cpu.cr4 = before.cr4 ?? CR4
+  cpu.xcr0 = 7n
+  cpu.cpl = before.cpl ?? 0
   cpu.refresh()
   cpu.rflags = 2n
+  cpu.mxcsr = before.mxcsr ?? 0x1f80
+  cpu.x87.regs.fill(0)
+  cpu.x87.fsw = 0
+  cpu.x87.ftw = 0
   cpu.gpr.fill(0n)
   cpu.vec.fill(0)
   cpu.gpr[4] = data + 0x800n
@@ -126,6 +151,9 @@ const run = (t: Tests, mode: Mode, bytes: string, text: string, before: Before, 
   for (const name of FLAGS) cpu[name] = before[name] === 1
   VECTORS.forEach((name, n) => {
     cpu.vec.set(hexOf(before[name] ?? ''), n * 32)
+  })
+  MMX.forEach((name, n) => {
+    cpu.x87.regs.set(hexOf(before[name] ?? ''), n * 10)
   })
   cpu.rip = code
   cpu.next = code + BigInt(i.length)
@@ -156,6 +184,11 @@ const run = (t: Tests, mode: Mode, bytes: string, text: string, before: Before, 
       shapeOf(decoded(assemble(text, { mode, at: code }).bytes, mode)),
       shapeOf(i),
       'assembles to the same instruction',
+    )
+    t.same(
+      shapeOf(decoded(assemble(print(i, code), { mode, at: code }).bytes, mode)),
+      shapeOf(i),
+      'prints as the same instruction',
     )
     t.equal(fault, wantedFault, 'exception')
     t.same(seen, want, 'state afterwards')

@@ -19,4 +19,4 @@ insn(
 )
 insn('0f ae 0b', 'fxrstor [rbx]', { rbx: DATA, mem: { 0: '7f03', 26: '01' } }, { fault: 13 })
 // XSAVE is #UD until CR4.OSXSAVE says that an operating system knows it.
-insn('0f ae 23', 'xsave [rbx]', { rbx: DATA }, { fault: 6 })
+insn('0f ae 23', 'xsave [rbx]', { rbx: DATA, cr4: 0x200n }, { fault: 6 })

@@ -64,7 +64,7 @@ export class TdxModule {
   readonly initialisedLps = new Set<number>()
   readonly pamt: Pamt
   /** Set to inject statuses, from the next call on. */
-  faults: Faults | undefined
+  faults: Pick<Faults, 'seamcall' | 'tdcall'> | undefined
   /** Packages whose global key is configured, and the global key id. */
   configuredPackages = 0
   globalHkid = 0

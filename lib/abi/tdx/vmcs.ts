@@ -24,7 +24,7 @@ const field = (
 export const VMCS_FIELDS: readonly MetadataField[] = [
   field('VPID', 0x0024_0001_0000_0000n, 1, 1, NONE, NONE, 0xffffn, NONE, NONE, NONE),
   field('POSTED_INTERRUPT_NOTIFICATION_VECTOR', 0x0024_0001_0000_0002n, 1, 1, 0xffffn, 0xffffn, 0xffffn, 0xffffn, NONE, NONE),
-  field('EPTP_INDEX', 0x0024_0001_0000_0004n, 1, 1, NONE, NONE, 0xffffn, NONE, NONE, NONE),
+  field('VMCS_EPTP_INDEX', 0x0024_0001_0000_0004n, 1, 1, NONE, NONE, 0xffffn, NONE, NONE, NONE),
   field('HLAT_PREFIX_SIZE', 0x0024_0001_0000_0006n, 1, 1, NONE, NONE, 0xffffn, NONE, NONE, NONE),
   field('GUEST_ES_SELECTOR', 0x0024_0001_0000_0800n, 1, 1, NONE, NONE, 0xffffn, 0xffffn, NONE, NONE),
   field('GUEST_CS_SELECTOR', 0x0024_0001_0000_0802n, 1, 1, NONE, NONE, 0xffffn, 0xffffn, NONE, NONE),

@@ -109,7 +109,7 @@ export const NOT_MODELLED: ReadonlySet<string> = new Set([
   'BASE_L2_CR4_READ_SHADOW',
   // TD VMCS
   'VPID',
-  'EPTP_INDEX',
+  'VMCS_EPTP_INDEX',
   'HLAT_PREFIX_SIZE',
   'PML_INDEX',
   'GUEST_UINV',

@@ -218,8 +218,13 @@ export const writeTdField = (
   return old & readMask(row, who)
 }
 
-const nextId = (td: Td, from: Element | undefined, reader: Reader): bigint =>
-  table.next(from, row => readMask(row, seenBy(td, reader)) !== 0n)
+/** CPUID_VALUES begins with leaf 0, which has no sub-leaf. */
+const FIRST_CPUID_VALUE = CPUID_VALUES.id | (1n << 8n)
+
+const nextId = (td: Td, from: Element | undefined, reader: Reader): bigint => {
+  const id = table.next(from, row => readMask(row, seenBy(td, reader)) !== 0n)
+  return id === CPUID_VALUES.id ? FIRST_CPUID_VALUE : id
+}
 
 export const firstTdField = (_module: TdxModule, td: Td, reader: Reader): bigint => nextId(td, undefined, reader)
 

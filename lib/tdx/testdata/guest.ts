@@ -86,11 +86,14 @@ export type Guest = {
  */
 export const guest = (
   code: string,
-  options: TdOptions & { build?: (host: Host, tdr: bigint) => void; mode?: 32 | 64 } = {},
+  options: TdOptions & { build?: (host: Host, tdr: bigint) => void; mode?: 32 | 64; x2apicId?: number } = {},
 ): Guest => {
   const host = new Host({ processors: 2 }).boot()
   const tdr = host.td(options)
-  const tdvpr = host.vcpu(tdr, { rcx: 0xbeefn })
+  const tdvpr = host.vcpu(tdr, {
+    rcx: 0xbeefn,
+    ...(options.x2apicId === undefined ? {} : { x2apicId: options.x2apicId }),
+  })
   const start = options.mode === 32 ? code : BOOT32
   const boot = assemble(start, { mode: 32, at: PAGE })
   const body = assemble(

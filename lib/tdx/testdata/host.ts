@@ -37,6 +37,8 @@ export type TdOptions = {
   eptp?: bigint
   configFlags?: bigint
   tscFrequency?: number
+  /** MRCONFIGID, 48 bytes. */
+  mrConfigId?: Uint8Array
 }
 
 export class Host {
@@ -162,6 +164,7 @@ export class Host {
       eptp_controls: options.eptp ?? SEPT_LEVELS.four,
       config_flags: options.configFlags ?? abi.TDX_CONFIG_FLAGS_NO_RBP_MOD,
       tsc_frequency: options.tscFrequency ?? 100,
+      ...(options.mrConfigId === undefined ? {} : { mr_config_id: options.mrConfigId }),
     })
     edit(new DataView(bytes.buffer))
     const frame = this.memory.allocate()
@@ -177,11 +180,12 @@ export class Host {
   }
 
   /** A vCPU with its pages; `initialise` false leaves VP.INIT out. */
-  vcpu(tdr: bigint, { rcx = 0n, initialise = true } = {}): bigint {
+  vcpu(tdr: bigint, { rcx = 0n, initialise = true, x2apicId = -1 } = {}): bigint {
     const tdvpr = this.frame()
     this.must(abi.TDH_VP_CREATE, { rcx: tdvpr, rdx: tdr })
     for (let i = 1; i < abi.MIN_TDVPS_PAGES; i++) this.must(abi.TDH_VP_ADDCX, { rcx: this.frame(), rdx: tdvpr })
-    if (initialise) this.must(abi.TDH_VP_INIT, { rcx: tdvpr, rdx: rcx })
+    if (initialise && x2apicId < 0) this.must(abi.TDH_VP_INIT, { rcx: tdvpr, rdx: rcx })
+    else if (initialise) this.must(abi.TDH_VP_INIT, { rcx: tdvpr, rdx: rcx, r8: BigInt(x2apicId), version: 1 })
     return tdvpr
   }
 

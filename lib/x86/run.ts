@@ -1,6 +1,7 @@
 /** The run loop: fetch, decode, execute, and what happens between instructions. */
 import { DR6_BS, RFLAGS_RF, RFLAGS_TF, VECTOR_DB, VECTOR_GP, VECTOR_UD } from '#abi'
 import { type Hpa, hpa } from '#bits'
+import { repeatInBulk } from './bulk.ts'
 import { type CodeCache, type CodePage, codeOf } from './code.ts'
 import { lockstep } from './compile/lockstep.ts'
 import { type Compiler, enter } from './compile/runtime.ts'
@@ -118,8 +119,9 @@ const one = (cpu: Cpu, host = place(cpu)): VmExit | undefined => {
   cpu.isStepping = (flags & TF) !== 0
   cpu.shadow = 'none'
   const { feature } = insn.row
-  if (feature === '' || cpu.features.has(feature)) execute(cpu, insn)
-  else execute(cpu, withoutFeature(insn) ?? cpu.raise(VECTOR_UD))
+  if (feature === '' || cpu.features.has(feature)) {
+    if (insn.rep === '' || !repeatInBulk(cpu, insn)) execute(cpu, insn)
+  } else execute(cpu, withoutFeature(insn) ?? cpu.raise(VECTOR_UD))
   if (cpu.exit !== undefined) {
     const { exit } = cpu
     cpu.exit = undefined

@@ -51,6 +51,8 @@ export type Failure = {
   readonly host?: { readonly site?: Site; readonly waiting?: string }
   /** Stack of a fault of ours. */
   readonly stack?: string
+  /** The run's seed that shows it again, where that is not the run's own: another interleaving was tried. */
+  readonly seed?: string
 }
 
 export type Event =
@@ -121,6 +123,8 @@ export type Event =
       readonly attempts?: number
       /** Guest instructions run by the test: the same in every run with the same seed. */
       readonly instructions: number
+      /** The run's seed that shows it again, where that is not the run's own. */
+      readonly seed?: string
     }
   /** A file is through. `failure` says what stopped it as a whole (did not load, crashed, timed out). */
   | {

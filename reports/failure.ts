@@ -47,7 +47,7 @@ export const failureLines = (failure: Failure, again: Again, paint?: Paint): str
     if (said.length > 0) out.push(`  host   ${said.join(', ')}`)
   }
   for (const line of failure.stack?.split('\n') ?? []) if (line.trim() !== '') out.push(`  stack  ${line.trim()}`)
-  out.push(`  again  ${againCommand(again)}`)
+  out.push(`  again  ${againCommand(failure.seed === undefined ? again : { ...again, seed: failure.seed })}`)
   return out
 }
 

@@ -21,7 +21,13 @@ export type TerminalOptions = {
 }
 
 type Running = { readonly test: string; readonly since: number }
-type Failed = { readonly file: string; readonly test?: string; readonly status: Status; readonly reason: string }
+type Failed = {
+  readonly file: string
+  readonly test?: string
+  readonly status: Status
+  readonly reason: string
+  readonly seed?: string | undefined
+}
 
 export const terminalReport = (write: Write, options: TerminalOptions): Report & { tick(): void } => {
   const { sticky, slow = 2000, now = () => performance.now() } = options
@@ -61,12 +67,10 @@ export const terminalReport = (write: Write, options: TerminalOptions): Report &
       )
   }
   const summary = (event: Extract<Event, { type: 'run-end' }>): void => {
-    for (const { file, test, status, reason } of failed) {
+    for (const { file, test, status, reason, seed = run.seed } of failed) {
       const why = reason === '' ? '' : ` (${reason})`
       print(`${paint('red', status === 'fail' ? 'failed' : WORDS[status])}  ${test ?? file}${why}`)
-      print(
-        `        ${againCommand({ file, ...(test === undefined ? {} : { test }), seed: run.seed, options: run.options })}`,
-      )
+      print(`        ${againCommand({ file, ...(test === undefined ? {} : { test }), seed, options: run.options })}`)
     }
     for (const { file, test } of flaky) print(`${paint('yellow', 'flaky')}  ${test}  ${file}`)
     const total = count(tests) === 0 ? 'no test ran' : counts(tests).join('  ')
@@ -110,8 +114,8 @@ export const terminalReport = (write: Write, options: TerminalOptions): Report &
           tests[event.status]++
           const tally = perFile.get(event.file)
           if (tally !== undefined) tally[event.status]++
-          const { file, test, status, reason = '' } = event
-          if (!isOk(status)) failed.push({ file, test, status, reason })
+          const { file, test, status, reason = '', seed } = event
+          if (!isOk(status)) failed.push({ file, test, status, reason, seed })
           else if (wobbly.has(`${file} ${test}`)) flaky.push({ file, test, status, reason })
           break
         }

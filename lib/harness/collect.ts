@@ -13,6 +13,10 @@ export type RunOptions = {
   readonly deadline: () => boolean
   /** Guest instructions a test may run that does not say. */
   readonly instructions?: number
+  /** What is shown while it runs, see `TRACES`. */
+  readonly trace?: readonly string[]
+  /** Directory of core files. */
+  readonly dump?: string
   emit(event: Event): void
 }
 

@@ -1,6 +1,7 @@
 /** The emulator's own debugger: looks into a vCPU past TDX. Nothing that KVM does goes through here. */
 import type { Gva } from '#bits'
-import { type Cpu, tear } from '#x86'
+import { explainSept, type SeptEntry } from '#tdx'
+import { type Cpu, explainWalk, type RaisedFault, tear, type Walk } from '#x86'
 import type { Vcpu } from './vcpu.ts'
 
 /** A vCPU as the emulator sees it. */
@@ -21,6 +22,12 @@ export type Inspection = {
   readonly instructions: number
   /** RAX of the last VP.ENTER: completion status and exit reason. */
   readonly lastExit: bigint
+  /** The last exceptions, oldest first. */
+  readonly faults: readonly RaisedFault[]
+  /** How the guest's page tables map a linear address; undefined where there is no telling. */
+  walk(linear: bigint): Walk | undefined
+  /** What the Secure EPT of a TD has for a GPA; undefined where that is shared, or there is none. */
+  sept(gpa: bigint): SeptEntry | undefined
   /** The vCPU's turn is over, before an instruction that another vCPU may come between: see `tear` of the CPU. */
   tear(): void
   /** Bytes at a linear address of the guest, or undefined where the guest itself could not read them now. */
@@ -38,7 +45,8 @@ const readGuest = (cpu: Cpu, linear: Gva, length: number): Uint8Array | undefine
 
 /** Before the first KVM_RUN there is no CPU yet, and everything is 0. */
 export const inspect = (vcpu: Vcpu): Inspection => {
-  const cpu = vcpu.ordinary?.cpu ?? vcpu.seam.module.inspect(vcpu.tdvpr)?.cpu
+  const td = vcpu.ordinary === undefined ? vcpu.seam.module.inspect(vcpu.tdvpr)?.vcpu : undefined
+  const cpu = vcpu.ordinary?.cpu ?? td?.cpu
   if (cpu === undefined) return { ...NOT_RUN, lastExit: vcpu.enterStatus }
   return {
     rip: cpu.rip,
@@ -53,6 +61,9 @@ export const inspect = (vcpu: Vcpu): Inspection => {
     mode: cpu.mode,
     instructions: cpu.instructions,
     lastExit: vcpu.enterStatus,
+    faults: cpu.faults.list(),
+    walk: linear => explainWalk(cpu, linear),
+    sept: gpa => (td === undefined ? undefined : explainSept(td, gpa)),
     tear: () => tear(cpu),
     read: (linear, length) => readGuest(cpu, linear, length),
   }
@@ -70,6 +81,9 @@ const NOT_RUN = {
   cpl: 0,
   mode: 0,
   instructions: 0,
+  faults: [],
+  walk: () => undefined,
+  sept: () => undefined,
   tear: () => {},
   read: () => undefined,
 }

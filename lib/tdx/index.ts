@@ -1,4 +1,5 @@
 /** tdx: the TDX module: SEAMCALL and TDCALL leaves over TDR, TDCS, TDVPS, SEPT and PAMT. */
+export { explainSept, type SeptEntry } from './explain.ts'
 export { invariants } from './invariants.ts'
 export type { LogicalProcessor, SeamcallRegs } from './leaf.ts'
 export { type ModuleOptions, type ModuleState, TdxModule } from './module.ts'

@@ -20,6 +20,7 @@ import { Compiler, type TierName, usualTier } from './compile/runtime.ts'
 import * as control from './control.ts'
 import { type Cpuid, type Features, featuresOf, nativeCpuid } from './cpuid.ts'
 import { Fault, Leave, vmExit } from './fault.ts'
+import { FaultLog } from './faultlog.ts'
 import type { Insn, Mode, Seg } from './insn.ts'
 import { CS, FS, SS } from './insn.ts'
 import * as interrupt from './interrupt.ts'
@@ -154,6 +155,8 @@ export class Cpu {
   readonly stepper: Compiler | undefined
   /** Where instructions are fetched from. */
   readonly fetch: run.Fetch
+  /** The last exceptions. */
+  readonly faults = new FaultLog()
   /** What the next instruction has read already; see `tear`. */
   torn: Torn | undefined
   /** Events handed to `inject` and not yet delivered, in order. */

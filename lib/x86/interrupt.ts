@@ -260,6 +260,9 @@ export const exceptionExit = (fault: Fault): VmExit => {
 const isTrap = (fault: Fault): boolean =>
   fault.isTrap || fault.vector === VECTOR_BP || fault.vector === VECTOR_OF || fault.vector === VECTOR_DF
 
+const note = (cpu: Cpu, { vector, errorCode, cr2 }: Fault): void =>
+  cpu.faults.push({ vector, errorCode, cr2, rip: cpu.rip, rsp: cpu.gpr[4]!, instructions: cpu.instructions })
+
 /**
  * Delivers an exception, and those that come of delivering it, up to #DF. Throws `Leave` with a triple fault where
  * that fails too.
@@ -267,6 +270,8 @@ const isTrap = (fault: Fault): boolean =>
 export const deliverFault = (cpu: Cpu, raised: Fault): void => {
   if (cpu.onFault?.(raised) === 'stop') throw new Leave(exceptionExit(raised))
   let fault = raised
+  cpu.faults.begin()
+  note(cpu, raised)
   for (;;) {
     if (fault.cr2 !== undefined) cpu.cr2 = fault.cr2
     if (fault.vector === VECTOR_DB) {
@@ -281,6 +286,7 @@ export const deliverFault = (cpu: Cpu, raised: Fault): void => {
       return
     } catch (second) {
       if (!(second instanceof Fault)) throw second
+      note(cpu, second)
       if (fault.vector === VECTOR_DF) throw new Leave(vmExit(EXIT_REASON_TRIPLE_FAULT))
       if (second.cr2 !== undefined) cpu.cr2 = second.cr2
       fault = doubles(fault.vector, second.vector) ? new Fault(VECTOR_DF, 0) : second

@@ -1,7 +1,7 @@
 /** `t`: what a test does things with. */
 import { type Words, words } from './assert.ts'
 import { Skip } from './failure.ts'
-import { Td, type TdOptions } from './td.ts'
+import { Td, type TdOptions, type VmOptions } from './td.ts'
 import type { Trial } from './trial.ts'
 
 export type Context = {
@@ -15,6 +15,8 @@ export type Context = {
   readonly expect: Words
   /** A TD with `guest` in it, finalized and ready to run. It goes with the test. */
   td(options: TdOptions): Td
+  /** An ordinary VM with `guest` in it: the same words, with nothing encrypted and nothing private. It goes with the test. */
+  vm(options: VmOptions): Td
   /**
    * A part of the test, in the reports under its own name. What fails in it ends it and fails the test, which goes on
    * with what follows; `skip` in it skips no more than the part. Parts may have parts.
@@ -32,6 +34,7 @@ export type Context = {
 export const contextOf = (trial: Trial): Context => {
   const { job, options } = trial
   let tds = 0
+  let vms = 0
   return {
     name: job.name,
     seed: options.seed,
@@ -39,6 +42,9 @@ export const contextOf = (trial: Trial): Context => {
     expect: words(failure => trial.note(failure)),
     td(tdOptions) {
       return new Td(trial, `TD ${tds++}`, tdOptions)
+    },
+    vm(vmOptions) {
+      return new Td(trial, `VM ${vms++}`, { ...vmOptions, shape: 'vm' })
     },
     step(name, body) {
       return trial.step(name, body)

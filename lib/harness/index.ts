@@ -29,7 +29,7 @@ export type { Exit, IoExit, MmioExit, Outcomes, Reason, Ucall } from './exits.ts
 export { Failure } from './failure.ts'
 export { type Shared, shared } from './shared.ts'
 export { type OneVcpuSuite, oneVcpuSuite } from './suite.ts'
-export type { Td, TdOptions, Where } from './td.ts'
+export type { Map, Td, TdOptions, VmOptions, Where } from './td.ts'
 export { type Fixture, type FixtureOptions, fixture, type TestOptions, test, type Variants } from './test.ts'
 export { product, shapes, transports, vcpus } from './variants.ts'
 export type { Vcpu } from './vcpu.ts'

@@ -7,9 +7,21 @@ import {
   TD_BOOT_PARAMETERS_GPA,
   TD_BOOT_PARAMETERS_SLOT,
 } from '#abi'
-import { gpa, type Hva, hex, hva, PAGE_SIZE, type Size, type Layout as Struct, type struct, type Values } from '#bits'
+import {
+  gpa,
+  gva,
+  type Hva,
+  hex,
+  hva,
+  PAGE_SIZE,
+  type Size,
+  type Layout as Struct,
+  type struct,
+  type Values,
+} from '#bits'
 import {
   addressOf,
+  type BootParameters,
   bootCode,
   bootMappings,
   bootParametersOf,
@@ -19,39 +31,62 @@ import {
   type GuestImage,
   type Layout,
   layOut,
+  type Mapping,
   type PagingLevels,
   type Transport,
   wholePages,
   whyNoC,
 } from '#guest'
+import type { Hack } from '#kvm'
 import type { Outcomes, Reason } from './exits.ts'
 import { Misuse, Skip } from './failure.ts'
 import { call, enableCap } from './ioctl.ts'
 import type { Machine } from './machine.ts'
+import { startOrdinary } from './ordinary.ts'
 import { beginImage } from './shared.ts'
 import { Steps } from './steps.ts'
 import type { Trial } from './trial.ts'
 import { initPool, type Pool } from './ucall.ts'
 import { Vcpu } from './vcpu.ts'
-import { type Slot, type TdParams, Vm } from './vm.ts'
+import { type Irqchip, type Slot, type SlotOptions, type TdParams, Vm } from './vm.ts'
 
-export type TdOptions = TdParams & {
-  /** What the TD runs: one guest for all vCPUs, or one for each. */
+/** Guest virtual memory that a test maps beside the guest's own. `gpa` is without the shared bit. */
+export type Map = Omit<Mapping, 'gva' | 'gpa'> & { readonly gva: bigint; readonly gpa: bigint }
+
+/** What a TD and an ordinary VM have in common. */
+type AnyOptions = {
+  /** What the VM runs: one guest for all vCPUs, or one for each. */
   readonly guest: Guest | readonly Guest[]
   /** As many as there are guests, if absent. */
   readonly vcpus?: number
-  /**
-   * How a ucall reaches the host: `mmio` (TDCALL MMIO of 8 bytes) unless given; `fatal` (ReportFatalError);
-   * `port-index` (TDCALL port I/O of an index); `port-rdi`, which KVM refuses for a TD: the host cannot see RDI.
-   */
-  readonly transport?: Exclude<Transport, 'pio'>
-  /** Bytes of slot 0, the TD's ordinary memory. What the guest needs, if absent. */
+  /** Bytes of slot 0, the VM's ordinary memory. What the guest needs, if absent. */
   readonly memory?: number
   /** Levels of the guest's own page tables. */
   readonly levels?: PagingLevels
-  /** Leaves the TD as it is before KVM_TDX_FINALIZE_VM; `finalize` is the test's. */
-  readonly finalize?: boolean
+  /** More memory slots. */
+  readonly slots?: readonly SlotOptions[]
+  /** More of the guest's page tables. */
+  readonly map?: readonly Map[]
 }
+
+/** An ordinary VM (KVM_X86_DEFAULT_VM): its vCPUs start in 64-bit mode, ucalls are IN with RDI. */
+export type VmOptions = AnyOptions & {
+  /** `kernel` unless given, as the KVM selftests have it. */
+  readonly irqchip?: Irqchip
+}
+
+export type TdOptions = TdParams &
+  AnyOptions & {
+    /**
+     * How a ucall reaches the host: `mmio` (TDCALL MMIO of 8 bytes) unless given; `fatal` (ReportFatalError);
+     * `port-index` (TDCALL port I/O of an index); `port-rdi`, which KVM refuses for a TD: the host cannot see RDI.
+     */
+    readonly transport?: Exclude<Transport, 'pio'>
+    /** Tests of what a KVM would be like that differs from all there are: see `Hack` of the kvm room. */
+    readonly hacks?: readonly Hack[]
+    /** Leaves the TD as it is before KVM_TDX_FINALIZE_VM; `finalize` is the test's. */
+    readonly finalize?: boolean
+  }
 
 type Shape = Parameters<typeof struct>[1]
 
@@ -69,33 +104,49 @@ export class Td {
   readonly pool: Pool
   readonly steps = new Steps()
   readonly #machine: Machine
+  readonly #maps: readonly Map[]
 
-  constructor(trial: Trial, name: string, options: TdOptions) {
+  constructor(trial: Trial, name: string, options: TdOptions | (VmOptions & { readonly shape: 'vm' })) {
     const { machine } = trial
-    const { guest, transport = 'mmio', levels = 4 } = options
+    const { guest, levels = 4, slots = [], map = [] } = options
+    const ordinary = 'shape' in options ? { irqchip: options.irqchip ?? 'kernel' } : undefined
+    const params: TdOptions | undefined = 'shape' in options ? undefined : options
+    const transport = params === undefined ? 'pio' : (params.transport ?? 'mmio')
     const vcpus = options.vcpus ?? (Array.isArray(guest) ? guest.length : 1)
     this.name = name
     this.#machine = machine
     // Before any work: a guest that cannot be compiled here is no failure.
     const why = isC(guest) ? whyNoC() : undefined
     if (why !== undefined) throw new Skip(why)
-    const vm = new Vm(machine, options)
+    for (const hack of params?.hacks ?? []) machine.host.hacks.add(hack)
+    const vm = new Vm(machine, ordinary ?? params ?? {})
     this.vm = vm
     beginImage()
     const image = buildGuest(guest, { vcpus, sharedBit: vm.sharedBit, transport })
     this.image = image
-    this.layout = layOut(image, { levels, sharedBit: vm.sharedBit, extra: bootMappings(image.entries.length) })
+    this.#maps = map
+    const extra = map.map(m => ({ ...m, gva: gva(m.gva), gpa: gpa(m.gpa) }))
+    const boot = vm.isTd ? bootMappings(image.entries.length) : []
+    this.layout = layOut(image, { levels, sharedBit: vm.sharedBit, extra: [...boot, ...extra] })
     const size = wholePages(Math.max(options.memory ?? 0, Number(this.layout.end)))
     if (options.memory !== undefined && options.memory < Number(this.layout.end))
-      throw new Misuse(`t.td: memory is ${hex(options.memory)} bytes, the guest needs ${hex(this.layout.end)}`)
+      throw new Misuse(
+        `${vm.isTd ? 't.td' : 't.vm'}: memory is ${hex(options.memory)} bytes, the guest needs ${hex(this.layout.end)}`,
+      )
     this.#load(vm.addSlot(0, gpa(0n), size))
     this.pool = initPool(machine, image, this.hva(image.ucall.pool))
-    this.#loadBoot(levels)
+    for (const slot of slots) this.#addSlot(slot)
+    const parameters = bootParametersOf(image, { cr3: this.layout.tables.root, levels, xsave: true })
+    if (vm.isTd) this.#loadBoot(parameters)
     // The vCPU's number is its index in the boot parameters.
-    this.vcpus = image.entries.map((_, index) => new Vcpu(this, trial, index, vm.addVcpu()))
+    this.vcpus = image.entries.map((entry, index) => {
+      const file = vm.addVcpu()
+      if (!vm.isTd) startOrdinary(machine, file.fd, parameters, { entry, stack: image.stacks[index]! })
+      return new Vcpu(this, trial, index, file)
+    })
     machine.counts.push(() => this.vcpus.reduce((sum, vcpu) => sum + vcpu.instructions, 0))
     vm.addPrivateMemory()
-    if (options.finalize !== false) vm.finalize()
+    if (params?.finalize !== false) vm.finalize()
   }
 
   /** The first vCPU, the only one of most tests. */
@@ -156,12 +207,17 @@ export class Td {
     }
   }
 
-  #loadBoot(levels: PagingLevels): void {
+  #addSlot({ slot: id, size, isPrivate = false, fill, ...options }: SlotOptions): void {
+    const slot = this.vm.addSlot(id, gpa(options.gpa), size, options)
+    if (fill !== undefined) this.#machine.host.write(slot.at, new Uint8Array(size).fill(fill))
+    if (isPrivate) slot.runs.push({ offset: 0, size })
+  }
+
+  #loadBoot(boot: BootParameters): void {
     const { host } = this.#machine
-    const { image, vm } = this
+    const { vm } = this
     const code = bootCode()
-    const cr3 = this.layout.tables.root
-    const parameters = encodeBootParameters(bootParametersOf(image, { cr3, levels, xsave: true }))
+    const parameters = encodeBootParameters(boot)
     const fill = (id: number, at: bigint, bytes: Uint8Array) => {
       const slot = vm.addSlot(id, gpa(at), bytes.length)
       host.write(slot.at, bytes)
@@ -192,10 +248,22 @@ export class Td {
   gpa(where: Where, length = 1): bigint {
     if (typeof where === 'object') return where.gpa
     const at = typeof where === 'string' ? this.address(where) : where
-    const segment = this.layout.segments.find(s => at >= s.gva && at + BigInt(length) <= s.gva + BigInt(s.size))
+    const end = at + BigInt(length)
+    const segment =
+      this.layout.segments.find(s => at >= s.gva && end <= s.gva + BigInt(s.size)) ??
+      this.#maps.find(s => at >= s.gva && end <= s.gva + BigInt(s.size))
     if (segment === undefined)
       throw new Misuse(`${this.name}: ${text(where)} has not ${length} bytes of the guest's memory`)
     return segment.gpa + (at - segment.gva)
+  }
+
+  /** What host memory has at a place of the guest's, private or not: of private memory never what the guest sees. */
+  hostRead(where: Where, length: number): Uint8Array {
+    return this.#machine.host.read(this.hva(where, length), length)
+  }
+
+  hostWrite(where: Where, bytes: Uint8Array): void {
+    this.#machine.host.write(this.hva(where, bytes.length), bytes)
   }
 
   /** Host address of shared memory. Misuse where a page of it was private when the TD was made. */

@@ -1,12 +1,14 @@
 /** ucalls as the host reads them: `struct ucall` in shared memory, found by the payload the guest sent. */
 import {
   KVM_EXIT_IO,
+  KVM_EXIT_IO_IN,
   KVM_EXIT_IO_OUT,
   KVM_EXIT_MMIO,
   KVM_EXIT_SYSTEM_EVENT,
   KVM_GET_REGS,
   KVM_RUN_EXIT,
   KVM_SYSTEM_EVENT_TDX_FATAL,
+  kvm_regs,
   kvm_run,
   kvm_run_io,
   kvm_run_mmio,
@@ -84,23 +86,26 @@ export const payloadOf = (
     }
     case 'port-rdi':
       if (!isPortWrite(view, union, reason, 1)) return undefined
-      machine.host.ioctl(fd, KVM_GET_REGS, machine.scratch)
-      return machine.host.load(hva(machine.scratch + REGS_RDI), 8)
-    // Not modelled: ucalls of an ordinary VM (IN with the payload in RDI).
+      return rdiOf(machine, fd)
     case 'pio':
-      return undefined
+      return isPort(view, union, reason, 1, KVM_EXIT_IO_IN) ? rdiOf(machine, fd) : undefined
   }
 }
 
-/** kvm_regs.rdi: sixth of the registers. Linux arch/x86/include/uapi/asm/kvm.h. */
-const REGS_RDI = 40n
+/** RDI, as KVM_GET_REGS shows it. Errno. */
+const rdiOf = ({ host, scratch }: Machine, fd: number): bigint => {
+  host.ioctl(fd, KVM_GET_REGS, scratch)
+  return host.load(hva(scratch + BigInt(kvm_regs.offset.rdi)), 8)
+}
 
-/** Is the exit an OUT of `size` bytes to the ucall port? Its data begins the port I/O page. */
-const isPortWrite = (view: DataView, union: number, reason: number, size: Size): boolean =>
+/** Is the exit an IN or OUT of `size` bytes at the ucall port? Its data begins the port I/O page. */
+const isPort = (view: DataView, union: number, reason: number, size: Size, direction: number): boolean =>
   reason === KVM_EXIT_IO &&
   kvm_run_io.get(view, union, 'port') === UCALL_PIO_PORT &&
-  kvm_run_io.get(view, union, 'direction') === KVM_EXIT_IO_OUT &&
+  kvm_run_io.get(view, union, 'direction') === direction &&
   kvm_run_io.get(view, union, 'size') === size
+const isPortWrite = (view: DataView, union: number, reason: number, size: Size): boolean =>
+  isPort(view, union, reason, size, KVM_EXIT_IO_OUT)
 
 /** Values that a structure has room for behind its first argument. */
 const UCALL_MOST_WORDS = UCALL_MAX_ARGS - 1 + UCALL_BUFFER_LEN / 8

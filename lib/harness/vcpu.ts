@@ -62,6 +62,21 @@ export class Vcpu {
     return call(this.#trial.machine, this.fd, request, layout, values)
   }
 
+  /** An ioctl of the vCPU with bytes: a structure that a list follows. Returns its result and the bytes as it left them. Errno. */
+  callBytes(request: number, bytes: Uint8Array): { readonly result: number; readonly bytes: Uint8Array } {
+    const { host, scratch } = this.#trial.machine
+    host.write(scratch, bytes)
+    const result = host.ioctl(this.fd, request, scratch)
+    return { result, bytes: host.read(scratch, bytes.length) }
+  }
+
+  /** A structure that an ioctl of the vCPU gives. Errno. */
+  get<S extends Shape>(request: number, layout: Layout<S>): Values<S> {
+    const { host, scratch } = this.#trial.machine
+    host.ioctl(this.fd, request, scratch)
+    return host.get(layout, scratch)
+  }
+
   /**
    * Runs the guest to the next exit or ucall and returns it. Where that is not `reason`, or the guest's own assertion
    * failed, the test fails. What the guest prints goes to the output on the way.

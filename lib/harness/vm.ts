@@ -1,9 +1,10 @@
-/** A TD put together with KVM's ioctls, in the order of the KVM selftests' library ("TDX KVM selftests" v13, lib/x86/tdx/tdx_util.c). */
+/** A TD, or an ordinary VM, put together with KVM's ioctls, in the order of the KVM selftests' library ("TDX KVM selftests" v13, lib/x86/tdx/tdx_util.c). */
 import {
   KVM_CAP_SPLIT_IRQCHIP,
   KVM_CAP_VM_TYPES,
   KVM_CHECK_EXTENSION,
   KVM_CREATE_GUEST_MEMFD,
+  KVM_CREATE_IRQCHIP,
   KVM_CREATE_VCPU,
   KVM_CREATE_VM,
   KVM_GET_SUPPORTED_CPUID,
@@ -21,6 +22,7 @@ import {
   KVM_TDX_INIT_VCPU,
   KVM_TDX_INIT_VM,
   KVM_TDX_MEASURE_MEMORY_REGION,
+  KVM_X86_DEFAULT_VM,
   KVM_X86_TDX_VM,
   kvm_cpuid_entry2,
   kvm_cpuid2,
@@ -61,7 +63,29 @@ export type Slot = {
   readonly at: Hva
   /** Runs of pages that the TD starts with: offset and bytes. */
   readonly runs: { readonly offset: number; size: number }[]
+  /** The guest_memfd's descriptor. */
+  readonly memfd?: number
 }
+
+/** Guest memory beside what the guest itself needs, as a test asks for it. */
+export type SlotOptions = {
+  /** KVM's number: not 0, and not those of the boot regions (20 and 21). */
+  readonly slot: number
+  readonly gpa: bigint
+  /** Bytes, whole pages. */
+  readonly size: number
+  /** Backed by a guest_memfd too, as all of a TD's memory unless this says no. */
+  readonly memfd?: boolean
+  /** Measured into the TD before it is finalized: its private memory then, with what `fill` says. */
+  readonly isPrivate?: boolean
+  /** A byte that host memory is filled with beforehand. */
+  readonly fill?: number
+  /** KVM_MEM_*; KVM_MEM_GUEST_MEMFD is added by itself. */
+  readonly flags?: number
+}
+
+/** Interrupt controllers of an ordinary VM. `kernel`: KVM_CREATE_IRQCHIP, as the selftests' library makes it. */
+export type Irqchip = 'none' | 'split' | 'kernel'
 
 /** A vCPU's descriptor and its kvm_run. */
 export type VcpuFile = { readonly fd: number; readonly run: Hva }
@@ -81,10 +105,22 @@ export class Vm {
   readonly vcpus: VcpuFile[] = []
   readonly #memfds: number[] = []
 
-  /** KVM_CREATE_VM to KVM_TDX_INIT_VM. Throws Skip where KVM has no TDs. */
-  constructor(machine: Machine, params: TdParams) {
+  /** Is it a TD? */
+  readonly isTd: boolean
+
+  /** KVM_CREATE_VM to KVM_TDX_INIT_VM; of an ordinary VM, to its irqchip. Throws Skip where KVM has no TDs. */
+  constructor(machine: Machine, params: TdParams | { readonly irqchip: Irqchip }) {
     const { host, kvm } = machine
     this.machine = machine
+    this.isTd = !('irqchip' in params)
+    if ('irqchip' in params) {
+      this.gpaWidth = 48
+      this.fd = host.ioctl(kvm, KVM_CREATE_VM, KVM_X86_DEFAULT_VM)
+      machine.closing.push(() => this.close())
+      if (params.irqchip === 'kernel') host.ioctl(this.fd, KVM_CREATE_IRQCHIP)
+      if (params.irqchip === 'split') enableCap(machine, this.fd, KVM_CAP_SPLIT_IRQCHIP, IRQCHIP_PINS)
+      return
+    }
     this.gpaWidth = params.gpaWidth ?? 48
     const types = host.ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_VM_TYPES)
     if ((types & (1 << KVM_X86_TDX_VM)) === 0)
@@ -95,9 +131,9 @@ export class Vm {
     this.#init(params)
   }
 
-  /** GPA bit that makes an address shared. */
+  /** GPA bit that makes an address shared; of an ordinary VM none does. */
   get sharedBit(): bigint {
-    return 1n << BigInt(this.gpaWidth - 1)
+    return !this.isTd ? 0n : 1n << BigInt(this.gpaWidth - 1)
   }
 
   #init(params: TdParams): void {
@@ -143,27 +179,29 @@ export class Vm {
     }
   }
 
-  /** A memory slot of `size` bytes at `at`, backed by host memory and by a guest_memfd of its own. */
-  addSlot(id: number, at: Gpa, size: number): Slot {
+  /** A memory slot of `size` bytes at `at`, backed by host memory and, unless `memfd` says no, by a guest_memfd of its own. */
+  addSlot(id: number, at: Gpa, size: number, { memfd = this.isTd, flags = 0 }: Partial<SlotOptions> = {}): Slot {
     const { machine, fd } = this
     const { host } = machine
     const memory = host.mmap(size)
-    const memfd = call(machine, fd, KVM_CREATE_GUEST_MEMFD, kvm_create_guest_memfd, { size: BigInt(size) })
+    const file = memfd
+      ? call(machine, fd, KVM_CREATE_GUEST_MEMFD, kvm_create_guest_memfd, { size: BigInt(size) })
+      : undefined
     call(machine, fd, KVM_SET_USER_MEMORY_REGION2, kvm_userspace_memory_region2, {
       slot: id,
-      flags: KVM_MEM_GUEST_MEMFD,
+      flags: flags | (memfd ? KVM_MEM_GUEST_MEMFD : 0),
       guest_phys_addr: at,
       memory_size: BigInt(size),
       userspace_addr: memory,
-      guest_memfd: memfd,
+      ...(file === undefined ? {} : { guest_memfd: file }),
     })
-    this.#memfds.push(memfd)
-    const slot: Slot = { id, gpa: at, size, at: memory, runs: [] }
+    if (file !== undefined) this.#memfds.push(file)
+    const slot: Slot = { id, gpa: at, size, at: memory, runs: [], ...(file === undefined ? {} : { memfd: file }) }
     this.slots.push(slot)
     return slot
   }
 
-  /** KVM_CREATE_VCPU to KVM_TDX_INIT_VCPU. The vCPU keeps the CPUID that the TDX module gave the TD. */
+  /** KVM_CREATE_VCPU to KVM_TDX_INIT_VCPU, or KVM_SET_CPUID2. A TD's vCPU keeps the CPUID that the TDX module gave the TD. */
   addVcpu(): VcpuFile {
     const { machine } = this
     const { host, learned } = machine
@@ -172,6 +210,11 @@ export class Vm {
     const run = host.mmapFd(fd, learned.vcpuBytes)
     const vcpu = { fd, run }
     this.vcpus.push(vcpu)
+    if (!this.isTd) {
+      call(machine, machine.kvm, KVM_GET_SUPPORTED_CPUID, kvm_cpuid2, { nent: KVM_MAX_CPUID_ENTRIES })
+      host.ioctl(fd, KVM_SET_CPUID2, machine.scratch)
+      return vcpu
+    }
     // The list that comes back is the list that goes in: a kvm_cpuid2 each time.
     const cpuid = tdxCommand(machine, fd, KVM_TDX_GET_CPUID, kvm_cpuid2.encode({ nent: KVM_MAX_CPUID_ENTRIES }))
     host.ioctl(fd, KVM_SET_CPUID2, cpuid)
@@ -182,6 +225,7 @@ export class Vm {
   /** Measured private memory: every run of every slot, with the content that host memory has there. */
   addPrivateMemory(): void {
     const first = this.vcpus[0]
+    if (!this.isTd) return
     if (first === undefined) throw new Error('a TD gets its memory through its first vCPU, and has none')
     const { machine, fd } = this
     for (const slot of this.slots)
@@ -202,7 +246,7 @@ export class Vm {
   }
 
   finalize(): void {
-    tdxCall(this.machine, this.fd, KVM_TDX_FINALIZE_VM, 0n)
+    if (this.isTd) tdxCall(this.machine, this.fd, KVM_TDX_FINALIZE_VM, 0n)
   }
 
   /** Host address of a GPA (without the shared bit) in one of the slots, or undefined. */

@@ -37,7 +37,16 @@ export type HostOptions = {
   readonly tdx?: boolean
   /** The processor under it all. */
   readonly platform?: Platform
+  /** What no KVM does; see `Hack`. */
+  readonly hacks?: readonly Hack[]
 }
+
+/**
+ * Ways in which this KVM is told to differ from any that there is, for tests of what it would be like.
+ * `KVM_GET_REGS of a TD`: instead of EINVAL, the registers that the guest has exposed by its last TDG.VP.VMCALL, the others 0: the
+ * "test-only hack" with which port I/O with RDI could carry a TD's ucalls (replies to "[PATCH v13 00/22] TDX KVM selftests").
+ */
+export type Hack = 'KVM_GET_REGS of a TD'
 
 /** /dev/kvm, opened. */
 const openKvm = (): OpenFile => ({ kind: 'kvm', references: 0, release: () => {} })
@@ -51,6 +60,8 @@ export class Host {
   readonly platform: Platform
   readonly processors: number
   readonly hasTdx: boolean
+  /** Empty on every honest host. */
+  readonly hacks: Set<Hack>
   /** Is a signal pending for the process? Asked when KVM_RUN begins and at each timer tick of the host. */
   signalPending: (() => boolean) | undefined
   /** Instructions until the host's next timer tick, asked whenever a vCPU is entered. A million where nobody answers. */
@@ -67,11 +78,19 @@ export class Host {
   #tdx: Tdx | undefined
   #supportedCpuid: readonly CpuidEntry[] | undefined
 
-  constructor({ memory, seed = 0n, processors = 64, tdx = true, platform = SAPPHIRE_RAPIDS }: HostOptions = {}) {
+  constructor({
+    memory,
+    seed = 0n,
+    processors = 64,
+    tdx = true,
+    platform = SAPPHIRE_RAPIDS,
+    hacks = [],
+  }: HostOptions = {}) {
     this.memory = memory ?? new PhysicalMemory()
     this.platform = platform
     this.processors = processors
     this.hasTdx = tdx
+    this.hacks = new Set(hacks)
     this.seed = seed
     this.#usedAtStart = this.memory.used
     this.space = new AddressSpace(this.memory)

@@ -18,7 +18,7 @@ import { setMemoryAttributes } from './ioctl/kvm_set_memory_attributes.ts'
 import { getVcpuTscKhz, getVmTscKhz, setVcpuTscKhz, setVmTscKhz } from './ioctl/kvm_set_tsc_khz.ts'
 import { setUserMemoryRegion, setUserMemoryRegion2 } from './ioctl/kvm_set_user_memory_region.ts'
 import { setMsrFilter } from './ioctl/kvm_x86_set_msr_filter.ts'
-import { refuseProtected } from './ioctl/protected.ts'
+import { getProtectedRegs, refuseProtected } from './ioctl/protected.ts'
 import { getRegs, getSregs, getSregs2, setRegs, setSregs, setSregs2 } from './ordinary/regs.ts'
 import {
   getDebugregs,
@@ -179,7 +179,7 @@ export const VCPU: ReadonlyMap<number, Handler<Vcpu>> = new Map<number, Handler<
   [abi.KVM_PRE_FAULT_MEMORY, preFaultMemory],
   // Unconfirmed: KVM has nothing to translate with.
   [abi.KVM_TRANSLATE, refuseProtected('KVM_TRANSLATE', 'page tables')],
-  [abi.KVM_GET_REGS, refuseProtected('KVM_GET_REGS', 'registers')],
+  [abi.KVM_GET_REGS, getProtectedRegs],
   [abi.KVM_SET_REGS, refuseProtected('KVM_SET_REGS', 'registers')],
   [abi.KVM_GET_SREGS, refuseProtected('KVM_GET_SREGS', 'system registers')],
   [abi.KVM_SET_SREGS, refuseProtected('KVM_SET_SREGS', 'system registers')],

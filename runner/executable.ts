@@ -29,6 +29,8 @@ const MOST_OUTPUT = 16 * 1024 * 1024
 export type ExecutableOptions = Partial<Repetition> & {
   /** Milliseconds; beats the settings file. 0 is no limit. */
   readonly timeout?: number
+  /** Milliseconds after which one that still runs is said to be slow. */
+  readonly slow?: number
   /** Milliseconds from SIGTERM to SIGKILL. */
   readonly grace: number
   /** Whether exit code 2 is an expected failure (Linux 7.1) or any other failure (before). */
@@ -118,7 +120,11 @@ const attempt = async (
     results.take(part)
   }
   const note = (text: string) => emit({ type: 'output', file: file.file, stream: 'log', text: `${text}\n` })
+  const { slow = 0 } = options
+  const isLong = slow > 0 && (limit === 0 || slow < limit)
+  const timer = isLong ? setTimeout(() => note(`seamless: slow: runs for ${slow / 1000} seconds`), slow) : undefined
   const end = await execute(fifos, file, limit, options, say, stop)
+  clearTimeout(timer)
   if (size > MOST_OUTPUT) note(`seamless: ${size - MOST_OUTPUT} more characters of output left out`)
   // What we ended together with the test was not left behind.
   if (!end.fired)

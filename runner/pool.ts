@@ -1,6 +1,7 @@
 /** Warm worker processes: taken for one order at a time, replaced after a crash or a kill. */
 import { type ChildProcess, fork } from 'node:child_process'
 import { getCompileCacheDir } from 'node:module'
+import { stackOf } from './dump.ts'
 import type { Answer, Order } from './protocol.ts'
 
 /** How a worker process ended. */
@@ -23,21 +24,29 @@ export class WorkerProcess {
   #end: ((exit: Exit | undefined) => void) | undefined
   #exit: Exit | undefined
   isUsed = false
+  /** Not to be used again: a test left something behind. */
+  isSpent = false
+  #isDumped = false
 
   constructor() {
     // A group of its own: what a test leaves behind dies with its worker, and a terminal's ctrl-C reaches only us.
     this.#child = fork(ENTRY, {
-      execArgv: [],
+      // The port that a dump asks for, should it be needed: any that is free.
+      execArgv: ['--inspect-port=0'],
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       detached: true,
       env: workerEnvironment(),
     })
     this.#child.on('message', (answer: Answer) => {
+      if (answer.type === 'done' && answer.spent) this.isSpent = true
       if (answer.type === 'done' || answer.type === 'broken') this.#finish(answer)
       else this.#answer?.(answer)
     })
     for (const stream of ['stdout', 'stderr'] as const)
-      this.#child[stream]?.setEncoding('utf8').on('data', (text: string) => this.#output?.(stream, text))
+      this.#child[stream]?.setEncoding('utf8').on('data', (text: string) => {
+        // From the moment of a dump on it is the inspector who speaks.
+        if (!this.#isDumped) this.#output?.(stream, text)
+      })
     this.#child.on('error', error => this.#output?.('stderr', `${error.message}\n`))
     // The channel may still hold what the worker said last, and a child of its own may hold the pipes for ever.
     let gone = (): void => {
@@ -70,6 +79,12 @@ export class WorkerProcess {
   /** Lets it begin that has said what it needs. */
   go(): void {
     if (this.#child.connected) this.#child.send({ type: 'go' } satisfies Order)
+  }
+
+  /** Where it stands, for one that does not answer; see stackOf. It does not go on. */
+  dump(): Promise<string> {
+    this.#isDumped = true
+    return stackOf(this.#child)
   }
 
   /** SIGTERM to the worker and its children now, SIGKILL after `grace` milliseconds. */
@@ -157,10 +172,12 @@ export class Pool {
     this.#busy.delete(worker)
     const waiting = this.#queue.shift()
     if (waiting === undefined) {
-      if (worker.alive) this.#idle.push(worker)
+      if (worker.alive && !worker.isSpent) this.#idle.push(worker)
+      else if (worker.alive) worker.close()
       return
     }
-    const next = worker.alive ? worker : new WorkerProcess()
+    if (worker.alive && worker.isSpent) worker.close()
+    const next = worker.alive && !worker.isSpent ? worker : new WorkerProcess()
     this.#busy.add(next)
     waiting(next)
   }

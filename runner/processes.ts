@@ -14,8 +14,8 @@ const pids = (): number[] => {
 }
 
 /** The processes of which `is` holds; one that ends meanwhile is left out. */
-const which = (is: (pid: number) => boolean): Process[] =>
-  pids().flatMap(pid => {
+const which = (is: (pid: number) => boolean, among = pids()): Process[] =>
+  among.flatMap(pid => {
     try {
       if (!is(pid)) return []
       const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replace(/\0+$/, '').replaceAll('\0', ' ')
@@ -24,6 +24,9 @@ const which = (is: (pid: number) => boolean): Process[] =>
       return []
     }
   })
+
+/** Those of `numbers` that there are. */
+export const processes = (numbers: readonly number[]): Process[] => which(() => true, [...numbers])
 
 /** Who holds the file `path` open. */
 export const holders = (path: string): Process[] =>

@@ -1,0 +1,69 @@
+/** What a test of ours left behind in its worker: child processes, timers, sockets. */
+import { readFileSync } from 'node:fs'
+import { type Process, processes, signal } from './processes.ts'
+
+/** What keeps a Node process alive, by its name in process.getActiveResourcesInfo(), in words. */
+const WORDS: Readonly<Record<string, string>> = {
+  Timeout: 'timer',
+  ProcessWrap: 'child process',
+  TCPSocketWrap: 'socket',
+  TCPServerWrap: 'server',
+  UDPWrap: 'UDP socket',
+  FSEventWrap: 'file watcher',
+  MessagePort: 'message port',
+  Worker: 'worker thread',
+}
+
+/** How long what is closing may take, milliseconds. */
+const PATIENCE = 100
+
+/** What is there now: a state to compare a later one with. */
+export type Held = { readonly handles: ReadonlyMap<string, number>; readonly children: readonly number[] }
+
+const handles = (): Map<string, number> => {
+  const count = new Map<string, number>()
+  for (const name of process.getActiveResourcesInfo()) if (name in WORDS) count.set(name, (count.get(name) ?? 0) + 1)
+  return count
+}
+
+const children = (): number[] => {
+  try {
+    const text = readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8').trim()
+    return text === '' ? [] : text.split(' ').map(Number)
+  } catch {
+    return []
+  }
+}
+
+export const held = (): Held => ({ handles: handles(), children: children() })
+
+const added = (before: Held): Held => {
+  const now = held()
+  return {
+    handles: new Map(
+      [...now.handles].flatMap(([name, count]) => {
+        const more = count - (before.handles.get(name) ?? 0)
+        return more > 0 ? [[name, more] as const] : []
+      }),
+    ),
+    children: now.children.filter(pid => !before.children.includes(pid)),
+  }
+}
+
+const isNothing = ({ handles, children }: Held): boolean => handles.size === 0 && children.length === 0
+
+/** What there is now and was not `before`, a line each; children are ended. Empty as a rule, and then at once. */
+export const leftBehind = async (before: Held): Promise<string[]> => {
+  let more = added(before)
+  // What was closed goes a few turns later.
+  for (const until = performance.now() + PATIENCE; !isNothing(more) && performance.now() < until; more = added(before))
+    await new Promise(resolve => setTimeout(resolve, 5).unref())
+  if (isNothing(more)) return []
+  const found: Process[] = processes(more.children)
+  for (const pid of more.children) signal(pid, 'SIGKILL')
+  const rest = [...more.handles].filter(([name]) => name !== 'ProcessWrap' || found.length === 0)
+  return [
+    ...found.map(({ pid, command }) => `left behind and killed: process ${pid}: ${command}`),
+    ...rest.map(([name, count]) => `left behind: ${count} ${WORDS[name]}${count === 1 ? '' : 's'}`),
+  ]
+}

@@ -111,11 +111,12 @@ export const runVectors = (
   }
   for (const [n, line] of lines.entries()) {
     const c = objectAt(line, n + 2) as Case & DecodeCase
-    const id = c.id ?? c.op
+    // Encodings that are invalid have no name.
+    const id = c.id ?? c.op ?? (c.len === 0 ? 'invalid' : undefined)
     if (typeof id !== 'string' || typeof c.b !== 'string')
       throw new VectorFileError(`line ${n + 2} has no id or no bytes`)
     if (filter !== undefined && !filter.test(id)) continue
-    const mnemonic = c.id === undefined ? c.op : id.replace(/^VEX_/, '').replace(/[_#].*/, '')
+    const mnemonic = c.id === undefined ? id : id.replace(/^VEX_/, '').replace(/[_#].*/, '')
     let differences: readonly Difference[]
     try {
       differences = machine === undefined ? checkDecode(c, header.mode) : machine.run(c)

@@ -26,6 +26,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<(line: CommandLine) => Pro
 /** Commands with words of their own: code that runs outside of a test. */
 const OWN: Readonly<Record<string, () => Promise<(argv: readonly string[]) => Promise<number>>>> = {
   vectors: async () => (await import('./vectors.ts')).vectors,
+  mrtd: async () => (await import('./mrtd.ts')).mrtd,
   'run-flat': async () => (await import('./runflat.ts')).flat,
   'run-elf': async () => (await import('./runelf.ts')).runElf,
   'run-multiboot': async () => (await import('./runmultiboot.ts')).runMultiboot,

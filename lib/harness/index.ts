@@ -27,6 +27,7 @@ export { type Collected, type CollectedTest, collect, type Outcome, type RunOpti
 export type { Context } from './context.ts'
 export type { Exit, IoExit, MmioExit, Outcomes, Reason, Ucall } from './exits.ts'
 export { Failure } from './failure.ts'
+export { type Measured, type MeasuredPage, onMeasured, recompute } from './measured.ts'
 export { type Shared, shared } from './shared.ts'
 export { type OneVcpuSuite, oneVcpuSuite } from './suite.ts'
 export type { Map, Td, TdOptions, VmOptions, Where } from './td.ts'

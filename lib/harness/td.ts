@@ -42,6 +42,7 @@ import type { Outcomes, Reason } from './exits.ts'
 import { Misuse, Skip } from './failure.ts'
 import { call, enableCap } from './ioctl.ts'
 import type { Machine } from './machine.ts'
+import { finalized } from './measured.ts'
 import { startOrdinary } from './ordinary.ts'
 import { beginImage } from './shared.ts'
 import { Steps } from './steps.ts'
@@ -146,7 +147,7 @@ export class Td {
     })
     machine.counts.push(() => this.vcpus.reduce((sum, vcpu) => sum + vcpu.instructions, 0))
     vm.addPrivateMemory()
-    if (params?.finalize !== false) vm.finalize()
+    if (params?.finalize !== false) this.finalize()
   }
 
   /** The first vCPU, the only one of most tests. */
@@ -161,6 +162,7 @@ export class Td {
 
   finalize(): void {
     this.vm.finalize()
+    finalized(this)
   }
 
   /** An ioctl of the VM. Errno. */

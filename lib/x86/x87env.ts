@@ -1,5 +1,5 @@
 /** Images of the x87 state in memory: FSTENV, FSAVE, FXSAVE and back. SDM Vol. 1, "x87 FPU State" and Vol. 2A, "FXSAVE". */
-import { CR0_EM, CR0_TS, VECTOR_GP, VECTOR_NM } from '#abi'
+import { CR0_EM, CR0_PE, CR0_TS, VECTOR_GP, VECTOR_NM } from '#abi'
 
 import type { Cpu } from './cpu.ts'
 import type { Seg } from './insn.ts'
@@ -48,7 +48,11 @@ const setFullTag = (cpu: Cpu, tag: number): void => {
   cpu.x87.ftw = valid
 }
 
-/** The environment in 14 or 28 bytes. Not modelled: the real-mode form, which has linear addresses. */
+/** Real mode has linear addresses in the environment, in pieces. SDM Vol. 1, "Real Mode x87 FPU State Image in Memory". */
+const hasLinear = (cpu: Cpu): boolean => (cpu.cr0 & CR0_PE) === 0n
+const linearOf = (selector: number, offset: bigint): number => Number((BigInt(selector << 4) + offset) & 0xffff_ffffn)
+
+/** The environment in 14 or 28 bytes. */
 const environment = (cpu: Cpu, into: DataView, size: 2 | 4): void => {
   const { x87 } = cpu
   const put = (n: number, value: number, high = 0xffff) => {
@@ -58,6 +62,15 @@ const environment = (cpu: Cpu, into: DataView, size: 2 | 4): void => {
   put(0, x87.fcw)
   put(1, x87.fsw)
   put(2, fullTag(cpu))
+  if (hasLinear(cpu)) {
+    const pointer = (n: number, linear: number, opcode: number) => {
+      put(n, linear & 0xffff)
+      put(n + 1, ((linear >>> 16) << 12) | opcode, linear >>> 20)
+    }
+    pointer(3, linearOf(x87.fcs, x87.fip), x87.fop)
+    pointer(5, linearOf(x87.fds, x87.fdp), 0)
+    return
+  }
   put(3, Number(x87.fip & 0xffffn), Number((x87.fip >> 16n) & 0xffffn))
   put(4, x87.fcs, x87.fop)
   put(5, Number(x87.fdp & 0xffffn), Number((x87.fdp >> 16n) & 0xffffn))
@@ -69,11 +82,16 @@ const setEnvironment = (cpu: Cpu, from: DataView, size: 2 | 4): void => {
   const long = (n: number) => BigInt(word(n)) | (size === 4 ? BigInt(word(n, 2)) << 16n : 0n)
   x87.fsw = word(1)
   setFullTag(cpu, word(2))
-  x87.fip = long(3)
-  x87.fcs = word(4)
-  x87.fop = size === 4 ? word(4, 2) & 0x7ff : 0
-  x87.fdp = long(5)
-  x87.fds = word(6)
+  if (hasLinear(cpu)) {
+    const linear = (n: number) => BigInt(word(n)) | (((long(n + 1) >> 12n) & 0xffffn) << 16n)
+    Object.assign(x87, { fip: linear(3), fcs: 0, fop: word(4) & 0x7ff, fdp: linear(5), fds: 0 })
+  } else {
+    x87.fip = long(3)
+    x87.fcs = word(4)
+    x87.fop = size === 4 ? word(4, 2) & 0x7ff : 0
+    x87.fdp = long(5)
+    x87.fds = word(6)
+  }
   loadControl(cpu, word(0))
 }
 

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { describeCpu, IMPLEMENTED } from './cpuid.ts'
-import { CODE, CODE64, longMode } from './testdata/machine.ts'
+import { CODE, CODE64, longMode, TestMachine } from './testdata/machine.ts'
 
 const AREA = 0x4_0000n
 
@@ -44,4 +44,28 @@ t.test('a processor without FDP_EXCPTN_ONLY and ZERO_FCS_FDS keeps operand and s
   run('fld dword ptr [rbx + 4]\nfld1', 2)
   t.same([cpu.x87.fip, cpu.x87.fdp], [CODE + 3n, AREA + 4n])
   t.same([cpu.x87.fcs, cpu.x87.fds], [CODE64, cpu.segments[3]!.selector])
+})
+
+t.test('real mode: the environment has linear addresses, in both sizes', async t => {
+  const machine = new TestMachine({ start: 'reset' })
+  const { cpu } = machine
+  for (const s of cpu.segments) s.set(0, 0n, 0xffff, s.rights)
+  const run = (hex: string): void => {
+    machine.put(0x8000n, hex)
+    cpu.rip = 0x8000n
+    cpu.step()
+  }
+  for (const [prefix, at] of [
+    ['', 0x4006n],
+    ['66', 0x400cn],
+  ] as const) {
+    Object.assign(cpu.x87, { fcs: 0x1000, fip: 0x1234n, fds: 0x2000, fdp: 0x5678n, fop: 0x7a5 })
+    run(`${prefix} d9 36 00 40`)
+    t.equal(Number(machine.get32(at) & 0xffffn), 0x1234)
+    t.equal(Number(machine.get32(at + (prefix === '' ? 2n : 4n)) & 0xffffn), 0x17a5)
+    Object.assign(cpu.x87, { fcs: 1, fip: 0n, fds: 1, fdp: 0n, fop: 0 })
+    run(`${prefix} d9 26 00 40`)
+    const { fcs, fip, fds, fdp, fop } = cpu.x87
+    t.same([fcs, fip, fds, fdp, fop], [0, 0x1_1234n, 0, 0x2_5678n, 0x7a5])
+  }
 })

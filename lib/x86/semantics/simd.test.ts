@@ -25,6 +25,12 @@ insn('0f fc c1', 'paddb mm0, mm1', { cr0: 4n }, { fault: 6 })
 insn('0f fc c1', 'paddb mm0, mm1', { cr0: 8n }, { fault: 7 })
 insn('0f 7e c0', 'movd eax, mm0', { rax: 1n << 40n, mm0: '01020304ffff' }, { rax: 0x0403_0201n })
 
+// Where MMX and XMM meet, both have to be on.
+insn('f3 0f d6 c1', 'movq2dq xmm0, mm1', { mm1: '0102030405060708' }, { xmm0: '0102030405060708'.padEnd(32, '0') })
+insn('f3 0f d6 c1', 'movq2dq xmm0, mm1', { cr4: 0n }, { fault: 6 })
+insn('0f 2d c1', 'cvtps2pi mm0, xmm1', { cr4: 0n }, { fault: 6 })
+insn('0f 70 c1 1b', 'pshufw mm0, mm1, 0x1b', { cr4: 0n, mm1: '0100020003000400' }, { mm0: '0400030002000100' })
+
 // SSE keeps what is above 128 bits, VEX clears it; memory is aligned for SSE only.
 insn('66 0f fc c1', 'paddb xmm0, xmm1', { xmm0: bytes(0) + UP, xmm1: bytes(1) }, { xmm0: bytes(1, 2) + UP })
 insn('c5 f9 fc c1', 'vpaddb xmm0, xmm0, xmm1', { xmm0: bytes(0) + UP, xmm1: bytes(1) }, { xmm0: bytes(1, 2) })

@@ -5,11 +5,13 @@ import type { Semantics, Tier } from '../tier.ts'
 import { dst, number, src, third } from './operands.ts'
 
 const isMm = (o: Operand): boolean => o.kind === 'reg' && o.file === 'mm'
+const isVector = (o: Operand): boolean => o.kind === 'reg' && o.file === 'vec'
 
-/** #UD, #NM or #MF unless the unit may be used now. */
+/** #UD, #NM or #MF unless the units may be used now: both of them, where MMX and XMM registers meet. */
 export const begin = <V, C>(t: Tier<V, C>, i: Insn): void => {
-  if (i.operands.some(isMm)) t.call('requireMmx')
-  else t.call(i.vectorLength === 0 ? 'requireSse' : 'requireAvx')
+  const mmx = i.operands.some(isMm)
+  if (!mmx || i.operands.some(isVector)) t.call(i.vectorLength === 0 ? 'requireSse' : 'requireAvx')
+  if (mmx) t.call('requireMmx')
 }
 
 /**

@@ -50,7 +50,7 @@ INSTALL = $(NODE) --disable-warning=ExperimentalWarning runner/install.ts \
 LEFT_OUT = $(foreach t,$(SKIP_TARGETS),- suite($(t))) $(if $(filter 1,$(quicktest)),- tag(slow))
 CHOSEN = $(foreach t,$(TAKEN),-c $(t)) $(if $(strip $(LEFT_OUT)),-E 'all() $(strip $(LEFT_OUT))')
 
-.PHONY: all run_tests install gen_tar emit_tests kselftest check format lint types unit vectors bench not-modelled clean
+.PHONY: all run_tests install gen_tar emit_tests kselftest check format lint types unit vectors bench not-modelled reference listings clean
 
 all: $(MODULES)
 
@@ -99,6 +99,12 @@ schema: $(MODULES)
 
 not-modelled: $(MODULES)
 	@$(NODE) lib/not-modelled.ts
+
+reference: $(MODULES)
+	@$(NODE) lib/reference.ts
+
+listings: $(MODULES)
+	@$(NODE) lib/listings.ts
 
 $(MODULES): package-lock.json
 	@npm ci --no-audit --no-fund --loglevel=error 1>&2

@@ -51,6 +51,7 @@ const leaf = <const I extends Record<string, GprName>, const O extends Record<st
   out: O,
 ) => ({ number, in: input, out })
 
+/** What `g.tdcall` has: leaf number, arguments by name and register, results by name and register; `status` is RAX. */
 export const TDCALLS = {
   /** TDG.VP.INFO. `vcpus`: NUM_VCPUS in the low half, MAX_VCPUS in the high one. */
   vpInfo: leaf(1, {}, { gpaw: 'rcx', attributes: 'rdx', vcpus: 'r8', index: 'r9', flags: 'r10', reserved: 'r11' }),
@@ -111,6 +112,7 @@ export const TDCALLS = {
   vpInvvpid: leaf(27, { flags: 'rcx', gla: 'rdx' }, { gla: 'rdx' }),
 } as const satisfies Record<string, Leaf>
 
+/** What `g.vmcall` has, in the same form; `status` is R10. */
 export const VMCALLS = {
   cpuid: leaf(TDVMCALL_CPUID, { leaf: 'r12', subleaf: 'r13' }, { eax: 'r12', ebx: 'r13', ecx: 'r14', edx: 'r15' }),
   hlt: leaf(TDVMCALL_HLT, { interruptsBlocked: 'r12' }, {}),

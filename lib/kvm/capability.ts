@@ -29,6 +29,9 @@ export const checkExtension = (host: Host, vm: Vm | undefined, capability: numbe
     case abi.KVM_CAP_CHECK_EXTENSION_VM:
     case abi.KVM_CAP_IMMEDIATE_EXIT:
     case abi.KVM_CAP_SPLIT_IRQCHIP:
+    case abi.KVM_CAP_SIGNAL_MSI:
+    case abi.KVM_CAP_IRQFD:
+    case abi.KVM_CAP_IRQCHIP:
     case abi.KVM_CAP_GET_TSC_KHZ:
     case abi.KVM_CAP_TSC_CONTROL:
     case abi.KVM_CAP_VM_TSC_CONTROL:
@@ -46,6 +49,8 @@ export const checkExtension = (host: Host, vm: Vm | undefined, capability: numbe
       return host.hasTdx ? 1 : 0
     case abi.KVM_CAP_MEMORY_ATTRIBUTES:
       return host.hasTdx ? Number(abi.KVM_MEMORY_ATTRIBUTE_PRIVATE) : 0
+    case abi.KVM_CAP_IRQ_ROUTING:
+      return abi.KVM_MAX_IRQ_ROUTES
     case abi.KVM_CAP_NR_VCPUS:
       return host.processors
     case abi.KVM_CAP_MAX_VCPUS:

@@ -1,21 +1,13 @@
 /** One emulated host: the machine's memory, one host process with its addresses and descriptors, the TDX module, and KVM. */
 import { KVM_IOCTL_NAMES, KVM_RUN, KVM_VCPU_MMAP_SIZE } from '#abi'
-import {
-  type Hpa,
-  type Hva,
-  hex,
-  type Layout,
-  NotModelled,
-  PAGE_SIZE,
-  type Size,
-  type struct,
-  type Values,
-} from '#bits'
+import { hex, type Hpa, hva, type Hva, type Layout, NotModelled, PAGE_SIZE, seen, type Size, type struct, type Values } from '#bits'
 import { nativeCpuid, type Platform, SAPPHIRE_RAPIDS } from '#tdx'
 import { PhysicalMemory } from '#x86'
 import { AddressSpace } from './addressspace.ts'
+import { ioctlName } from './coverage.ts'
 import { type CpuidEntry, supportedCpuid } from './cpuid.ts'
 import { Errno } from './errno.ts'
+import { EventFd } from './eventfd.ts'
 import { Descriptors, type OpenFile } from './file.ts'
 import { type Inspection, inspect } from './inspect.ts'
 import { Tdx } from './module.ts'
@@ -172,6 +164,27 @@ export class Host {
     return this.descriptors.open(openKvm())
   }
 
+  /** eventfd(2): a descriptor of a counter. */
+  eventfd(count = 0n): number {
+    return this.descriptors.open(new EventFd(count))
+  }
+
+  /** write(2) to an eventfd. EBADF, EINVAL, EAGAIN. */
+  signalEventfd(fd: number, value = 1n): void {
+    this.#eventfd(fd).write(value)
+  }
+
+  /** read(2) of an eventfd. EBADF, EINVAL, EAGAIN. */
+  readEventfd(fd: number): bigint {
+    return this.#eventfd(fd).read()
+  }
+
+  #eventfd(fd: number): EventFd {
+    const file = this.descriptors.get(fd)
+    if (!(file instanceof EventFd)) throw new Errno('EINVAL', `descriptor ${fd} is a ${file.kind}, not an eventfd`)
+    return file
+  }
+
   /** Drops the descriptor; what nothing refers to any more is destroyed. EBADF. */
   close(fd: number): void
   /** The machine is switched off: the process ends, the TDX module's memory goes back. Throws where a frame is missing. */
@@ -209,6 +222,23 @@ export class Host {
 
   /** The ioctl's result, 0 or more. `arg` is a value or an HVA. Errno; NotModelled. */
   ioctl(fd: number, request: number, arg: bigint | number = 0): number {
+    return seen === undefined ? this.#ioctl(fd, request, arg) : this.#noted(seen, fd, request, arg)
+  }
+
+  /** The same, noted for coverage. */
+  #noted(note: (what: string, answer: string) => void, fd: number, request: number, arg: bigint | number): number {
+    const name = ioctlName(request, () => Number(this.space.load(hva(BigInt(arg)), 4)))
+    try {
+      const result = this.#ioctl(fd, request, arg)
+      note(name, 'done')
+      return result
+    } catch (error) {
+      if (error instanceof Errno) note(name, error.code)
+      throw error
+    }
+  }
+
+  #ioctl(fd: number, request: number, arg: bigint | number): number {
     const file = this.descriptors.get(fd)
     if (file instanceof Vcpu) {
       file.vm.requireAlive()

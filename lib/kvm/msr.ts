@@ -1,5 +1,4 @@
 /** The MSRs that KVM emulates for a TD: Linux arch/x86/kvm/vmx/tdx.c, tdx_has_emulated_msr, tdx_get_msr, tdx_set_msr. */
-import { NotModelled } from '#bits'
 import type { Vcpu } from './vcpu.ts'
 
 const IA32_TSC_DEADLINE = 0x6e0
@@ -18,8 +17,8 @@ const MCE_BANKS = 32
 const X2APIC_ID = 0x802
 const X2APIC_VERSION = 0x803
 const X2APIC_LDR = 0x80d
+const X2APIC_CMCI = 0x82f
 const X2APIC_ICR = 0x830
-const X2APIC_INITIAL_COUNT = 0x838
 const X2APIC_CURRENT_COUNT = 0x839
 
 /** [first, last] of the emulated MSRs. */
@@ -45,7 +44,7 @@ const EMULATED: readonly (readonly [first: number, last: number])[] = [
   [X2APIC_LDR, X2APIC_LDR],
   [0x80f, 0x80f], // spurious vector
   [0x828, 0x828], // ESR
-  [0x82f, X2APIC_ICR], // LVT CMCI, ICR
+  [X2APIC_CMCI, X2APIC_ICR], // LVT CMCI, ICR
   [0x832, X2APIC_CURRENT_COUNT], // LVTs, initial count, current count
   [0x83e, 0x83e], // divide configuration
   [EFER, EFER],
@@ -53,6 +52,9 @@ const EMULATED: readonly (readonly [first: number, last: number])[] = [
 ]
 
 const isEmulated = (index: number): boolean => EMULATED.some(([first, last]) => index >= first && index <= last)
+
+/** x2APIC registers that KVM's local APIC has; it has no CMCI entry, which only holds its value. */
+const isOfApic = (index: number): boolean => index >= 0x800 && index <= 0x8ff && index !== X2APIC_CMCI
 
 /** Values after reset that are not zero. */
 const RESET: ReadonlyMap<number, bigint> = new Map([
@@ -62,13 +64,6 @@ const RESET: ReadonlyMap<number, bigint> = new Map([
   [IA32_CR_PAT, 0x0007_0406_0007_0406n],
   [0xfe, 0x508n],
   [IA32_MCG_CAP, BigInt(MCE_BANKS)],
-  [0x80f, 0xffn],
-  [0x832, 0x1_0000n],
-  [0x833, 0x1_0000n],
-  [0x834, 0x1_0000n],
-  [0x835, 0x1_0000n],
-  [0x836, 0x1_0000n],
-  [0x837, 0x1_0000n],
   [0x4b56_4d05, 1n],
 ])
 
@@ -95,7 +90,7 @@ export class Msrs {
   /** The value, or undefined where KVM does not let the MSR be read. */
   get(index: number, isHost: boolean): bigint | undefined {
     if (!isEmulated(index)) return undefined
-    const { id } = this.#vcpu
+    const { id, apic } = this.#vcpu
     switch (index) {
       case IA32_FEAT_CTL:
         return 1n
@@ -113,13 +108,17 @@ export class Msrs {
         return 0x105_0014n
       case X2APIC_LDR:
         return BigInt(((id >>> 4) << 16) | (1 << (id & 0xf)))
+      case IA32_TSC_DEADLINE:
+        return apic?.deadline ?? 0n
     }
+    if (apic !== undefined && isOfApic(index)) return apic.readMsr(index)
     return this.#values.get(index) ?? RESET.get(index) ?? 0n
   }
 
   /** False where KVM refuses the write. */
   set(index: number, value: bigint, isHost: boolean): boolean {
     if (!isEmulated(index)) return false
+    const { apic } = this.#vcpu
     switch (index) {
       case IA32_APICBASE:
       case EFER:
@@ -151,16 +150,12 @@ export class Msrs {
       case IA32_MCG_EXT_CTL:
         if (!isHost || (value & ~1n) !== 0n) return false
         break
-      case X2APIC_ICR:
-        // Vectors 0 to 15 are illegal: nothing is sent.
-        // Not modelled: interrupts from one vCPU of a TD to another by the x2APIC ICR.
-        if (!isHost && (value & 0xffn) >= 16n) throw new NotModelled('IPIs by the x2APIC ICR of a TD')
-        break
-      case X2APIC_INITIAL_COUNT:
       case IA32_TSC_DEADLINE:
-        // Not modelled: the local APIC timer of a TD, in any of its modes.
-        if (!isHost && value !== 0n) throw new NotModelled('the local APIC timer of a TD')
-        break
+        if (apic === undefined) break
+        apic.deadline = value
+        return true
+      default:
+        if (apic !== undefined && isOfApic(index)) return apic.writeMsr(index, value)
     }
     this.#values.set(index, value)
     return true

@@ -166,7 +166,7 @@ const block = (vcpu: Vcpu): void => {
   const { host } = vcpu.vm
   while (!vcpu.hasEvents) {
     if (host.signalPending?.()) throw interrupted(vcpu, SIGNAL)
-    if (vcpu.ordinary?.sleep() === true) continue
+    if ((vcpu.ordinary ?? vcpu.posted)?.sleep() === true) continue
     if (!host.onBlock?.(vcpu.id)) throw interrupted(vcpu, BLOCKED)
   }
   vcpu.mpState = KVM_MP_STATE_RUNNABLE
@@ -201,7 +201,8 @@ const loop = (vcpu: Vcpu): void => {
     if (vcpu.mpState === KVM_MP_STATE_HALTED) block(vcpu)
     if (host.signalPending?.()) throw interrupted(vcpu, SIGNAL)
     vcpu.prepareEntry()
-    lp.quantum = host.quantum?.(vcpu.id) ?? TICK
+    const timer = vcpu.posted?.apic.ticksToTimer ?? TICK
+    lp.quantum = Math.max(1, Math.min(host.quantum?.(vcpu.id) ?? TICK, timer))
     args.rax = ENTER
     args.rcx = tdvpr
     module.seamcall(lp, args)

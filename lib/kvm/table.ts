@@ -9,6 +9,7 @@ import { createVcpu } from './ioctl/kvm_create_vcpu.ts'
 import { createVm } from './ioctl/kvm_create_vm.ts'
 import { enableCap } from './ioctl/kvm_enable_cap.ts'
 import { getSupportedCpuid } from './ioctl/kvm_get_supported_cpuid.ts'
+import { irqfd, irqLine, setGsiRouting, signalMsi } from './ioctl/kvm_irq.ts'
 import { encryptVcpu, encryptVm } from './ioctl/kvm_memory_encrypt_op.ts'
 import { getMpState, setMpState } from './ioctl/kvm_mp_state.ts'
 import { getMsrs, setMsrs } from './ioctl/kvm_msrs.ts'
@@ -69,7 +70,7 @@ export const SYSTEM: ReadonlyMap<number, Handler<Host>> = new Map<number, Handle
 
 /**
  * ioctls of any VM.
- * Not modelled: interrupts from the host (KVM_IRQFD, KVM_SIGNAL_MSI, KVM_SET_GSI_ROUTING, KVM_IRQ_LINE), KVM_IOEVENTFD and coalesced MMIO, dirty logs, KVM_GET_CLOCK.
+ * Not modelled: KVM_IOEVENTFD and coalesced MMIO, dirty rings, KVM_GET_CLOCK, KVM_GET_IRQCHIP.
  */
 const ANY_VM: readonly (readonly [number, Handler<Vm>])[] = [
   [abi.KVM_CHECK_EXTENSION, (vm, arg) => checkExtension(vm.host, vm, Number(arg))],
@@ -82,6 +83,10 @@ const ANY_VM: readonly (readonly [number, Handler<Vm>])[] = [
   [abi.KVM_SET_TSC_KHZ, setVmTscKhz],
   [abi.KVM_GET_TSC_KHZ, getVmTscKhz],
   [abi.KVM_X86_SET_MSR_FILTER, setMsrFilter],
+  [abi.KVM_SIGNAL_MSI, signalMsi],
+  [abi.KVM_SET_GSI_ROUTING, setGsiRouting],
+  [abi.KVM_IRQFD, irqfd],
+  [abi.KVM_IRQ_LINE, irqLine],
   // Real-mode support of old processors: accepted and without effect.
   [abi.KVM_SET_TSS_ADDR, () => 0],
   [abi.KVM_SET_IDENTITY_MAP_ADDR, () => 0],

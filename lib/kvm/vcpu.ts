@@ -11,6 +11,7 @@ import {
   TDH_VP_CREATE,
   TDH_VP_FLUSH,
   TDH_VP_INIT,
+  TDH_VP_RD,
   TDH_VP_WR,
   TDX_VCPU_NOT_ASSOCIATED,
   VMCS_FIELDS,
@@ -18,27 +19,23 @@ import {
 } from '#abi'
 import { type Hpa, hpa, PAGE_SIZE } from '#bits'
 import type { SeamcallRegs } from '#tdx'
+import type { Apic } from '#x86'
 import { type CpuidEntry, findCpuid } from './cpuid.ts'
+import { fieldNamed } from './field.ts'
 import { drop, type OpenFile } from './file.ts'
 import { Msrs } from './msr.ts'
 import { OrdinaryCpu } from './ordinary/cpu.ts'
+import { Posted } from './posted.ts'
 import { Seam, statusOf } from './seam.ts'
 import type { Vm } from './vm.ts'
 
 const APIC_DEFAULT_PHYS_BASE = 0xfee0_0000n
 const APICBASE_BSP = 1n << 8n
 const APICBASE_ENABLE = 1n << 11n
-const APICBASE_X2APIC = 1n << 10n
 
 /** RAX bits 23:16 of a SEAMCALL: the leaf's version. */
 const VERSION_1 = 1 << 16
 
-/** A TDVPS field that VP.WR writes. */
-const fieldNamed = (fields: readonly MetadataField[], name: string): MetadataField => {
-  const field = fields.find(candidate => candidate.name === name)
-  if (field === undefined) throw new Error(`VP.WR has no field ${name}`)
-  return field
-}
 const SHARED_EPT_POINTER = fieldNamed(VMCS_FIELDS, 'SHARED_EPT_POINTER')
 const PEND_NMI = fieldNamed(VP_FIELDS, 'PEND_NMI')
 
@@ -63,7 +60,7 @@ export class Vcpu implements OpenFile {
   /** KVM_TDX_INIT_VCPU has been done. */
   isInitialized = false
   mpState: number
-  #apicBase: bigint
+  readonly #apicBase: bigint
   cpuid: readonly CpuidEntry[] = []
   readonly msrs: Msrs
   isNmiPending = false
@@ -85,6 +82,8 @@ export class Vcpu implements OpenFile {
   readonly #seam: Seam | undefined
   /** The processor of an ordinary VM's vCPU. */
   readonly ordinary: OrdinaryCpu | undefined
+  /** Interrupts of a TD's vCPU. */
+  readonly posted: Posted | undefined
   readonly #tdcx: Hpa[] = []
 
   constructor(vm: Vm, id: number) {
@@ -111,6 +110,7 @@ export class Vcpu implements OpenFile {
     const own = vm.td.tdx.seam(id)
     // A set of registers of its own: what the guest passed has to survive until the next VP.ENTER.
     this.#seam = new Seam(own.module, own.lp)
+    this.posted = new Posted(this)
   }
 
   /** VP.ENTER's door. */
@@ -124,14 +124,14 @@ export class Vcpu implements OpenFile {
     return this.seam.regs
   }
 
+  /** The local APIC, as far as it is KVM's. */
+  get apic(): Apic | undefined {
+    return this.posted?.apic ?? this.ordinary?.apic
+  }
+
   /** IA32_APIC_BASE. */
   get apicBase(): bigint {
-    return this.ordinary?.apic?.base ?? this.#apicBase
-  }
-  set apicBase(value: bigint) {
-    const apic = this.ordinary?.apic
-    if (apic === undefined) this.#apicBase = value
-    else apic.base = value
+    return this.apic?.base ?? this.#apicBase
   }
 
   /** SEAMCALLs for this vCPU that are not VP.ENTER, on the logical processor it runs on. */
@@ -165,7 +165,7 @@ export class Vcpu implements OpenFile {
     }
     const status = this.control.call(TDH_VP_INIT | VERSION_1, BigInt(tdvpr), rcx, BigInt(this.id))
     if (status !== 0n) throw this.vm.bug('SEAMCALL TDH.VP.INIT failed', status)
-    this.apicBase |= APICBASE_X2APIC
+    this.posted?.start()
     this.mpState = KVM_MP_STATE_RUNNABLE
     this.isInitialized = true
   }
@@ -177,23 +177,32 @@ export class Vcpu implements OpenFile {
 
   /** Is there something that wakes a halted vCPU? */
   get hasEvents(): boolean {
-    return this.ordinary?.hasEvents ?? this.isNmiPending
+    if (this.ordinary !== undefined) return this.ordinary.hasEvents
+    return this.isNmiPending || this.posted?.hasInterrupt(this.isInterruptBlocked) === true
   }
 
   /** Before VP.ENTER: what KVM has to tell the TDX module. */
   prepareEntry(): void {
+    this.posted?.apic.tick()
     if (!this.hasEptp) {
-      this.#write(SHARED_EPT_POINTER, BigInt(this.vm.sharedEpt.root))
+      this.writeField(SHARED_EPT_POINTER, BigInt(this.vm.sharedEpt.root))
       this.hasEptp = true
     }
     if (this.isNmiPending) {
-      this.#write(PEND_NMI, 1n)
+      this.writeField(PEND_NMI, 1n)
       this.isNmiPending = false
     }
   }
 
+  /** VP.RD of a field. */
+  readField(field: MetadataField): bigint {
+    const status = this.control.call(TDH_VP_RD, BigInt(this.tdvpr), field.id)
+    if (status !== 0n) throw this.vm.bug(`SEAMCALL TDH.VP.RD of ${field.name} failed`, status)
+    return this.control.regs.r8
+  }
+
   /** VP.WR of all of a field that the host may write. */
-  #write(field: MetadataField, value: bigint): void {
+  writeField(field: MetadataField, value: bigint): void {
     const status = this.control.call(TDH_VP_WR, BigInt(this.tdvpr), field.id, value, field.hostWr)
     if (status !== 0n) throw this.vm.bug(`SEAMCALL TDH.VP.WR of ${field.name} failed`, status)
   }
@@ -212,6 +221,7 @@ export class Vcpu implements OpenFile {
     if (this.tdvpr !== 0) this.vm.td.reclaimPage(this.tdvpr)
     this.tdvpr = hpa(0)
     this.ordinary?.close()
+    this.posted?.close()
     for (const page of this.pages) this.vm.host.memory.free(page)
   }
 

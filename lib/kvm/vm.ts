@@ -4,8 +4,10 @@ import { type Hpa, type Hva, hva, PAGE_SIZE } from '#bits'
 import type { Apic } from '#x86'
 import { SharedEpt } from './ept.ts'
 import { Errno } from './errno.ts'
-import type { OpenFile } from './file.ts'
+import type { EventFd } from './eventfd.ts'
+import { drop, type OpenFile } from './file.ts'
 import type { Host } from './host.ts'
+import type { Msi } from './ioctl/kvm_irq.ts'
 import { type Memslot, Memslots } from './memslot.ts'
 import { MsrFilter } from './msrfilter.ts'
 import { MemslotStage } from './ordinary/stage.ts'
@@ -32,6 +34,12 @@ export class Vm implements OpenFile {
   maxVcpus: number
   /** `kernel`: KVM_CREATE_IRQCHIP; `split`: local APICs only. */
   irqchip: 'none' | 'split' | 'kernel' = 'none'
+  /** KVM_SET_GSI_ROUTING: GSI to the MSI that it is. */
+  routes: ReadonlyMap<number, Msi> = new Map()
+  /** KVM_IRQFD: eventfds that are interrupts. */
+  readonly irqfds = new Map<EventFd, { readonly gsi: number; readonly heard: () => void }>()
+  /** KVM_X2APIC_API_USE_32BIT_IDS. */
+  hasX2apicIds = false
   /** KVM_CAP_EXIT_HYPERCALL: bit n = hypercall n exits to userspace. */
   exitHypercalls = 0n
   /** KVM_CAP_X86_USER_SPACE_MSR: KVM_MSR_EXIT_REASON_* that exit to userspace. */
@@ -69,9 +77,18 @@ export class Vm implements OpenFile {
     return this.#stage
   }
 
-  /** The local APICs of an ordinary VM's vCPUs. */
+  /** The local APICs that KVM keeps, one for each vCPU. */
   get apics(): readonly Apic[] {
-    return [...this.vcpus.values()].flatMap(({ ordinary }) => ordinary?.apic ?? [])
+    return [...this.vcpus.values()].flatMap(({ apic }) => apic ?? [])
+  }
+
+  /** The eventfd is no GSI's interrupt any more. */
+  dropIrqfd(file: EventFd): void {
+    const known = this.irqfds.get(file)
+    if (known === undefined) return
+    file.listeners.delete(known.heard)
+    this.irqfds.delete(file)
+    drop(file)
   }
 
   /** Marks the VM dead, as KVM_BUG_ON does. */
@@ -132,6 +149,7 @@ export class Vm implements OpenFile {
   /** The last reference has gone: kvm_destroy_vm. */
   release(): void {
     const td = this.#td
+    for (const file of [...this.irqfds.keys()]) this.dropIrqfd(file)
     for (const vcpu of this.vcpus.values()) vcpu.flush()
     td?.releaseKey()
     for (const vcpu of this.vcpus.values()) vcpu.destroy()

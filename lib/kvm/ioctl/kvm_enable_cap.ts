@@ -9,6 +9,7 @@ import {
   KVM_CAP_X86_APIC_BUS_CYCLES_NS,
   KVM_CAP_X86_USER_SPACE_MSR,
   KVM_MAX_IRQ_ROUTES,
+  KVM_X2APIC_API_USE_32BIT_IDS,
   kvm_enable_cap,
 } from '#abi'
 import { hva, NotModelled } from '#bits'
@@ -53,7 +54,7 @@ export const enableCap = (vm: Vm, arg: bigint): number => {
       vm.maxVcpus = Number(first)
       return 0
     case KVM_CAP_X2APIC_API:
-      only(name, first, X2APIC_API_MASK)
+      vm.hasX2apicIds = (only(name, first, X2APIC_API_MASK) & KVM_X2APIC_API_USE_32BIT_IDS) !== 0n
       return 0
     case KVM_CAP_EXIT_HYPERCALL:
       vm.exitHypercalls = only(name, first, EXIT_HYPERCALL_MASK)
@@ -66,7 +67,6 @@ export const enableCap = (vm: Vm, arg: bigint): number => {
       if (first === 0n || vm.vcpus.size > 0) {
         throw new Errno('EINVAL', `KVM_ENABLE_CAP: ${name}: ${first} ns; want more than 0, before any vCPU`)
       }
-      // The timer that would run on it is not there: see the local APIC timer.
       return 0
     default:
       if (KVM_CAP_NAMES.has(cap)) throw new NotModelled(`KVM_ENABLE_CAP of ${name}`)

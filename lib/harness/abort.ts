@@ -1,8 +1,9 @@
 /** A guest's failed assertion and its printed text, made from the numbers it sent and the sites the host keeps. */
-import { EXCEPTIONS, PF, VECTOR_PF } from '#abi'
+import { EXCEPTIONS, VECTOR_PF } from '#abi'
 import { hex } from '#bits'
 import { format, type GuestImage, type Site as GuestSite, readAs, sourceOf, symbolAt, type TypeName } from '#guest'
 import type { Failure as FailureData } from '#reports'
+import { pageFaultText } from './chain.ts'
 import type { Ucall } from './exits.ts'
 import { siteOf } from './where.ts'
 
@@ -92,13 +93,6 @@ export const unhandledText = (image: GuestImage, { args }: Ucall): string => {
   const where = `RIP ${hex(rip)}${symbol === undefined ? '' : ` ${symbol.name}+${hex(symbol.offset)}`}`
   const parts = [where]
   if (known?.errorCode === true) parts.push(`error code ${hex(code)}`)
-  if (Number(vector) === VECTOR_PF) parts.push(`${accessText(Number(code))} ${hex(cr2)}`)
+  if (Number(vector) === VECTOR_PF) parts.push(`${pageFaultText(Number(code))} ${hex(cr2)}`)
   return `the guest does not handle ${what} at ${parts.join(', ')}`
-}
-
-/** A page fault's error code in words: `write to`, with what was wrong. */
-const accessText = (code: number): string => {
-  const access = code & PF.FETCH ? 'fetch from' : code & PF.WRITE ? 'write to' : 'read from'
-  const why = code & PF.RSVD ? 'reserved bit' : code & PF.P ? 'no right' : 'not mapped'
-  return `${why}: ${access}`
 }

@@ -120,6 +120,40 @@ t.test('a triple fault shows the registers that it left', async t => {
   t.match(notes, /CR0 0x8000_0031|CR0 0x8000_0021/)
 })
 
+t.test('a triple fault tells how it came about', async t => {
+  const { failures } = await run(named('global.triple_faults'))
+  const notes = failures[0]?.guest?.notes ?? []
+  const faults = notes.slice(notes.indexOf('faults:') + 1).filter(note => note.startsWith('  ') && !note.startsWith('  0x'))
+  t.same(
+    faults.map(note => note.replace(/, at RIP.*/, '')),
+    [
+      '  #UD (Invalid Opcode)',
+      '  while delivering #UD: #GP (General Protection), error code 0x33',
+      '  while delivering #GP: #GP (General Protection), error code 0x6b',
+      '  which makes #DF (Double Fault)',
+      '  while delivering #DF: #GP (General Protection), error code 0x43',
+      '  which makes a triple fault',
+    ],
+  )
+})
+
+t.test('a page fault shows its walk, level by level, and who called', async t => {
+  const { failures } = await run(named('global.writes_where_nothing_is_mapped'))
+  t.match(failures[0]?.guest?.notes, [
+    /^> 0x401\w+ {2}poke {2}mov qword ptr \[rdi\], 0x1/,
+    /^called from 0x4010\w+ {2}guest\+/,
+    'faults:',
+    /#PF \(Page Fault\), error code 0x2, not mapped: write to 0x7654_3210, at RIP 0x401\w+ poke/,
+    /^ {4}PML4E at GPA 0x\w+: 0x\w+ {2}P RW A$/,
+    /^ {4}PDPTE at GPA 0x\w+: 0x0 {2}not present$/,
+  ])
+})
+
+t.test('an assertion within calls names the callers', async t => {
+  const { failures } = await run(named('global.fails_three_calls_deep'))
+  t.match(failures[0]?.guest?.notes, [/called from 0x4010\w+ {2}outer\+/, /called from 0x4010\w+ {2}guest\+/])
+})
+
 t.test('C guests fail as those of the builder do', { skip: whyNoC() ?? false }, async t => {
   const compared = await run(named('global.fails_in_c'))
   t.same(compared.said, ['sum is -4\n'])

@@ -1,8 +1,10 @@
 /** Where a guest stands, seen with the emulator's own debugger: the guest's part of a failure. */
 import { type Gva, gva, hex, pageOf } from '#bits'
-import { around, disassemble, symbolAt } from '#guest'
+import { around, type GuestImage, symbolAt } from '#guest'
 import type { Inspection } from '#kvm'
 import type { Failure as FailureData } from '#reports'
+import { backtraceNotes, isRuntime, returnAddresses } from './backtrace.ts'
+import { chainNotes } from './chain.ts'
 import type { Machine } from './machine.ts'
 import type { Td } from './td.ts'
 
@@ -21,53 +23,44 @@ const REGISTERS = [
   ...[8, 9, 10, 11, 12, 13, 14, 15].map(n => `R${n}`),
 ]
 const RSP = 4
-/** Quadwords above RSP in which the runtime's caller is looked for: its frame has 23, C's assertions add theirs. */
-const FRAME = 40
+
+/** What is asked for: `isWild` shows code, registers and faults; `at` and `rsp` are known from the guest's own words. */
+export type Wanted = {
+  readonly isWild: boolean
+  readonly isTriple?: boolean
+  readonly at?: bigint | undefined
+  readonly rsp?: bigint | undefined
+}
 
 /**
  * The state of a vCPU, undefined before it first ran. `at`: where its own code is known to stand (an exception's RIP).
- * An assertion shows where it stands; anything else (`isWild`) the instructions before RIP too, and the registers.
+ * An assertion shows where it stands and who called; anything else (`isWild`) the code around RIP, the registers, and
+ * the exceptions that led there.
  */
 export const guestState = (
   machine: Machine,
   td: Td,
   { index, fd }: { readonly index: number; readonly fd: number },
-  { isWild, at }: { readonly isWild: boolean; readonly at?: bigint | undefined },
+  { isWild, isTriple = false, at, rsp }: Wanted,
 ): GuestState | undefined => {
   const seen = machine.host.inspect(fd)
   if (seen === undefined) return undefined
-  const rip = at ?? ownRip(td, seen)
+  const { image } = td
+  const rip = at ?? ownRip(image, seen)
   const notes = isWild ? codeNotes(td, seen, rip) : []
+  notes.push(...backtraceNotes(image, seen, rip, rsp ?? seen.gpr[RSP] ?? 0n))
+  if (isWild) notes.push(...chainNotes(seen, image.symbols, isTriple))
   // Registers are those of now: where the guest's own code stood earlier, the runtime has used them since.
   if (isWild && rip === seen.rip) notes.push(...registerNotes(seen))
   return { vcpu: index, rip: hex(rip), instructions: seen.instructions, notes }
 }
 
 /** RIP; inside our runtime, where the guest's own code called it. */
-const ownRip = (td: Td, seen: Inspection): bigint => {
-  if (!isOurs(td, seen.rip)) return seen.rip
-  for (let slot = 0; slot < FRAME; slot++) {
-    const bytes = seen.read(gva((seen.gpr[RSP] ?? 0n) + BigInt(8 * slot)), 8)
-    if (bytes === undefined) break
-    const value = new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true)
-    if (!isOurs(td, value - 1n) && followsCall(td, seen, value)) return value
-  }
+const ownRip = (image: GuestImage, seen: Inspection): bigint => {
+  if (!isRuntime(image, seen.rip)) return seen.rip
+  for (const address of returnAddresses(image, seen, seen.gpr[RSP] ?? 0n))
+    if (!isRuntime(image, address - 1n)) return address
   return seen.rip
-}
-
-/** The runtime, and what seamless.h puts into a C guest. */
-const isOurs = (td: Td, address: bigint): boolean =>
-  symbolAt(td.image.symbols, address)?.name.startsWith('seamless_') ?? false
-
-/** Is it a return address? A call that never returns may be the last instruction of its function. */
-const followsCall = (td: Td, seen: Inspection, address: bigint): boolean => {
-  const symbol = symbolAt(td.image.symbols, address - 1n)
-  if (symbol === undefined) return false
-  const from = gva(address - 1n - BigInt(symbol.offset))
-  const bytes = seen.read(from, symbol.offset + 1)
-  if (bytes === undefined) return false
-  const last = disassemble(bytes, from, from, bytes.length).at(-1)
-  return last?.text.startsWith('call') === true && last.address + BigInt(last.bytes.length) === address
 }
 
 /** Instructions that lead to `address` and the one there; [] where nothing is mapped. */
@@ -91,8 +84,30 @@ const codeNotes = (td: Td, seen: Inspection, rip: bigint): string[] => {
   if (lines.length === 0) return [`nothing of the guest is mapped at RIP ${hex(rip)}`]
   return lines.map(({ address, text, where }) => {
     const mark = address === rip ? '>' : ' '
-    return `${mark} ${hex(address)}  ${where ?? ''}  ${text}`
+    // Only of the instruction at RIP itself are the registers those that it sees.
+    const values = address === rip && rip === seen.rip ? valuesOf(text, seen) : ''
+    return `${mark} ${hex(address)}  ${where ?? ''}  ${text}${values}`
   })
+}
+
+/** The registers that an instruction names, with their values: `  ; rax 0x10, rbx 0x0`. */
+const valuesOf = (text: string, { gpr }: Inspection): string => {
+  const named = new Set<number>()
+  for (const [word] of text.matchAll(/\b[a-z][a-z0-9]+\b/g)) {
+    const register = registerNamed(word)
+    if (register !== undefined) named.add(register)
+  }
+  if (named.size === 0) return ''
+  return `  ; ${[...named].map(n => `${REGISTERS[n]?.toLowerCase()} ${hex(gpr[n] ?? 0n)}`).join(', ')}`
+}
+
+/** The number of the general register that a name is of or in. */
+const registerNamed = (name: string): number | undefined => {
+  const found = /^(?:r(\d+)[bwd]?|[re]?([abcd])x|([abcd])[lh]|[re]?(sp|bp|si|di)l?)$/.exec(name)
+  if (found === null) return undefined
+  const [, number, letter = found[3], index] = found
+  if (number !== undefined) return Number(number)
+  return letter === undefined ? ['sp', 'bp', 'si', 'di'].indexOf(index ?? '') + 4 : 'acdb'.indexOf(letter)
 }
 
 const registerNotes = ({ gpr, cr0, cr2, cr3, cr4, efer, rflags, cpl, mode }: Inspection): string[] => {

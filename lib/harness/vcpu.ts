@@ -6,7 +6,7 @@ import { Errno } from '#kvm'
 import type { Failure as FailureData } from '#reports'
 import { abortFailure, unhandledText } from './abort.ts'
 import { type Exit, exitText, type Outcomes, type Reason, type RunPage, readExit, type Ucall } from './exits.ts'
-import { guestState } from './inspect.ts'
+import { guestState, type Wanted } from './inspect.ts'
 import { call } from './ioctl.ts'
 import type { Sliced } from './schedule.ts'
 import { seconds } from './show.ts'
@@ -154,8 +154,9 @@ export class Vcpu {
       } else {
         const message = unexpected(outcome, this.td.image)
         // An exception's RIP is where the guest was; by now it stands in its runtime.
-        const at = outcome.name === 'UCALL_UNHANDLED' ? outcome.args[2] : undefined
-        this.#trial.fail(this.#picture({ kind: 'unexpected-exit', side: 'guest', message }, at))
+        const [, , at, , rsp] = outcome.name === 'UCALL_UNHANDLED' ? outcome.args : []
+        const isTriple = outcome.name === 'KVM_EXIT_SHUTDOWN'
+        this.#trial.fail(this.#picture({ kind: 'unexpected-exit', side: 'guest', message }, { at, rsp, isTriple }))
       }
       this.td.steps.push(this.index, outcome)
     }
@@ -233,10 +234,10 @@ export class Vcpu {
   }
 
   /** The whole of a failure: where the guest and the host stand, and what led there. */
-  #picture(what: Omit<FailureData, 'steps'>, at?: bigint): FailureData {
+  #picture(what: Omit<FailureData, 'steps'>, known: Omit<Wanted, 'isWild'> = {}): FailureData {
     const { reason: waiting, from } = this.#waiting
     const place = from === undefined ? caller() : callerIn(from)
-    const guest = guestState(this.#trial.machine, this.td, this, { isWild: what.kind !== 'assertion', at })
+    const guest = guestState(this.#trial.machine, this.td, this, { isWild: what.kind !== 'assertion', ...known })
     return {
       ...what,
       ...(guest === undefined ? {} : { guest }),

@@ -1,5 +1,5 @@
 /** Fails on purpose, on the guest's side and on the host's: what its reader is shown is held by golden text. */
-import { c, fixture, flat, test } from '#harness'
+import { c, fixture, flat, test, u64 } from '#harness'
 
 const PORT = 0x32
 const GDT = 0x50_0000n
@@ -150,6 +150,29 @@ test('fails_a_condition_in_c', async t => {
         volatile int sum = -4;
         GUEST_ASSERT(sum == 4);
       }`,
+  })
+  await td.vcpu.until('UCALL_DONE')
+})
+
+test('fails_three_calls_deep', async t => {
+  const td = t.td({
+    guest(g) {
+      const inner = g.function('inner', [u64], n => g.assert.eq(n, 4n))
+      const outer = g.function('outer', [u64], n => inner(n.add(1n)))
+      outer(2n)
+      g.done()
+    },
+  })
+  await td.vcpu.until('UCALL_DONE')
+})
+
+test('writes_where_nothing_is_mapped', async t => {
+  const td = t.td({
+    guest(g) {
+      const poke = g.function('poke', [u64], at => g.store(at, u64, 1n))
+      poke(0x7654_3210n)
+      g.done()
+    },
   })
   await td.vcpu.until('UCALL_DONE')
 })

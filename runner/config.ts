@@ -26,7 +26,7 @@ export type Config = Settings & { readonly profiles?: Readonly<Record<string, Se
 const isSetting = (option: Option): boolean =>
   option.name.length > 1 &&
   option.group !== 'Which tests' &&
-  !['help', 'version', 'profile', 'show-config'].includes(option.name)
+  !['help', 'version', 'profile', 'show-config', 'watch'].includes(option.name)
 
 const SETTINGS = OPTIONS.filter(isSetting)
 

@@ -239,6 +239,7 @@ const start = async (entries: readonly Entry[], asked: Asked): Promise<number> =
       seed: DEFAULT_SEED,
       timeout: 0,
       grace: 2000,
+      slow: 0,
       retries: 0,
       repeat: 1,
       jobs: 1,

@@ -1,5 +1,6 @@
 /** What the runner and its workers say to each other, as JSON over the IPC channel. */
 import type { Event } from '#reports'
+import type { Extra } from './explore.ts'
 import type { Named } from './filter.ts'
 
 /** A test as a listing shows it. */
@@ -18,6 +19,7 @@ export type Order =
       readonly seed: string
       /** Milliseconds for one test that does not say. */
       readonly timeout: number
+      readonly extra?: Extra
     }
 
 /** Worker to runner. */
@@ -31,4 +33,5 @@ export type Answer =
   | { readonly type: 'events'; readonly events: readonly Event[] }
   /** Thrown outside any test's own promise; the worker is about to exit. */
   | { readonly type: 'uncaught'; readonly message: string; readonly stack: string }
-  | { readonly type: 'done' }
+  /** `spent`: what tests left behind is still there; nothing else should run beside it. */
+  | { readonly type: 'done'; readonly spent?: boolean }

@@ -1,4 +1,8 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
+import { testFile } from './discover.ts'
+import { shardOf } from './select.ts'
 import { seamless } from './testdata/cli.ts'
 import { FAIL, FLAKY, fake, inside, PASS, ran, three } from './testdata/suites.ts'
 
@@ -83,4 +87,36 @@ t.test('settings: file, then its profile, then the environment, then flags', asy
     seamless(['--show-config'], {}, broken).stderr,
     /seamless.config.json: unknown setting timeuot \(did you mean timeout\?\)/,
   )
+})
+
+t.test('a lost or renamed test is an error in the reports; a lost file too', async t => {
+  const { run, cwd } = inside(t, three)
+  const list = run('--list').stdout
+  writeFileSync(join(cwd, 'tests.txt'), list)
+  t.equal(run('--expect', 'tests.txt', '--report', 'jsonl').stdout.match(/"status":"error"/g), null)
+  writeFileSync(join(cwd, 'tests.txt'), `${list}selftests/a_test.ts global.aa\nselftests/gone_test.ts global.g\n`)
+  const { stdout, status } = run('--expect', 'tests.txt')
+  t.equal(status, 1)
+  t.match(stdout, /^# not ok \d global\.aa # ERROR not there any more$/m)
+  t.match(stdout, /^not ok \d selftests: seamless: gone_test\.ts # ERROR does not load/m)
+  t.notMatch(run('--expect', 'tests.txt', 'selftests/b_test.ts').stdout, /gone_test|global\.aa/)
+  writeFileSync(join(cwd, 'selftests/b_test.ts'), fake({ 'global.dd': PASS }))
+  t.match(
+    run('--expect', 'tests.txt', 'selftests/b_test.ts').stdout,
+    /not there any more \(did you mean global\.dd\?\)/,
+  )
+})
+
+t.test('shards are balanced by a history, and complete with any', async t => {
+  const parts = ['a', 'b', 'c', 'd', 'e', 'f'].map(name => ({ file: testFile('/x', `/x/${name}`, 'selftest') }))
+  const shards = (total: number, durations?: ReadonlyMap<string, number>) =>
+    Array.from({ length: total }, (_, at) =>
+      shardOf(parts, at, total, durations)
+        .map(part => part.file.file)
+        .join(''),
+    )
+  t.same(shards(2), ['ace', 'bdf'])
+  t.same(shards(2, new Map(Object.entries({ a: 100, b: 30, c: 30, d: 20, e: 10, f: 10 }))), ['a', 'bcdef'])
+  t.same(shards(3, new Map([['f', 5]])), ['ad', 'be', 'cf'])
+  t.equal(shards(9).join(''), 'abcdef')
 })

@@ -21,7 +21,12 @@ export type RunOptions = SelftestOptions & {
 }
 
 /** A file, and which of its tests. */
-export type Part = { readonly file: TestFile; readonly tests?: readonly string[] }
+export type Part = {
+  readonly file: TestFile
+  readonly tests?: readonly string[]
+  /** All that it holds, where it has been listed. */
+  readonly all?: readonly string[]
+}
 
 /** Runs `parts` and emits everything that happens. `interrupt` stops it early. */
 export const run = async (
@@ -61,7 +66,7 @@ export const run = async (
             fifos,
             resources,
             file,
-            { ...options.executable, retries, repeat, ...until },
+            { ...options.executable, slow: options.slow, retries, repeat, ...until },
             said,
             interrupt,
           )

@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os'
 import { type Event, exitCode, isOk } from '#reports'
 import { EXIT_INTERNAL, EXIT_INTERRUPTED, UsageError } from './errors.ts'
 import { testEnvironment } from './executable.ts'
+import { type Extra, isTrace, TRACES } from './explore.ts'
 import { all, CONFIG_FILES, type CommandLine, has, last, numberOf, read, timeOf } from './options.ts'
 import { openReports } from './outputs.ts'
 import { Pool } from './pool.ts'
@@ -14,6 +15,8 @@ import { lastDurations } from './state.ts'
 
 const SECOND = 1000
 const DEFAULT_TIMEOUT = 30 * SECOND
+/** A test that takes longer is said to be slow. */
+const SLOW = 10 * SECOND
 /** How long a test that was told to end may take to do so. */
 const GRACE = 2 * SECOND
 
@@ -59,6 +62,7 @@ const main = async (argv: readonly string[]): Promise<number> => {
     process.stdout.write(shown(full))
     return 0
   }
+  if (has(full, 'watch')) return (await import('./watch.ts')).watch(full)
   const options = runOptions(full)
   const pool = new Pool(options.jobs)
   if (full.files.every(file => /(\.[cm]?[jt]s(:\d+)?|\/)$/.test(file))) pool.warm()
@@ -100,6 +104,7 @@ const runOptions = (line: CommandLine): RunOptions => {
     seed: parseSeed(last(line, 'seed') ?? DEFAULT_SEED),
     timeout: timeout === undefined ? DEFAULT_TIMEOUT : timeout * SECOND,
     grace: GRACE,
+    slow: timeOf(line, 'slow') ?? SLOW,
     executable: {
       grace: GRACE,
       xfail: true,
@@ -110,7 +115,27 @@ const runOptions = (line: CommandLine): RunOptions => {
     repeat: Math.floor(numberOf(line, 'repeat', 1) ?? 1),
     ...(stress === undefined ? {} : { stress }),
     jobs: Math.floor(numberOf(line, 'jobs', 1) ?? availableParallelism()),
-    again: timeout === undefined ? [] : ['--timeout', String(timeout)],
+    extra: extraOf(line),
+    // An interleaving has a seed of its own, which is repeated instead of --explore.
+    again: ['timeout', 'instructions'].flatMap(name => {
+      const value = last(line, name)
+      return value === undefined ? [] : [`--${name}`, value]
+    }),
+  }
+}
+
+const extraOf = (line: CommandLine): Extra => {
+  const explore = numberOf(line, 'explore', 1)
+  const instructions = numberOf(line, 'instructions', 1)
+  const trace = all(line, 'trace').flatMap(kinds => kinds.split(','))
+  const wrong = trace.find(kind => !isTrace(kind))
+  if (wrong !== undefined) throw new UsageError(`--trace ${wrong}: none of ${TRACES.join(', ')}`)
+  const dump = last(line, 'dump')
+  return {
+    ...(explore === undefined ? {} : { explore: Math.floor(explore) }),
+    ...(instructions === undefined ? {} : { instructions: Math.floor(instructions) }),
+    ...(trace.length === 0 ? {} : { trace }),
+    ...(dump === undefined ? {} : { dump }),
   }
 }
 

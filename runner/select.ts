@@ -1,7 +1,8 @@
 /** Decides what a run runs: files found, tests filtered, shards cut, orders shuffled. */
 import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { type Event, isOk, RecordError, readRecord } from '#reports'
-import { discover, type TestFile } from './discover.ts'
+import { discover, type TestFile, testFile } from './discover.ts'
 import { messageOf, UsageError } from './errors.ts'
 import { compile, type Subject } from './expression.ts'
 import { misses, near, selects, suggestion } from './filter.ts'
@@ -10,7 +11,7 @@ import type { Pool } from './pool.ts'
 import type { Listed } from './protocol.ts'
 import { type Listing, list, type Part } from './run.ts'
 import { testSeed } from './seed.ts'
-import { lastRecord } from './state.ts'
+import { durationsOf, lastRecord } from './state.ts'
 
 /** A file as listed, with the tests that the filters leave. */
 type Chosen = Listing & { readonly kept: readonly Listed[] }
@@ -24,13 +25,17 @@ export const select = async (
 ): Promise<readonly Part[]> => {
   const failed = has(line, 'rerun-failed') ? failedBefore() : has(line, 'last') ? ranBefore() : undefined
   const { files, lines } = filesOf(line, failed)
-  const needsTests = filters(line).length > 0 || lines.size > 0
+  const expect = last(line, 'expect')
+  const isFiltered = filters(line).length > 0 || lines.size > 0
+  const needsTests = isFiltered || expect !== undefined
   let parts: readonly Part[]
   if (needsTests) parts = nonEmpty(await choose(pool, files, lines, line, timeout), line)
   else parts = files.map(file => ({ file }))
   if (failed !== undefined) parts = parts.flatMap(part => onlyFailed(part, failed))
   const shard = last(line, 'shard')
-  if (shard !== undefined) parts = shardOf(parts, ...parseShard(shard, process.env))
+  if (expect !== undefined && !isFiltered && failed === undefined)
+    parts = withLost(parts, readExpected(expect), line.files.length === 0)
+  if (shard !== undefined) parts = shardOf(parts, ...parseShard(shard, process.env), historyOf(line))
   return has(line, 'shuffle') ? shuffled(parts, seed) : parts
 }
 
@@ -126,8 +131,10 @@ const nonEmpty = (chosen: readonly Chosen[], line: CommandLine): Part[] => {
   const parts = chosen.filter(({ kept, broken }) => kept.length > 0 || broken !== undefined)
   if (parts.length === 0) throw new UsageError(noMatch(filters(line).join(' '), '', []))
   return parts.map(({ file, kept, tests, broken }) => {
-    if (broken !== undefined || kept.length === tests.length) return { file }
-    return { file, tests: kept.map(test => test.name) }
+    const all = tests.map(test => test.name)
+    if (broken !== undefined) return { file }
+    if (kept.length === tests.length) return { file, all }
+    return { file, all, tests: kept.map(test => test.name) }
   })
 }
 
@@ -213,9 +220,73 @@ export const parseShard = (
   return [Number(part) - 1, Number(of)]
 }
 
-/** Every file falls into one shard, whatever machine asks: files are dealt out in their order. */
-const shardOf = (parts: readonly Part[], index: number, total: number): Part[] =>
-  parts.filter((_part, at) => at % total === index)
+const historyOf = (line: CommandLine): ReadonlyMap<string, number> => {
+  const record = last(line, 'history')
+  if (record === undefined) return new Map()
+  try {
+    return durationsOf(record)
+  } catch (error) {
+    throw new UsageError(`--history: ${messageOf(error)}`)
+  }
+}
+
+/**
+ * Every file falls into one shard, whatever machine asks, given the same history: the longest first, each to the shard
+ * with the least so far. A file that is not known takes as long as the average; without a history files are dealt out in
+ * their order.
+ */
+export const shardOf = (
+  parts: readonly Part[],
+  index: number,
+  total: number,
+  durations: ReadonlyMap<string, number> = new Map(),
+): Part[] => {
+  const known = parts.flatMap(({ file }) => durations.get(file.file) ?? [])
+  const average = known.length === 0 ? 1 : known.reduce((sum, time) => sum + time, 0) / known.length
+  const times = new Map(parts.map(part => [part, durations.get(part.file.file) ?? average]))
+  const loads = Array.from({ length: total }, () => 0)
+  const mine = new Set<Part>()
+  for (const [part, time] of [...times].sort(([, a], [, b]) => b - a)) {
+    const least = loads.indexOf(Math.min(...loads))
+    loads[least]! += time
+    if (least === index) mine.add(part)
+  }
+  return parts.filter(part => mine.has(part))
+}
+
+/** File → tests, of a list as `--list` prints it. Throws `UsageError`. */
+const readExpected = (path: string): ReadonlyMap<string, readonly string[]> => {
+  const expected = new Map<string, string[]>()
+  try {
+    for (const text of readFileSync(path, 'utf8').split('\n')) {
+      const at = text.lastIndexOf(' ')
+      if (at <= 0) continue
+      const file = text.slice(0, at)
+      expected.set(file, [...(expected.get(file) ?? []), text.slice(at + 1)])
+    }
+  } catch (error) {
+    throw new UsageError(`--expect: ${messageOf(error)}`)
+  }
+  return expected
+}
+
+/** Adds the tests that are expected and not there: each ends as an error, in every report. */
+const withLost = (
+  parts: readonly Part[],
+  expected: ReadonlyMap<string, readonly string[]>,
+  all: boolean,
+): readonly Part[] => {
+  const found = new Map(parts.map(part => [part.file.file, part]))
+  const cwd = process.cwd()
+  const lost = [...expected].filter(([file]) => all && !found.has(file))
+  return [
+    ...parts.map(part => {
+      const gone = (expected.get(part.file.file) ?? []).filter(name => part.all?.includes(name) === false)
+      return gone.length === 0 ? part : { file: part.file, tests: [...(part.tests ?? part.all ?? []), ...gone] }
+    }),
+    ...lost.map(([file, tests]) => ({ file: testFile(cwd, resolve(cwd, file), 'selftest'), tests })),
+  ]
+}
 
 /** Files and tests in an order that the seed decides. */
 const shuffled = (parts: readonly Part[], seed: string): Part[] => {

@@ -1,8 +1,11 @@
 /** Runs one file of our tests in a worker: watches the clock, and goes on in a fresh worker after a crash. */
 import { constants } from 'node:os'
+import { pathToFileURL } from 'node:url'
 import { type Event, emptyTally, type Failure, type Site, type Status, statusOf } from '#reports'
 import { again, type Repetition, type Tried } from './attempts.ts'
 import type { TestFile } from './discover.ts'
+import type { Extra } from './explore.ts'
+import { near, suggestion } from './filter.ts'
 import type { Exit, Pool } from './pool.ts'
 import type { Answer, Listed } from './protocol.ts'
 import { needOf, PLAIN, type Resources } from './resources.ts'
@@ -13,6 +16,9 @@ export type SelftestOptions = Repetition & {
   readonly timeout: number
   /** Milliseconds from a limit to SIGTERM, and from there to SIGKILL. */
   readonly grace: number
+  /** Milliseconds after which a test that still runs is said to be slow; 0 never. */
+  readonly slow: number
+  readonly extra?: Extra
 }
 
 /** What stopped a worker from outside the test. */
@@ -25,6 +31,8 @@ type Return = {
   readonly uncaught?: Uncaught
   /** The limit that we ended it for, milliseconds. */
   readonly fired?: number
+  /** Where it stood then. */
+  readonly stack?: string
 }
 
 const seconds = (ms: number): string => `${ms / 1000} second${ms === 1000 ? '' : 's'}`
@@ -57,8 +65,8 @@ export const runSelftest = async (
   for (;;) {
     const before = book.attempts
     const order = book.order()
-    const { exit, broken, uncaught, fired } = await work(pool, resources, file, order, book, options)
-    const stack = uncaught === undefined ? {} : { stack: uncaught.stack }
+    const { exit, broken, uncaught, fired, stack: stood = '' } = await work(pool, resources, file, order, book, options)
+    const stack = uncaught !== undefined ? { stack: uncaught.stack } : stood !== '' ? { stack: stood } : {}
     const kind = fired === undefined ? 'crash' : 'timeout'
     if (broken !== undefined) {
       const { message, stack } = broken
@@ -86,7 +94,8 @@ export const runSelftest = async (
     }
     if (exit === undefined && book.attempts === before) for (const name of book.left) book.end(name, 'error', 'not run')
     // A worker that is through has run all it was asked for: a name it did not know has vanished since the listing.
-    if (exit === undefined) for (const name of book.unknown(order.tests)) book.end(name, 'error', 'not there any more')
+    if (exit === undefined)
+      for (const name of book.unknown(order.tests)) book.end(name, 'error', `not there any more${book.likely(name)}`)
     if (book.left.length > 0) continue
     if (book.isEmpty) return fileEnd('error', 'holds no test')
     const status = statusOf(book.tally)
@@ -109,7 +118,8 @@ const work = async (
   let release = await resources.take(PLAIN)
   const worker = await pool.take(order.isAgain)
   const grant = async (tags: readonly string[]): Promise<void> => {
-    watch(0)
+    clearTimeout(timer)
+    clearTimeout(slow)
     release()
     release = await resources.take(needOf(tags) ?? PLAIN)
     watch(options.timeout)
@@ -117,13 +127,24 @@ const work = async (
   }
   let back: Omit<Return, 'exit'> = {}
   let timer: NodeJS.Timeout | undefined
+  let slow: NodeJS.Timeout | undefined
+  // A test that takes long is said to be slow; one past its limit, that did not end by itself, is asked where it stands
+  // and gets SIGTERM, then SIGKILL.
   const watch = (limit: number): void => {
     clearTimeout(timer)
+    clearTimeout(slow)
+    if (options.slow > 0 && (limit === 0 || options.slow < limit))
+      slow = setTimeout(() => book.output('log', `seamless: slow: runs for ${seconds(options.slow)}\n`), options.slow)
     if (limit > 0)
-      timer = setTimeout(() => {
-        back = { ...back, fired: limit }
-        worker.kill(options.grace)
-      }, limit + options.grace)
+      timer = setTimeout(
+        async () => {
+          back = { ...back, fired: limit }
+          back = { ...back, stack: shortened(await worker.dump()) }
+          worker.kill(options.grace)
+        },
+        // Each interleaving has as long as a test has.
+        limit * (options.extra?.explore ?? 1) + options.grace,
+      )
   }
   watch(options.timeout)
   const exit = await worker.do(
@@ -133,6 +154,7 @@ const work = async (
       file: file.file,
       seed: options.seed,
       timeout: options.timeout,
+      ...(options.extra === undefined ? {} : { extra: options.extra }),
       ...(order.tests === undefined ? {} : { tests: order.tests }),
     },
     (answer: Answer) => {
@@ -149,10 +171,14 @@ const work = async (
     (stream, text) => book.output(stream, text),
   )
   clearTimeout(timer)
+  clearTimeout(slow)
   pool.give(worker)
   release()
   return { ...back, exit }
 }
+
+/** Of a stack, the test's own part with its paths as the run names them. */
+const shortened = (stack: string): string => stack.replaceAll(pathToFileURL(`${process.cwd()}/`).href, '')
 
 /** What has become of a file's tests so far, and which are left to run. */
 class Book {
@@ -168,6 +194,7 @@ class Book {
   readonly #options: SelftestOptions
   readonly #emit: (event: Event) => void
   #announced: readonly string[] | undefined
+  #listed: readonly string[] = []
   readonly #ended = new Set<string>()
   /** Attempts of each test so far. */
   readonly #tried = new Map<string, Tried>()
@@ -213,15 +240,21 @@ class Book {
     return (ordered ?? this.left).filter(name => !this.#tried.has(name))
   }
 
+  /** What a test that is not there may be called now. */
+  likely(name: string): string {
+    return suggestion(near(name, this.#listed))
+  }
+
   announce(listed: readonly Listed[]): void {
     if (this.#announced !== undefined) return
+    this.#listed = listed.map(test => test.name)
     this.#announced = this.#wanted ?? listed.map(test => test.name)
     for (const { name, timeout } of listed) if (timeout !== undefined) this.limits.set(name, timeout)
     const { file, collection, name } = this.#file
     this.#emit({ type: 'file', file, collection, name, tests: this.#announced, time: Date.now() })
   }
 
-  output(stream: 'stdout' | 'stderr', text: string): void {
+  output(stream: 'stdout' | 'stderr' | 'log', text: string): void {
     const { running } = this
     this.#emit({ type: 'output', file: this.#file.file, ...(running && { test: running.test }), stream, text })
   }

@@ -27,9 +27,13 @@ export const lastRecord = (): string | undefined => records().at(-1)
 
 /** How long each file took in the last run that is recorded, milliseconds. */
 export const lastDurations = (): ReadonlyMap<string, number> => {
-  const durations = new Map<string, number>()
   const record = lastRecord()
-  if (record === undefined) return durations
+  return record === undefined ? new Map() : durationsOf(record)
+}
+
+/** How long each file took in a recorded run, milliseconds. Throws what reading the file throws. */
+export const durationsOf = (record: string): ReadonlyMap<string, number> => {
+  const durations = new Map<string, number>()
   // Only the lines that count are parsed: a record may be long.
   for (const line of readFileSync(record, 'utf8').split('\n')) {
     if (!line.startsWith('{"type":"file-end"')) continue

@@ -3,9 +3,10 @@ import { flushCompileCache } from 'node:module'
 import { relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { Event } from '#reports'
+import { explored } from './explore.ts'
+import { type Held, held, leftBehind } from './leaks.ts'
 import type { Answer, Listed, Order } from './protocol.ts'
 import { needOf } from './resources.ts'
-import { testSeed } from './seed.ts'
 
 type Collected = Awaited<ReturnType<typeof import('#harness')['collect']>>['tests'][number]
 
@@ -70,7 +71,7 @@ process.on('message', async (order: Order) => {
     flush()
   }
   current = undefined
-  if (tests !== undefined) send({ type: 'done' })
+  if (tests !== undefined) send({ type: 'done', ...(isSpent && { spent: true }) })
   if (!isCached) {
     // A worker that is killed later has compiled for the others all the same.
     isCached = true
@@ -82,6 +83,9 @@ process.on('message', async (order: Order) => {
 let loaded: { path: string; tests: readonly Collected[] } | undefined
 
 let isCached = false
+
+/** A test left something behind. */
+let isSpent = false
 
 const load = async (order: Exclude<Order, { type: 'go' }>): Promise<readonly Collected[] | undefined> => {
   try {
@@ -119,14 +123,16 @@ const run = async (order: Extract<Order, { type: 'run' }>, test: Collected): Pro
   emit({ type: 'test', file, test: name, site: test.site, time: Date.now() })
   flush()
   const timeout = test.timeout ?? order.timeout
+  const before = held()
   const began = performance.now()
-  const deadline = () => timeout > 0 && performance.now() - began > timeout
   // Names are the run's: the harness sees the file from where it was imported.
   const said = (event: Event): void => emit('file' in event ? { ...event, file } : event)
   const duration = () => Math.round((performance.now() - began) * 1000) / 1000
   try {
-    const result = await test.run({ seed: testSeed(order.seed, name), timeout, deadline, emit: said })
-    emit({ type: 'end', file, test: name, ...result, duration: duration() })
+    const result = await explored(test, { seed: order.seed, timeout, extra: order.extra ?? {}, emit: said })
+    const took = duration()
+    await lookAround(before)
+    emit({ type: 'end', file, test: name, ...result, duration: took })
   } catch (thrown) {
     // The harness turns everything a test may throw into a result: this is a fault of ours.
     const error = thrown instanceof Error ? thrown : new Error(String(thrown))
@@ -137,9 +143,18 @@ const run = async (order: Extract<Order, { type: 'run' }>, test: Collected): Pro
       test: name,
       failure: { kind: 'crash', side: 'host', message, steps: [], stack: trace(error) },
     })
+    await lookAround(before)
     emit({ type: 'end', file, test: name, status: 'error', reason: message, duration: duration(), instructions: 0 })
   }
   current = { file }
+}
+
+/** Says what the current test has left behind. */
+const lookAround = async (before: Held): Promise<void> => {
+  for (const line of await leftBehind(before)) {
+    isSpent = true
+    emit({ type: 'output', file: '', ...current, stream: 'log', text: `seamless: ${line}\n` })
+  }
 }
 
 /** The stack of an error without its message and Node's own frames, paths as the run names them. */

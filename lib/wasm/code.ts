@@ -93,6 +93,22 @@ export class Code {
     return this
   }
 
+  /** A vector instruction by its number, with its lanes (or the bytes of a constant). */
+  simd(opcode: number, lanes: readonly number[] = []): this {
+    this.#bytes.byte(0xfd)
+    this.#bytes.u32(opcode)
+    for (const lane of lanes) this.#bytes.byte(lane)
+    return this
+  }
+
+  /** v128.load or v128.store at the address on the stack plus `offset`. */
+  vectorMemory(name: 'load' | 'store', offset = 0): this {
+    this.simd(name === 'load' ? 0 : 11)
+    this.#bytes.u32(0)
+    this.#bytes.u32(offset)
+    return this
+  }
+
   copy(): this {
     for (const byte of [0xfc, 10, 0, 0]) this.#bytes.byte(byte)
     return this

@@ -13,6 +13,7 @@ import type { Flag, Tier } from '../tier.ts'
 import type { Context } from './context.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
+import * as simd from './simd.ts'
 
 /** The instruction is left to the interpreter. */
 export class Unsupported extends Error {
@@ -22,6 +23,10 @@ const limit = Error.stackTraceLimit
 Error.stackTraceLimit = 0
 const unsupported = new Unsupported('left to the interpreter')
 Error.stackTraceLimit = limit
+
+const refuse = (): never => {
+  throw unsupported
+}
 
 /** What happens before the registers change, in order. Each may leave the region before the instruction. */
 export type Effect =
@@ -73,6 +78,8 @@ export type Unit = {
   readonly reads: number
   /** General registers that are read. */
   readonly uses: number
+  /** Vector registers that are read. */
+  readonly vectorUses: number
   /** It pushes a return address: what follows is where its callee comes back to. */
   readonly isCall: boolean
 }
@@ -98,6 +105,7 @@ export const FIRST_VEC = LOCAL.GPR + 16
 export const FIRST_TEMP = FIRST_VEC + 16
 
 const registerNodes = Array.from({ length: 16 }, (_, i) => n.local(LOCAL.GPR + i, 64, 64))
+const vectorNodes = Array.from({ length: 16 }, (_, i) => n.local(FIRST_VEC + i, 128, 128))
 const pageBase = n.local(LOCAL.BASE, 64, 64)
 
 /** Flags that a condition code reads, by its upper three bits. */
@@ -121,6 +129,7 @@ export class Builder implements Tier<Node, Node> {
   #pending: Node[] = []
   #reads = 0
   #uses = 0
+  #vectorUses = 0
   /** Inside `when`: the condition. */
   #condition: Node | undefined
 
@@ -146,6 +155,7 @@ export class Builder implements Tier<Node, Node> {
     this.#pending = []
     this.#reads = 0
     this.#uses = 0
+    this.#vectorUses = 0
     this.#condition = undefined
     try {
       semantics[key]!<Node, Node>(this, insn)
@@ -165,6 +175,7 @@ export class Builder implements Tier<Node, Node> {
       pending: this.#pending,
       reads: this.#reads,
       uses: this.#uses,
+      vectorUses: this.#vectorUses,
       isCall: key === 'call',
     }
   }
@@ -212,13 +223,25 @@ export class Builder implements Tier<Node, Node> {
     return registerNodes[index]!
   }
 
+  #vector(index: number): Node {
+    const written = this.#vectors.get(index)
+    if (written !== undefined) return written
+    this.#vectorUses |= 1 << index
+    return vectorNodes[index]!
+  }
+
   #readRegister(r: Reg): Node {
     if (r.file === 'gpr') return n.truncate(this.#gpr(r.index), r.size as Size)
     if (r.file === 'high') return n.truncate(n.shr(8, this.#gpr(r.index), n.number(8)), 1)
+    if (r.file === 'vec' && r.size <= 16 && this.#insn.vectorLength === 0) return this.#vector(r.index)
     throw unsupported
   }
 
   #writeRegister(r: Reg, value: Node): void {
+    if (r.file === 'vec' && this.#insn.vectorLength === 0 && this.#condition === undefined) {
+      this.#vectors.set(r.index, simd.to128(value))
+      return
+    }
     let whole: Node
     if (r.file === 'gpr' && r.size >= 4) whole = n.to64(value)
     else if (r.file === 'gpr' || r.file === 'high') {
@@ -260,15 +283,17 @@ export class Builder implements Tier<Node, Node> {
   }
 
   load(seg: Seg, offset: Node, size: Size): Node {
-    if (size > 8) throw unsupported
-    const to = n.temp(size === 8 ? 64 : 32, size * 8)
+    if (size > 8 && size !== (16 as number)) throw unsupported
+    const to = n.temp(size > 8 ? 128 : size === 8 ? 64 : 32, size * 8)
     this.#effect({ kind: 'load', at: this.#linear(seg, offset), size, to })
     return to
   }
 
   store(seg: Seg, offset: Node, size: Size, value: Node): void {
-    if (size > 8) throw unsupported
-    this.#effect({ kind: 'store', at: this.#linear(seg, offset, true), size, value })
+    if (size > 8 && size !== (16 as number)) throw unsupported
+    const stored = size > 8 ? simd.to128(value) : value
+    if (stored.width === 128 && size <= 8) throw unsupported
+    this.#effect({ kind: 'store', at: this.#linear(seg, offset, true), size, value: stored })
   }
 
   modify(seg: Seg, offset: Node, size: Size, change: (old: Node) => Node): void {
@@ -491,17 +516,19 @@ export class Builder implements Tier<Node, Node> {
 
   // SIMD
 
-  packed(_name: PackedName, _bytes: number, _a: Node, _b: Node, _imm: number): Node {
-    throw unsupported
+  packed(name: PackedName, bytes: number, a: Node, b: Node, imm: number): Node {
+    return (bytes === 16 ? simd.packed(name, a, b, imm) : undefined) ?? refuse()
   }
-  float(_name: string, _bytes: number, _a: Node, _b: Node, _imm: number, _addend?: Node): Node {
-    throw unsupported
+  float(name: string, bytes: number, a: Node, b: Node, imm: number, addend?: Node): Node {
+    if (!this.#context.float || addend !== undefined) throw unsupported
+    const leave = (condition: Node) => this.#effect({ kind: 'leaveIf', condition })
+    return simd.floating(name, bytes, a, b, imm, leave) ?? refuse()
   }
-  lane(_a: Node, _n: number, _size: number): Node {
-    throw unsupported
+  lane(a: Node, at: number, size: number): Node {
+    return simd.lane(a, at, size)
   }
-  withLane(_a: Node, _n: number, _size: number, _lane: Node): Node {
-    throw unsupported
+  withLane(a: Node, at: number, size: number, lane: Node): Node {
+    return simd.withLane(a, at, size, lane)
   }
 
   call(name: CallName, a?: Node, b?: Node, c?: Node): Node {

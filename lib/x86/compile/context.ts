@@ -12,6 +12,8 @@ export type Context = {
   readonly key: number
   /** SSE instructions may run. */
   readonly sse: boolean
+  /** MXCSR is as simd.ts wants it. */
+  readonly float: boolean
   readonly features: Features
   /** Stores are logged, so that they can be taken back. */
   readonly logs: boolean
@@ -56,12 +58,14 @@ export const contextOf = (cpu: Cpu, logs: boolean, most: number): Context | unde
   if (aligned) return undefined
   if (mode === 32 && (!isFlat(cpu) || cpu.stackSize !== 4)) return undefined
   const sse = (cpu.cr0 & (CR0_EM | CR0_TS)) === 0n && (cpu.cr4 & CR4_OSFXSR) !== 0n
+  // All exceptions masked, to nearest, neither DAZ nor FTZ, and something was inexact before.
+  const float = sse && (cpu.mxcsr & 0xffe0) === 0x1fa0
   const id = featureId(cpu.features)
-  const name = `${mode} ${cpu.key} ${sse} ${id} ${logs} ${most}`
+  const name = `${mode} ${cpu.key} ${sse} ${float} ${id} ${logs} ${most}`
   const before = known.get(name)
   if (before !== undefined) return before
   const { stackSize, key, features } = cpu
-  const made: Context = { id: known.size, mode, stackSize, key, sse, features, logs, most }
+  const made: Context = { id: known.size, mode, stackSize, key, sse, float, features, logs, most }
   known.set(name, made)
   return made
 }

@@ -5,7 +5,7 @@
  * Wherever the region is left, the registers are those before an instruction: the number of the place ("site") says
  * which, how many instructions of the path were done, and what recipe the flags follow.
  */
-import { type Code, I32, I64, type Label, Module } from '#wasm'
+import { type Code, I32, I64, type Label, Module, V128 } from '#wasm'
 import { STATE } from '../state.ts'
 import { TLB_DELTA_WORD, TLB_ENTRY_WORDS, TLB_WORD } from '../tlb.ts'
 import { ALL_FLAGS, Builder, type Effect, FIRST_VEC, FLAGS, flagBit, LOCAL, type Unit } from './build.ts'
@@ -91,14 +91,20 @@ class Generator {
     for (const type of [I32, I32, I64, I64, I64, I64, I32, I32, I32, I32, I32, I32] as const) code.local(type)
     for (let r = LOCAL.GPR; r < FIRST_VEC; r++) code.local(I64)
 
+    let vectorsWritten = 0
+    let vectorsUsed = 0
     let written = 0
     let used = 0
     for (const { units } of this.#region.blocks)
       for (const unit of units) {
         used |= unit.uses
+        vectorsUsed |= unit.vectorUses
+        for (const r of unit.vectors.keys()) vectorsWritten |= 1 << r
         for (const r of unit.registers.keys()) written |= 1 << r
       }
     used |= written
+    vectorsUsed |= vectorsWritten
+    if (vectorsUsed !== 0) for (let r = 0; r < 16; r++) code.local(V128)
     const each = (mask: number, act: (r: number) => void) => {
       for (let r = 0; r < 16; r++) if ((mask & (1 << r)) !== 0) act(r)
     }
@@ -109,6 +115,12 @@ class Generator {
         .memory('i64.load', STATE.GPR + r * 8)
         .set(LOCAL.GPR + r),
     )
+    each(vectorsUsed, r =>
+      code
+        .get(LOCAL.FRAME)
+        .vectorMemory('load', STATE.VEC + r * 32)
+        .set(FIRST_VEC + r),
+    )
     for (let f = 0; f < 6; f++)
       code
         .get(LOCAL.FRAME)
@@ -118,6 +130,12 @@ class Generator {
       this.#exit = exit
       this.#tree(this.#region.root, UNKNOWN, 0)
     })
+    each(vectorsWritten, r =>
+      code
+        .get(LOCAL.FRAME)
+        .get(FIRST_VEC + r)
+        .vectorMemory('store', STATE.VEC + r * 32),
+    )
     each(written, r =>
       code
         .get(LOCAL.FRAME)
@@ -301,7 +319,7 @@ class Generator {
   // Nodes
 
   #temp(width: 32 | 64 | 128): number {
-    const found = this.#free[width].pop() ?? this.#code.local(width === 32 ? I32 : I64)
+    const found = this.#free[width].pop() ?? this.#code.local(width === 32 ? I32 : width === 64 ? I64 : V128)
     this.#taken[width].push(found)
     return found
   }
@@ -344,8 +362,12 @@ class Generator {
         throw new Error('a value is used before the effect that makes it')
       case 'flag':
       case 'cc':
-      case 'simd':
         throw new Error(`${node.op} without a meaning`)
+      case 'simd':
+        if (node.a !== undefined) this.#put(node.a)
+        if (node.b !== undefined) this.#put(node.b)
+        code.simd(node.n, node.lanes)
+        break
       case 'frame':
         code.get(LOCAL.FRAME).memory(node.width === 32 ? 'i32.load8_u' : 'i64.load', node.n)
         break
@@ -429,6 +451,7 @@ class Generator {
     for (const slot of made?.slots ?? []) if (slot !== undefined) this.#count(slot)
     if (change?.condition !== undefined) this.#count(change.condition)
     for (const node of unit.registers.values()) this.#count(node)
+    for (const node of unit.vectors.values()) this.#count(node)
     const singles = [...unit.single].filter(([flag]) => flag === 'df' || (wanted & flagBit(flag)) !== 0)
     for (const [, node] of singles) this.#count(node)
     const { control } = unit
@@ -447,6 +470,7 @@ class Generator {
     // Flags that change in between must not be seen by the registers' new values.
     const early = change?.condition !== undefined
     for (const [r, node] of unit.registers) batch.push([early ? this.#keep(node) : node, LOCAL.GPR + r])
+    for (const [r, node] of unit.vectors) batch.push([early ? this.#keep(node) : node, FIRST_VEC + r])
     const old = this.#state
     let next = old
     if (change !== undefined && made !== undefined) {
@@ -607,7 +631,9 @@ class Generator {
         return
       case 'load': {
         const host = this.#probe(effect.at, effect.size, 'read')
-        code.get(host).memory(LOADS[effect.size]!)
+        code.get(host)
+        if (effect.size === 16) code.vectorMemory('load')
+        else code.memory(LOADS[effect.size]!)
         this.#bind(effect.to)
         return
       }
@@ -641,6 +667,11 @@ class Generator {
       code.i32(size).call(this.#log)
     }
     host()
+    if (size === 16) {
+      this.#put(value)
+      code.vectorMemory('store')
+      return
+    }
     const wide = size === 8
     const node = wide ? n.to64(value) : n.to32(value)
     this.#put(node)

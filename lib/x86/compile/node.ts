@@ -26,6 +26,8 @@ export type Node = {
   readonly b: Node | undefined
   readonly c: Node | undefined
   /** The product that this is the high half of: its flags are cheaper made from the factors. */
+  /** Lanes of a vector instruction, whose number is `n`. */
+  lanes: readonly number[]
   factors: { readonly a: Node; readonly b: Node; readonly signed: boolean } | undefined
   /** What a flag or condition stands for here. */
   as: Node | undefined
@@ -33,6 +35,8 @@ export type Node = {
   /** The local it is kept in, or -1. */
   temp: number
 }
+
+const NONE: readonly number[] = []
 
 export const make = (
   op: NodeOp,
@@ -43,7 +47,7 @@ export const make = (
   c?: Node,
   n = 0,
   value = 0n,
-): Node => ({ op, width, bits, value, n, a, b, c, factors: undefined, as: undefined, uses: 0, temp: -1 })
+): Node => ({ op, width, bits, value, n, a, b, c, lanes: NONE, factors: undefined, as: undefined, uses: 0, temp: -1 })
 
 const lengthOf = (value: bigint): number =>
   value < 0x1_0000_0000n ? 32 - Math.clz32(Number(value)) : 32 + lengthOf(value >> 32n)
@@ -188,6 +192,8 @@ const compare = (op: string, wide: boolean, a: Node, b: Node): Node =>
 export const isZero = (a: Node): Node => {
   if (isConst(a)) return bool(a.value === 0n)
   if (a.bits === 1) return no(a)
+  // v128.any_true
+  if (a.width === 128) return no(make('simd', 32, 1, a, undefined, undefined, 0x53))
   if (a.op === 'i64.extend_i32_u') return isZero(a.a!)
   return a.width === 64 ? make('i64.eqz', 32, 1, a) : make('i32.eqz', 32, 1, a)
 }

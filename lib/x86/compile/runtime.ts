@@ -35,6 +35,8 @@ const STRAYS = 100
 const MOST_ENTRIES = 255
 /** Most instructions of a region. */
 const MOST = 1500
+/** The same where everything is compiled, were it ever executed or not. */
+const FEW = 100
 
 type Run = (frame: number, tlb: number, mask: number, block: number, left: number, map: number) => number
 
@@ -139,7 +141,7 @@ export class Compiler {
   #page: CodePage | undefined
   #code: PageCode | undefined
 
-  constructor(cpu: Cpu, tier: TierName, most = MOST) {
+  constructor(cpu: Cpu, tier: TierName, most = tier === 'auto' ? MOST : FEW) {
     this.#cpu = cpu
     this.#hot = tier === 'auto' ? HOT : 0
     this.#logs = tier === 'lockstep'

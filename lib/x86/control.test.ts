@@ -99,6 +99,20 @@ t.test('paging with LME: PAE is needed, LMA follows, and 64-bit mode cannot leav
     faultOf(() => long.writeCr(1, 0n)),
     '#UD',
   )
+  const cr3 = long.cr3
+  long.cr3 = cr3 | 1n
+  t.equal(
+    faultOf(() => long.writeCr(4, long.cr4 | PCIDE)),
+    '#GP(0x0)',
+    'the current PCID would not be 0',
+  )
+  long.cr3 = cr3
+  long.writeCr(4, long.cr4 | PCIDE)
+  long.writeCr(3, cr3 | (1n << 63n) | 5n)
+  t.equal(long.readCr(3), cr3 | 5n)
+  long.writeCr(3, cr3)
+  long.writeCr(4, long.cr4 & ~PCIDE)
+  long.cpuid = describeCpu(IMPLEMENTED.filter(name => name !== 'PCID'))
   t.equal(
     faultOf(() => long.writeCr(4, long.cr4 | PCIDE)),
     '#GP(0x0)',

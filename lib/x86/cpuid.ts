@@ -139,7 +139,22 @@ export const featuresOf = (cpuid: Cpuid): Features => {
 
 /** Features without instructions of their own: what this room does for them is always there. */
 const MECHANISMS: readonly Feature[] = [
-  ...(['DE', 'PSE', 'PAE', 'MCE', 'PGE', 'PAT', 'PSE-36', 'ERMS', 'SMEP', 'UMIP', 'LA57', 'NX', 'PDPE1GB'] as const),
+  ...([
+    'DE',
+    'PSE',
+    'PAE',
+    'MCE',
+    'PGE',
+    'PAT',
+    'PSE-36',
+    'ERMS',
+    'SMEP',
+    'UMIP',
+    'LA57',
+    'NX',
+    'PDPE1GB',
+    'PCID',
+  ] as const),
   ...(['FDP_EXCPTN_ONLY', 'ZERO_FCS_FDS', 'XGETBV1', 'PREFETCHW', 'WBNOINVD', 'CLDEMOTE'] as const),
 ]
 /** Features that are nothing without another. */

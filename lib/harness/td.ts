@@ -1,8 +1,16 @@
 /** A TD as a test sees it: its vCPUs, and the memory that it shares with the host. */
 import {
+  KVM_IRQ_ROUTING_MSI,
+  KVM_IRQFD,
   KVM_MEMORY_ATTRIBUTE_PRIVATE,
+  KVM_SET_GSI_ROUTING,
   KVM_SET_MEMORY_ATTRIBUTES,
+  KVM_SIGNAL_MSI,
+  kvm_irq_routing,
+  kvm_irq_routing_entry,
+  kvm_irqfd,
   kvm_memory_attributes,
+  kvm_msi,
   TD_BOOT_CODE_SLOT,
   TD_BOOT_PARAMETERS_GPA,
   TD_BOOT_PARAMETERS_SLOT,
@@ -180,6 +188,35 @@ export class Td {
     enableCap(this.#machine, this.vm.fd, cap, ...args)
   }
 
+  /** An ioctl of the VM with bytes: a structure that a list follows. Errno. */
+  callBytes(request: number, bytes: Uint8Array): number {
+    const { host, scratch } = this.#machine
+    host.write(scratch, bytes)
+    return host.ioctl(this.vm.fd, request, scratch)
+  }
+
+  /** KVM_SIGNAL_MSI: an interrupt for the vCPU with that APIC ID. Returns how many APICs got it. Errno. */
+  msi(vector: number, to = 0): number {
+    return this.call(KVM_SIGNAL_MSI, kvm_msi, { address_lo: msiAddress(to), data: vector })
+  }
+
+  /** KVM_SET_GSI_ROUTING: each GSI is an interrupt of a vCPU. Errno. */
+  routeGsis(routes: readonly { readonly gsi: number; readonly vector: number; readonly to?: number }[]): void {
+    const entries = routes.map(({ gsi, vector, to = 0 }) =>
+      kvm_irq_routing_entry.encode({ gsi, type: KVM_IRQ_ROUTING_MSI, address_lo: msiAddress(to), data: vector }),
+    )
+    const head = kvm_irq_routing.encode({ nr: entries.length })
+    this.callBytes(KVM_SET_GSI_ROUTING, Uint8Array.of(...head, ...entries.flatMap(entry => [...entry])))
+  }
+
+  /** KVM_IRQFD: an eventfd that is the GSI's interrupt. What is returned signals it. Errno. */
+  irqfd(gsi: number): () => void {
+    const { host } = this.#machine
+    const fd = host.eventfd()
+    this.call(KVM_IRQFD, kvm_irqfd, { fd, gsi })
+    return () => host.signalEventfd(fd)
+  }
+
   /** KVM_SET_MEMORY_ATTRIBUTES: makes a range of guest physical memory private or shared. Errno. */
   setPrivate(address: bigint, size: bigint, isPrivate: boolean): void {
     const attributes = isPrivate ? KVM_MEMORY_ATTRIBUTE_PRIVATE : 0n
@@ -308,6 +345,9 @@ export class Td {
     this.#machine.host.set(layout, this.#shared(where, layout.size), values)
   }
 }
+
+/** Where an MSI for an APIC ID is written. SDM Vol. 3A, "Message Address Register Format". */
+const msiAddress = (to: number): number => (0xfee0_0000 | (to << 12)) >>> 0
 
 const isC = (guest: TdOptions['guest']): boolean => typeof guest === 'object' && 'kind' in guest && guest.kind === 'c'
 

@@ -14,7 +14,7 @@ import type { CpuOptions, PhysicalMemory } from '#x86'
 import { Cpu } from '#x86'
 import { type FaultOptions, Faults } from './faults.ts'
 import type { TdCpuid } from './guest/cpuid.ts'
-import type { LogicalProcessor, SeamcallRegs } from './leaf.ts'
+import type { LogicalProcessor, SeamcallRegs, TdcallResult } from './leaf.ts'
 import { SEAMCALL_NAMES } from './not-modelled.ts'
 import { page } from './operand.ts'
 import { LEVEL_SIZE, Pamt } from './pamt.ts'
@@ -73,6 +73,8 @@ export class TdxModule {
   readonly vcpus = new Map<Hpa, Vcpu>()
   /** CPUID of TDs, by how they are configured. */
   readonly cpuids = new Map<string, TdCpuid>()
+  /** Who watches TDCALLs: calls `call` and hands its result on. */
+  onTdcall: ((vcpu: Vcpu, cpu: Cpu, call: () => TdcallResult) => TdcallResult) | undefined
   /** Private frames that the host wrote: the next use by their TD is a machine check. */
   readonly poisoned = new Set<Hpa>()
 

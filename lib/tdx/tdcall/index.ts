@@ -91,7 +91,11 @@ export const tdcallExit = (
     injectGp(cpu)
     return 'resume'
   }
-  const result = call(module, vcpu, cpu, regs)
+  const { onTdcall } = module
+  const result =
+    onTdcall === undefined
+      ? call(module, vcpu, cpu, regs)
+      : onTdcall(vcpu, cpu, () => call(module, vcpu, cpu, regs))
   if (result === 'vmcall') {
     cpu.advance(exit.instructionLength)
     return 'exit'

@@ -21,6 +21,7 @@ export const seamless = (
     cwd,
     encoding: 'utf8',
     timeout: 30_000,
+    maxBuffer: 2 ** 26,
     env: environment(env),
   })
 

@@ -50,7 +50,7 @@ INSTALL = $(NODE) --disable-warning=ExperimentalWarning runner/install.ts \
 LEFT_OUT = $(foreach t,$(SKIP_TARGETS),- suite($(t))) $(if $(filter 1,$(quicktest)),- tag(slow))
 CHOSEN = $(foreach t,$(TAKEN),-c $(t)) $(if $(strip $(LEFT_OUT)),-E 'all() $(strip $(LEFT_OUT))')
 
-.PHONY: all run_tests install gen_tar emit_tests kselftest check format lint types unit vectors bench not-modelled reference listings clean
+.PHONY: all run_tests install gen_tar emit_tests kselftest check format lint types unit vectors oracle fuzz bench not-modelled reference listings clean
 
 all: $(MODULES)
 
@@ -90,6 +90,14 @@ unit: $(MODULES)
 
 vectors: $(MODULES)
 	@$(NODE) lib/x86/vectors.main.ts --strict $(VECTORS)
+
+# Random programs against this machine's processor: make oracle N=10000 SEED=1
+oracle: $(MODULES)
+	@$(NODE) lib/x86/oracle/oracle.main.ts --n $(or $(N),10000) --seed $(or $(SEED),1)
+
+# Random bytes as code, in every mode: make fuzz N=1000000 SEED=1
+fuzz: $(MODULES)
+	@$(NODE) lib/x86/oracle/fuzz.main.ts --n $(or $(N),100000) --seed $(or $(SEED),1)
 
 bench: $(MODULES)
 	@$(NODE) lib/bench/bench.ts $(if $(WRITE),--write)

@@ -209,6 +209,7 @@ const table = {
     cpu.x87.ftw = 0xff
   },
   emms: cpu => {
+    cpu.x87.fsw &= ~FSW_TOP
     cpu.x87.ftw = 0
   },
   ldmxcsr: (cpu, value) => {

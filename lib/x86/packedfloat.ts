@@ -106,7 +106,7 @@ const outcome = (f: Format, a: bigint, b: bigint, signaling: boolean, c: Control
 const compared =
   (predicate: number): Real =>
   (f, a, b, c) => {
-    const signaling = (SIGNALING[predicate & 15] === 1) !== predicate > 15
+    const signaling = (SIGNALING[predicate & 15] === 1) !== ((predicate & 16) !== 0)
     const isTrue = (TRUE_FOR[predicate & 15]! & outcome(f, a, b, signaling, c)) !== 0
     return isTrue ? (1n << BigInt(sizeOf(f) * 8)) - 1n : 0n
   }

@@ -1,34 +1,13 @@
 /** The machine that test vectors run on: CPL 3, paging, flat segments, exceptions that stop instead of being delivered. */
-import {
-  CR0_AM,
-  CR0_ET,
-  CR0_MP,
-  CR0_NE,
-  CR0_PE,
-  CR0_PG,
-  CR0_WP,
-  CR4_FSGSBASE,
-  CR4_OSFXSR,
-  CR4_OSXMMEXCPT,
-  CR4_OSXSAVE,
-  CR4_PAE,
-  EFER_LMA,
-  EFER_LME,
-  EFER_NXE,
-  EFER_SCE,
-  RFLAGS_RF,
-  RIGHTS,
-  XCR0_AVX,
-  XCR0_SSE,
-  XCR0_X87,
-} from '#abi'
-import { type Hpa, hpa, PAGE_SIZE } from '#bits'
+import { RFLAGS_RF } from '#abi'
+import { type Hpa, PAGE_SIZE } from '#bits'
 import type { TierName } from './compile/runtime.ts'
 import { Cpu } from './cpu.ts'
 import { describeCpu, FEATURES, type Feature } from './cpuid.ts'
 import type { Fault } from './fault.ts'
-import { CS, DS, ES, FS, GS, type Seg, SS } from './insn.ts'
+import { CS, DS, ES, FS, GS, SS } from './insn.ts'
 import { PhysicalMemory } from './memory.ts'
+import { userMode, userSegment } from './usermode.ts'
 
 /** Registers as the files have them: hexadecimal text without 0x. */
 export type Registers = {
@@ -68,7 +47,7 @@ export type Case = {
     readonly fp?: readonly (number | string)[]
   }
 }
-export type DecodeCase = { readonly b: string; readonly len: number; readonly op: string }
+export type DecodeCase = { readonly b: string; readonly len: number; readonly op?: string }
 export type Header = {
   readonly format: 'x86-vectors/1' | 'x86-decode/1'
   readonly file: string
@@ -103,8 +82,6 @@ const SELECTORS = [
   ['ss', SS],
   ['ds', DS],
 ] as const
-/** Where the descriptor tables are: supervisor pages that no case reaches. */
-const TABLES = 0xffff_8000_0000_0000n
 const STEPS = 1000
 
 type State = {
@@ -214,65 +191,11 @@ export class Machine {
       onFault: fault => this.#stop(fault),
       tier,
     })
-    this.#paging(header)
-    this.#system()
-  }
-
-  /** 4-level paging over the regions (user) and the descriptor tables (supervisor). */
-  #paging(header: Header): void {
-    const memory = this.#memory
-    const root = memory.allocate()
-    const map = (linear: bigint, frame: number, rights: bigint) => {
-      let table: number = root
-      for (const shift of [39n, 30n, 21n]) {
-        const at = table + Number((linear >> shift) & 0x1ffn) * 8
-        const entry = memory.read(at, 8)
-        const next = entry === 0n ? memory.allocate() : hpa(Number(entry & 0xf_ffff_f000n))
-        if (entry === 0n) memory.write(at, 8, BigInt(next) | 7n)
-        table = next
-      }
-      memory.write(table + Number((linear >> 12n) & 0x1ffn) * 8, 8, BigInt(frame) | rights)
-    }
-    header.regions.forEach(({ prot }, n) => {
-      const region = this.#regions[n]!
-      const rights = 5n | (prot.includes('w') ? 2n : 0n) | (prot.includes('x') ? 0n : 1n << 63n)
-      for (let at = 0; at < region.length; at += PAGE_SIZE)
-        map(BigInt(region.linear + at), this.#first + region.at + at, rights)
-    })
-    const tables = memory.allocateRun(2)
-    map(TABLES, tables, 3n)
-    map(TABLES + 0x1000n, tables + PAGE_SIZE, 3n)
-    // Flat descriptors; the README names the selectors.
-    const flat = (type: bigint, dpl: bigint, flags: bigint) =>
-      0x000f_0000_0000_ffffn | (type << 40n) | (1n << 44n) | (dpl << 45n) | (1n << 47n) | (flags << 52n)
-    const CODE32 = 0xcn
-    const CODE64 = 0xan
-    memory.write(tables + 0x08, 8, flat(0xbn, 0n, CODE32))
-    memory.write(tables + 0x10, 8, flat(0xbn, 0n, CODE64))
-    memory.write(tables + 0x18, 8, flat(0x3n, 0n, CODE32))
-    memory.write(tables + 0x20, 8, flat(0xbn, 3n, CODE32))
-    memory.write(tables + 0x28, 8, flat(0x3n, 3n, CODE32))
-    memory.write(tables + 0x30, 8, flat(0xbn, 3n, CODE64))
-    // Interrupt gates to nowhere: nothing is delivered, but INT n asks for their DPL.
-    for (let n = 0; n < 256; n++) {
-      const dpl = n === 3 || n === 4 ? 3n : 0n
-      memory.write(tables + PAGE_SIZE + n * 16, 8, (0x10n << 16n) | (0xen << 40n) | (dpl << 45n) | (1n << 47n))
-    }
-    // The TSS has no I/O permission map: its offset lies behind the limit.
-    memory.write(tables + 0x800 + 0x66, 2, 0x68n)
-    this.#cpu.tr.set(0x40, TABLES + 0x800n, 0x67, 0x8b)
-    this.#cpu.ldtr.set(0, 0n, 0, RIGHTS.UNUSABLE)
-    this.#cpu.cr3 = BigInt(root)
-  }
-
-  #system(): void {
-    const cpu = this.#cpu
-    cpu.efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE
-    cpu.cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_FSGSBASE | CR4_OSXSAVE
-    cpu.cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG
-    cpu.xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX
-    Object.assign(cpu.gdtr, { base: TABLES, limit: 0x7f })
-    Object.assign(cpu.idtr, { base: TABLES + 0x1000n, limit: 0xfff })
+    userMode(
+      this.#cpu,
+      header.regions.map(({ prot }, n) => ({ ...this.#regions[n]!, prot })),
+      this.#first,
+    )
   }
 
   /** Runs one case and says what came out differently from what the file has. */
@@ -322,18 +245,11 @@ export class Machine {
     cpu.x87.fsw = state.fsw
     cpu.x87.ftw = state.ftw
     for (let n = 0; n < 8; n++) cpu.x87.regs.set(state.fp.subarray(n * 10, n * 10 + 10), n * 10)
-    for (const [n, [, seg]] of SELECTORS.entries()) this.#segment(seg, state.selectors[n]!)
-    this.#segment(FS, 0)
-    this.#segment(GS, 0x2b)
+    for (const [n, [, seg]] of SELECTORS.entries()) userSegment(cpu, seg, state.selectors[n]!)
+    userSegment(cpu, FS, 0)
+    userSegment(cpu, GS, 0x2b)
     cpu.segments[FS]!.base = state.bases[0]
     cpu.segments[GS]!.base = state.bases[1]
-  }
-
-  /** Fills the hidden part as loading the selector does. VMX access-rights format: type, S, DPL, P, L, D/B, G, unusable. */
-  #segment(seg: Seg, selector: number): void {
-    const cpu = this.#cpu
-    const rights = selector === 0 ? 0x1_0000 : selector === 0x33 ? 0xa0fb : selector === 0x23 ? 0xc0fb : 0xc0f3
-    cpu.segments[seg]!.set(selector, 0n, selector === 0 ? 0 : 0xffff_ffff, rights)
   }
 
   /** What stopped the case, as the files write it: vector, error code, and CR2 of a page fault. */

@@ -7,7 +7,8 @@
  * #GP, which is how a program ends normally) or when its time is up. Memory is the same for every case but for what
  * `seed` makes of it, so that 28 KiB need not travel.
  *
- * FS and GS belong to the C library here: programs must leave them alone.
+ * FS and GS belong to the C library here: programs must leave them alone. A program may run in 32-bit mode; its
+ * registers are then 32 bits wide.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -35,10 +36,12 @@ struct registers {
 	uint64_t gpr[16]; /* in the order of their numbers: RAX RCX RDX RBX RSP RBP RSI RDI R8 ... */
 	uint64_t rip, rflags;
 	uint8_t fxsave[512];
+	uint8_t upper[256]; /* of YMM0 to YMM15, 16 bytes each */
 };
 
 struct question {
 	uint32_t ip, length; /* offset in the code region, bytes of code */
+	uint32_t mode, unused; /* 64 or 32 */
 	uint64_t seed;
 	struct registers before;
 	uint8_t bytes[MAX_BYTES];
@@ -60,6 +63,20 @@ static const int order[16] = { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_
 /* Flags a program starts with: CF PF AF ZF SF OF DF AC, and what always is (bit 1, IF). */
 #define FLAGS 0x40cd5u
 
+/* What the kernel saves beside the 512 bytes of FXSAVE, in the standard format of XSAVE: a header, then the upper
+ * halves of the YMM registers. It says at the end of the 512 bytes that it is there. */
+#define XSAVE_MAGIC 0x46505853u
+#define XSTATE_BV 512
+#define XSAVE_UPPER 576
+
+static int has_upper(const uint8_t *fp)
+{
+	uint32_t magic;
+
+	memcpy(&magic, fp + 464, sizeof(magic));
+	return magic == XSAVE_MAGIC;
+}
+
 /* splitmix64: the emulator fills its memory by the same rule. */
 static void fill(uint64_t *at, uint32_t size, uint64_t *state)
 {
@@ -78,7 +95,15 @@ static void to_context(ucontext_t *uc, const struct registers *r)
 		uc->uc_mcontext.gregs[order[i]] = (greg_t)r->gpr[i];
 	uc->uc_mcontext.gregs[REG_RIP] = (greg_t)r->rip;
 	uc->uc_mcontext.gregs[REG_EFL] = (greg_t)((r->rflags & FLAGS) | 0x202);
-	memcpy(uc->uc_mcontext.fpregs, r->fxsave, 416); /* the rest is the kernel's */
+	uint8_t *fp = (uint8_t *)uc->uc_mcontext.fpregs;
+
+	memcpy(fp, r->fxsave, 416); /* the rest is the kernel's */
+	if (has_upper(fp)) {
+		fp[XSTATE_BV] |= 7;
+		memcpy(fp + XSAVE_UPPER, r->upper, sizeof(r->upper));
+	}
+	if (question.mode == 32)
+		uc->uc_mcontext.gregs[REG_CSGSFS] = (uc->uc_mcontext.gregs[REG_CSGSFS] & ~0xffffll) | 0x23;
 }
 
 static void from_context(struct registers *r, const ucontext_t *uc)
@@ -87,11 +112,17 @@ static void from_context(struct registers *r, const ucontext_t *uc)
 		r->gpr[i] = (uint64_t)uc->uc_mcontext.gregs[order[i]];
 	r->rip = (uint64_t)uc->uc_mcontext.gregs[REG_RIP];
 	r->rflags = (uint64_t)uc->uc_mcontext.gregs[REG_EFL];
-	memcpy(r->fxsave, uc->uc_mcontext.fpregs, 416);
+	const uint8_t *fp = (const uint8_t *)uc->uc_mcontext.fpregs;
+
+	memcpy(r->fxsave, fp, 416);
+	memset(r->upper, 0, sizeof(r->upper));
+	/* A part that is in its initial state is not written. */
+	if (has_upper(fp) && (fp[XSTATE_BV] & 4))
+		memcpy(r->upper, fp + XSAVE_UPPER, sizeof(r->upper));
 }
 
 /* The first signal brings us in; the second one, whatever it is, ends the case. */
-static void handler(int signal, siginfo_t *info, void *context)
+__attribute__((used)) static void answered(int signal, siginfo_t *info, void *context)
 {
 	ucontext_t *uc = context;
 
@@ -115,6 +146,15 @@ static void handler(int signal, siginfo_t *info, void *context)
 	memcpy(uc->uc_mcontext.gregs, home.uc_mcontext.gregs, sizeof(home.uc_mcontext.gregs));
 	memcpy(uc->uc_mcontext.fpregs, home.uc_mcontext.fpregs, 416);
 }
+
+/* The kernel leaves AC as the program had it; what the compiler makes of C may not be aligned. */
+void handler(int signal, siginfo_t *info, void *context);
+__asm__(".globl handler\n"
+	"handler:\n"
+	"	pushf\n"
+	"	andl $~0x40000, (%rsp)\n"
+	"	popf\n"
+	"	jmp answered\n");
 
 static void *region(uintptr_t at, size_t size, int protection)
 {
@@ -150,6 +190,8 @@ int main(void)
 	uint64_t *ro = region(RO, RO_SIZE, PROT_READ | PROT_WRITE);
 	uint64_t *guest_stack = region(STACK, STACK_SIZE, PROT_READ | PROT_WRITE);
 
+	/* A 64-bit process has no use for them; 32-bit code has. */
+	__asm__ volatile("mov %0, %%ds\n\tmov %0, %%es" : : "r"(0x2b));
 	sigaltstack(&stack, NULL);
 	sigfillset(&action.sa_mask);
 	for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++)
@@ -172,6 +214,8 @@ int main(void)
 		mprotect(code, CODE_SIZE, PROT_READ | PROT_EXEC);
 
 		setitimer(ITIMER_VIRTUAL, &limit, NULL);
+		/* NT and ID outlive a signal: a program starts without them. */
+		__asm__ volatile("sub $128, %%rsp\n\tpushf\n\tandl $~0x204000, (%%rsp)\n\tpopf\n\tadd $128, %%rsp" : : : "memory", "cc");
 		raise(SIGUSR1);
 		setitimer(ITIMER_VIRTUAL, &off, NULL);
 		memcpy(answer.data, data, DATA_SIZE);

@@ -12,8 +12,10 @@ const lanewise =
     const second = source(t, i, b)
     // Exceptions go to MXCSR only if the result can be written.
     if (to.kind === 'mem') t.settle(to.seg, t.address(to), to.size)
+    // Predicates of comparisons have 3 bits, with VEX 5: the others are not looked at.
+    const chosen = name.startsWith('cmp') ? imm & (i.row.vex ? 31 : 7) : imm
     // Conversions to narrower elements are as wide as their source.
-    finish(t, i, to, t.float(name, Math.max(to.size, b.size), t.read(a), second, imm))
+    finish(t, i, to, t.float(name, Math.max(to.size, b.size), t.read(a), second, chosen))
   }
 
 /** COMISS and its like: ZF, PF and CF; OF, SF and AF are cleared. SDM Vol. 2A, "COMISS". */

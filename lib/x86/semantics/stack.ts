@@ -45,7 +45,8 @@ export const pusha: Semantics = (t, i) => {
   const size = i.operandSize
   const sp = t.read(rsp(t.stackSize))
   const at = (n: number) => t.sub(t.stackSize, sp, number(t, n * size))
-  t.settle(SS, at(8), 8 * size)
+  // All but the last byte, which the first store has: the alignment that is checked is that of one register.
+  t.settle(SS, at(8), 8 * size - 1)
   for (let n = 0; n < 8; n++) t.store(SS, at(n + 1), size, t.read(gpr(n, size)))
   t.write(rsp(t.stackSize), at(8))
 }

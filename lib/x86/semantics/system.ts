@@ -104,6 +104,7 @@ export const [rdrand, rdseed] = [random('rdrand'), random('rdseed')]
 
 /** LMSW: bits 3:0 of CR0, of which PE can only be set. SDM Vol. 2A, "LMSW". */
 export const lmsw: Semantics = (t, i) => {
+  t.call('requireSupervisor')
   t.call('lmsw', t.truncate(t.read(last(i)), 2))
 }
 

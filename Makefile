@@ -50,7 +50,7 @@ INSTALL = $(NODE) --disable-warning=ExperimentalWarning runner/install.ts \
 LEFT_OUT = $(foreach t,$(SKIP_TARGETS),- suite($(t))) $(if $(filter 1,$(quicktest)),- tag(slow))
 CHOSEN = $(foreach t,$(TAKEN),-c $(t)) $(if $(strip $(LEFT_OUT)),-E 'all() $(strip $(LEFT_OUT))')
 
-.PHONY: all run_tests install gen_tar emit_tests kselftest check format lint types unit vectors oracle fuzz bench not-modelled reference listings clean
+.PHONY: all run_tests install gen_tar emit_tests kselftest check format lint types unit vectors oracle fuzz bench coverage-abi fuzz-tdx not-modelled reference listings clean
 
 all: $(MODULES)
 
@@ -104,6 +104,14 @@ bench: $(MODULES)
 
 schema: $(MODULES)
 	@$(NODE) reports/testdata/schema.ts
+
+# Which answers of the ABI have code and are met by a test: docs/coverage-abi.md.
+coverage-abi: $(MODULES)
+	@$(NODE) lib/coverage-abi.ts
+
+# A million random SEAMCALLs and TDCALLs: make fuzz-tdx N=1000000 SEED=1
+fuzz-tdx: $(MODULES)
+	@$(NODE) lib/tdx/fuzz.main.ts $(N) $(SEED)
 
 not-modelled: $(MODULES)
 	@$(NODE) lib/not-modelled.ts

@@ -1,4 +1,5 @@
 /** The TDX module's ABI: leaves, statuses, operands, structures, metadata, CPUID and MSR virtualization tables. */
+export * from './tdx/codes.ts'
 export * from './tdx/cpuid.ts'
 export * from './tdx/leaf.ts'
 export * from './tdx/metadata.ts'

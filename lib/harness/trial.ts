@@ -1,4 +1,5 @@
 /** One test being run: setup, body, teardown, and what becomes of everything that any of them throws. */
+import { ranBy } from '#bits'
 import { Errno } from '#kvm'
 import type { Failure as FailureData, Status } from '#reports'
 import type { Outcome, RunOptions } from './collect.ts'
@@ -47,6 +48,7 @@ export class Trial {
   /** The machine that the test's TDs run on, made when the first one asks. */
   get machine(): Machine {
     if (this.#machine === undefined) {
+      ranBy(this.job.file)
       this.#machine = takeMachine(this.options.seed, this.options.deadline)
       this.#machine.limit = this.limit
     }

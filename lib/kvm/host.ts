@@ -1,6 +1,18 @@
 /** One emulated host: the machine's memory, one host process with its addresses and descriptors, the TDX module, and KVM. */
 import { KVM_IOCTL_NAMES, KVM_RUN, KVM_VCPU_MMAP_SIZE } from '#abi'
-import { hex, type Hpa, hva, type Hva, type Layout, NotModelled, PAGE_SIZE, seen, type Size, type struct, type Values } from '#bits'
+import {
+  type Hpa,
+  type Hva,
+  hex,
+  hva,
+  type Layout,
+  NotModelled,
+  PAGE_SIZE,
+  type Size,
+  seen,
+  type struct,
+  type Values,
+} from '#bits'
 import { nativeCpuid, type Platform, SAPPHIRE_RAPIDS } from '#tdx'
 import { PhysicalMemory } from '#x86'
 import { AddressSpace } from './addressspace.ts'

@@ -4,12 +4,13 @@ import {
   PT_RSVD,
   PT_TDR,
   PT_TDVPR,
+  statusName,
   TDH_SYS_LP_SHUTDOWN,
   TDX_OPERAND_INVALID,
   TDX_SYS_NOT_READY,
   TDX_SYS_SHUTDOWN,
 } from '#abi'
-import { type Hpa, hpa } from '#bits'
+import { type Hpa, hpa, seen } from '#bits'
 import type { CpuOptions, PhysicalMemory } from '#x86'
 import { Cpu } from '#x86'
 import { type FaultOptions, Faults } from './faults.ts'
@@ -90,6 +91,16 @@ export class TdxModule {
 
   /** One SEAMCALL: RAX holds leaf and version, then the completion status. */
   seamcall(lp: LogicalProcessor, regs: SeamcallRegs): void {
+    if (seen === undefined) {
+      this.#seamcall(lp, regs)
+      return
+    }
+    const leaf = Number(regs.rax & 0xffffn)
+    this.#seamcall(lp, regs)
+    seen(SEAMCALL_NAMES.get(leaf) ?? `SEAMCALL ${leaf}`, statusName(regs.rax))
+  }
+
+  #seamcall(lp: LogicalProcessor, regs: SeamcallRegs): void {
     const { rax } = regs
     const leaf = Number(rax & 0xffffn)
     const version = Number((rax >> 16n) & 0xffn)

@@ -48,6 +48,8 @@ export class Vcpu {
   lastExit: LastExit = 'none'
   /** RCX of the TDG.VP.VMCALL that the host is answering. */
   vmcallMask = 0
+  /** Its sub-function; -1 where R10 makes it something else. Kept only while coverage is recorded. */
+  asked = -1n
   pendNmi = false
   /** A debugger has written guest state: the next VP.ENTER looks whether a CPU would take it. */
   hostWroteState = false

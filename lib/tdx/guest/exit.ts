@@ -1,5 +1,6 @@
 /** TD exits: what the host finds in its registers. intel/tdx-module, src/td_transitions/td_exit.c, vm_exits/tdg_vp_vmcall.c. */
 import { TDX_NON_RECOVERABLE_VCPU, TDX_SUCCESS, VCPU_DISABLED, VCPU_READY, VMX_EEQ_NONE } from '#abi'
+import { seen } from '#bits'
 import { type Cpu, EPT_QUALIFICATION, EXIT_REASON_EPT_VIOLATION, EXIT_REASON_TDCALL } from '#x86'
 import type { SeamcallRegs } from '../leaf.ts'
 import { isLeaf, stateOfEntry } from '../sept.ts'
@@ -106,6 +107,10 @@ export const vmcallExit = (vcpu: Vcpu, cpu: Cpu, regs: SeamcallRegs, mask: numbe
       if (((xmms >> n) & 1) === 1)
         regs.xmm.set(cpu.vec.subarray(n * YMM_BYTES, n * YMM_BYTES + XMM_BYTES), n * XMM_BYTES)
   }
+  if (seen !== undefined) {
+    vcpu.asked = cpu.gpr[10] === 0n ? cpu.gpr[11]! : -1n
+    if (vcpu.asked >= 0n) seen(`VMCALL ${vcpu.asked}`, 'asked')
+  }
   vcpu.vmcallMask = mask
   vcpu.state = VCPU_READY
   vcpu.lastExit = 'tdvmcall'
@@ -128,6 +133,7 @@ export const vmcallReturn = (vcpu: Vcpu, cpu: Cpu, regs: SeamcallRegs): void => 
       if (regs.xmm === undefined) cpu.vec.fill(0, to, to + XMM_BYTES)
       else cpu.vec.set(regs.xmm.subarray(n * XMM_BYTES, (n + 1) * XMM_BYTES), to)
     }
+  if (seen !== undefined && vcpu.asked >= 0n && ((mask >> 10) & 1) === 1) seen(`VMCALL ${vcpu.asked}`, `${cpu.gpr[10]}`)
   cpu.gpr[0] = TDX_SUCCESS
   cpu.gpr[1] = BigInt(mask >>> 0)
 }

@@ -1,6 +1,6 @@
 /** The TDCALL leaves by number, and their dispatcher. intel/tdx-module, src/td_dispatcher/tdx_td_dispatcher.c (td_call). */
 import * as abi from '#abi'
-import { NotModelled } from '#bits'
+import { NotModelled, seen } from '#bits'
 import type { Cpu, VmExit } from '#x86'
 import { injectGp } from '../guest/ve.ts'
 import type { SeamcallRegs, Tdcall, TdcallResult } from '../leaf.ts'
@@ -79,6 +79,8 @@ const call = (module: TdxModule, vcpu: Vcpu, cpu: Cpu, regs: SeamcallRegs): Tdca
   }
 }
 
+const RESULTS = { vmcall: 'TD exit, done', exit: 'TD exit, again', resume: 'exception' }
+
 /** A TDCALL exit. Outside 64-bit mode it is #GP(0); CPL was the CPU's to check. */
 export const tdcallExit = (
   module: TdxModule,
@@ -91,11 +93,17 @@ export const tdcallExit = (
     injectGp(cpu)
     return 'resume'
   }
+  const number = Number(cpu.gpr[0]! & 0xffffn)
   const { onTdcall } = module
   const result =
     onTdcall === undefined
       ? call(module, vcpu, cpu, regs)
       : onTdcall(vcpu, cpu, () => call(module, vcpu, cpu, regs))
+  if (seen !== undefined)
+    seen(
+      TDCALL_NAMES.get(number) ?? `TDCALL ${number}`,
+      typeof result === 'bigint' ? abi.statusName(result) : RESULTS[result],
+    )
   if (result === 'vmcall') {
     cpu.advance(exit.instructionLength)
     return 'exit'

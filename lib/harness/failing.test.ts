@@ -123,7 +123,9 @@ t.test('a triple fault shows the registers that it left', async t => {
 t.test('a triple fault tells how it came about', async t => {
   const { failures } = await run(named('global.triple_faults'))
   const notes = failures[0]?.guest?.notes ?? []
-  const faults = notes.slice(notes.indexOf('faults:') + 1).filter(note => note.startsWith('  ') && !note.startsWith('  0x'))
+  const faults = notes
+    .slice(notes.indexOf('faults:') + 1)
+    .filter(note => note.startsWith('  ') && !note.startsWith('  0x'))
   t.same(
     faults.map(note => note.replace(/, at RIP.*/, '')),
     [

@@ -6,6 +6,7 @@ import type { Failure as FailureData } from '#reports'
 import { backtraceNotes, isRuntime, returnAddresses } from './backtrace.ts'
 import { chainNotes } from './chain.ts'
 import type { Machine } from './machine.ts'
+import { registerNamed } from './operand.ts'
 import type { Td } from './td.ts'
 
 type GuestState = NonNullable<FailureData['guest']>
@@ -91,7 +92,7 @@ const codeNotes = (td: Td, seen: Inspection, rip: bigint): string[] => {
 }
 
 /** The registers that an instruction names, with their values: `  ; rax 0x10, rbx 0x0`. */
-const valuesOf = (text: string, { gpr }: Inspection): string => {
+export const valuesOf = (text: string, { gpr }: Inspection): string => {
   const named = new Set<number>()
   for (const [word] of text.matchAll(/\b[a-z][a-z0-9]+\b/g)) {
     const register = registerNamed(word)
@@ -99,15 +100,6 @@ const valuesOf = (text: string, { gpr }: Inspection): string => {
   }
   if (named.size === 0) return ''
   return `  ; ${[...named].map(n => `${REGISTERS[n]?.toLowerCase()} ${hex(gpr[n] ?? 0n)}`).join(', ')}`
-}
-
-/** The number of the general register that a name is of or in. */
-const registerNamed = (name: string): number | undefined => {
-  const found = /^(?:r(\d+)[bwd]?|[re]?([abcd])x|([abcd])[lh]|[re]?(sp|bp|si|di)l?)$/.exec(name)
-  if (found === null) return undefined
-  const [, number, letter = found[3], index] = found
-  if (number !== undefined) return Number(number)
-  return letter === undefined ? ['sp', 'bp', 'si', 'di'].indexOf(index ?? '') + 4 : 'acdb'.indexOf(letter)
 }
 
 const registerNotes = ({ gpr, cr0, cr2, cr3, cr4, efer, rflags, cpl, mode }: Inspection): string[] => {

@@ -1,6 +1,8 @@
 /** The machine that a worker's tests run on: a host process with /dev/kvm, its memory reused from test to test. */
 import { type Hva, PAGE_SIZE } from '#bits'
 import { Host, type HostOptions } from '#kvm'
+import type { Trace } from './trace.ts'
+import type { Vcpu } from './vcpu.ts'
 import type { Learned } from './vm.ts'
 
 /** Instructions between two looks at the clock. */
@@ -23,6 +25,9 @@ export class Machine {
   /** Guest instructions of each TD of this test. */
   readonly counts: (() => number)[] = []
 
+  /** What is shown while guests run, and the vCPU that runs. */
+  trace: Trace | undefined
+  running: Vcpu | undefined
   /** The guest may run so many instructions more before a signal comes; without a number no signal comes. */
   slice: number | undefined
   /** Guest instructions that all the test's vCPUs may run together. */
@@ -30,7 +35,7 @@ export class Machine {
 
   constructor(options: HostOptions, deadline: () => boolean) {
     this.host = new Host(options)
-    this.host.signalPending = () => this.slice === 0 || deadline() || this.isSpent
+    this.host.signalPending = () => this.slice === 0 || deadline() || this.isSpent || this.#isStepped()
     this.host.quantum = () => this.#quantum()
     this.kvm = this.host.open('/dev/kvm')
     this.scratch = this.host.mmap(SCRATCH_BYTES)
@@ -43,9 +48,43 @@ export class Machine {
 
   /** Instructions until the host's next tick. A slice is over with its first tick, or whatever else KVM does in between. */
   #quantum(): number {
+    const { trace, running } = this
+    if (trace?.isStepping === true && running !== undefined) return this.#step(trace, running)
     const slice = this.slice ?? TICK
     if (this.slice !== undefined) this.slice = 0
     return this.limit === Number.POSITIVE_INFINITY ? slice : Math.min(slice, this.limit - this.instructions())
+  }
+
+  /** Instructions of a slice that is traced one by one, and what the vCPU had run before the last of them. */
+  #left = 0
+  #before = -1
+
+  /** Runs one instruction of a slice, and shows it first. */
+  #step(trace: Trace, vcpu: Vcpu): number {
+    if (this.slice !== undefined && this.#before < 0) this.#left = this.slice
+    // What KVM does between two entries ends a slice; that is no new instruction.
+    trace.step(this, vcpu)
+    this.#before = vcpu.instructions
+    return 1
+  }
+
+  /** KVM_RUN is back: whatever is left of a slice is over with its first entry, traced or not. */
+  endRun(): void {
+    if (this.#before >= 0 && this.slice !== undefined) this.slice = 0
+    this.#before = -1
+    this.trace?.settle(this)
+  }
+
+  /** The slice that is traced is over. */
+  #isStepped(): boolean {
+    const { running } = this
+    if (this.#before < 0 || running === undefined || this.slice === undefined) return false
+    const hasRun = running.instructions > this.#before
+    this.#left = hasRun ? this.#left - 1 : 0
+    if (this.#left > 0) return false
+    this.slice = 0
+    this.#before = -1
+    return true
   }
 
   /** Guest instructions run so far. */

@@ -10,6 +10,7 @@ import { Schedule } from './schedule.ts'
 import type { Steps } from './steps.ts'
 import type { Declared, Group } from './test.ts'
 import { describe } from './thrown.ts'
+import { Trace } from './trace.ts'
 
 type Job = {
   readonly file: string
@@ -33,6 +34,7 @@ export class Trial {
   readonly schedule: Schedule
   /** Guest instructions that the test may run. */
   readonly limit: number
+  trace: Trace | undefined
   #machine: Machine | undefined
   /** The innermost part that runs; the test as a whole where none does. */
   #part: Part = { path: [], parts: 0, status: 'pass', reason: undefined }
@@ -51,11 +53,17 @@ export class Trial {
       ranBy(this.job.file)
       this.#machine = takeMachine(this.options.seed, this.options.deadline)
       this.#machine.limit = this.limit
+      const { trace = [] } = this.options
+      if (trace.length > 0) {
+        this.trace = new Trace(trace, line => this.say('trace', line))
+        this.#machine.trace = this.trace
+        this.trace.attach(this.#machine)
+      }
     }
     return this.#machine
   }
 
-  say(stream: 'guest' | 'log', text: string): void {
+  say(stream: 'guest' | 'log' | 'trace', text: string): void {
     const { file, name: test } = this.job
     this.options.emit({ type: 'output', file, test, stream, text })
   }

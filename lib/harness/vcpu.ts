@@ -5,6 +5,7 @@ import type { GuestImage } from '#guest'
 import { Errno } from '#kvm'
 import type { Failure as FailureData } from '#reports'
 import { abortFailure, unhandledText } from './abort.ts'
+import { dumpCore } from './core.ts'
 import { type Exit, exitText, type Outcomes, type Reason, type RunPage, readExit, type Ucall } from './exits.ts'
 import { guestState, type Wanted } from './inspect.ts'
 import { call } from './ioctl.ts'
@@ -139,6 +140,7 @@ export class Vcpu {
       const outcome = this.#run(slice)
       if (outcome === undefined && slice === undefined) continue
       if (outcome === undefined) return undefined
+      this.#trial.trace?.exit(this, outcome)
       if (is(outcome, reason)) {
         this.td.steps.push(this.index, outcome)
         if (outcome.name === 'UCALL_DONE') this.#isDone = true
@@ -175,6 +177,7 @@ export class Vcpu {
     const signalIn = this.#signalAt === undefined ? undefined : this.#signalAt - this.instructions
     if (signalIn !== undefined && machine.slice !== 0)
       machine.slice = Math.max(0, Math.min(signalIn, slice ?? signalIn))
+    machine.running = this
     try {
       machine.host.ioctl(this.fd, KVM_RUN, 0)
       payload = payloadOf(machine, this.fd, this.#page, this.td.pool)
@@ -186,6 +189,7 @@ export class Vcpu {
       if (error.code !== 'EINTR') this.#fail('unexpected-exit', error.message)
       return this.#interrupted(slice, error, machine.slice === 0)
     } finally {
+      if (machine.trace !== undefined) machine.endRun()
       if (slice === undefined) machine.slice = undefined
     }
     if (payload === undefined) return readExit(this.#page)
@@ -233,10 +237,18 @@ export class Vcpu {
     return this.#trial.fail(this.#picture({ kind, side: 'guest', message }))
   }
 
+  #dump(): void {
+    const { job, machine, options } = this.#trial
+    if (options.dump === undefined || machine.host.inspect(this.fd).instructions === 0) return
+    const path = dumpCore(options.dump, job.name, machine, this.td, this.index)
+    this.#trial.say('log', `the guest's memory and registers: ${path}`)
+  }
+
   /** The whole of a failure: where the guest and the host stand, and what led there. */
   #picture(what: Omit<FailureData, 'steps'>, known: Omit<Wanted, 'isWild'> = {}): FailureData {
     const { reason: waiting, from } = this.#waiting
     const place = from === undefined ? caller() : callerIn(from)
+    this.#dump()
     const guest = guestState(this.#trial.machine, this.td, this, { isWild: what.kind !== 'assertion', ...known })
     return {
       ...what,

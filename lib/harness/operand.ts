@@ -1,0 +1,75 @@
+/** Which memory an instruction touches, read off its text: good enough to show, not to decide anything. */
+import type { Line } from '#guest'
+import type { Inspection } from '#kvm'
+
+export type Range = { readonly at: bigint; readonly size: number }
+
+const NAMES = [
+  'rax',
+  'rcx',
+  'rdx',
+  'rbx',
+  'rsp',
+  'rbp',
+  'rsi',
+  'rdi',
+  'r8',
+  'r9',
+  'r10',
+  'r11',
+  'r12',
+  'r13',
+  'r14',
+  'r15',
+]
+const SIZES: Readonly<Record<string, number>> = {
+  byte: 1,
+  word: 2,
+  dword: 4,
+  fword: 6,
+  qword: 8,
+  tbyte: 10,
+  xmmword: 16,
+  oword: 16,
+  ymmword: 32,
+}
+
+/** The general register (0 RAX to 15 R15) that a name is of, or of a part. */
+export const registerNamed = (name: string): number | undefined => {
+  const found = /^(?:r(\d+)[bwd]?|[re]?([abcd])x|([abcd])[lh]|[re]?(sp|bp|si|di)l?)$/.exec(name)
+  if (found === null) return undefined
+  const [, number, whole, half, index] = found
+  const letter = whole ?? half
+  if (number !== undefined) return Number(number)
+  return letter === undefined ? ['sp', 'bp', 'si', 'di'].indexOf(index ?? '') + 4 : 'acdb'.indexOf(letter)
+}
+
+/**
+ * Explicit operands, and what pushes, pops, calls and string instructions touch. Segment bases are taken for 0.
+ * Not modelled: bit strings, gathers and XSAVE areas in `--trace memory`.
+ */
+export const accessesOf = ({ text, address, bytes }: Line, { gpr }: Inspection): Range[] => {
+  const out: Range[] = []
+  const register = (name: string): bigint => gpr[NAMES.indexOf(name)] ?? 0n
+  const mnemonic = text.replace(/^(lock|rep|repe|repne) /, '').split(' ')[0] ?? ''
+  if (mnemonic !== 'lea' && mnemonic !== 'nop')
+    for (const [, size = '', inside = ''] of text.matchAll(/(\w+) ptr (?:\w+:)?\[([^\]]*)\]/g)) {
+      let at = 0n
+      for (const [, sign, term = ''] of inside.replaceAll(' ', '').matchAll(/([+-]?)([^+-]+)/g)) {
+        const [first = '', second] = term.split('*')
+        const isNumber = /^(0x)?[0-9a-f]+$/i.test(first) && !NAMES.includes(first)
+        const value = first === 'rip' ? address + BigInt(bytes.length) : isNumber ? BigInt(first) : register(first)
+        at += (sign === '-' ? -1n : 1n) * value * BigInt(second ?? 1)
+      }
+      out.push({ at: BigInt.asUintN(64, at), size: SIZES[size] ?? 8 })
+    }
+  if (/^(push|call)/.test(mnemonic)) out.push({ at: register('rsp') - 8n, size: 8 })
+  if (/^(pop|ret|leave|iret)/.test(mnemonic)) out.push({ at: register('rsp'), size: 8 })
+  const string = /^(movs|stos|lods|cmps|scas)([bwdq])/.exec(mnemonic)
+  if (string !== null && out.length === 0) {
+    const size = { b: 1, w: 2, d: 4, q: 8 }[string[2] ?? 'b'] ?? 1
+    if (string[1] !== 'stos' && string[1] !== 'scas') out.push({ at: register('rsi'), size })
+    if (string[1] !== 'lods') out.push({ at: register('rdi'), size })
+  }
+  return out
+}

@@ -7,11 +7,17 @@ import { cpus } from 'node:os'
 import { cpuRows } from './cpu.ts'
 import { guestRows } from './guests.ts'
 import { tableOf } from './measure.ts'
+import { runnerRows } from './runner.ts'
 import { startRows } from './start.ts'
 
 const ROUNDS = 5
 
-const rows = [...(await guestRows(ROUNDS)), ...(await cpuRows(ROUNDS)), ...startRows(ROUNDS)]
+const rows = [
+  ...(await guestRows(ROUNDS)),
+  ...(await cpuRows(ROUNDS)),
+  ...startRows(ROUNDS),
+  ...(await runnerRows(ROUNDS)),
+]
 const table = tableOf(rows)
 console.log(table)
 

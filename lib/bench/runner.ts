@@ -1,0 +1,132 @@
+/** What the runner costs: programs of a kselftest tree against run_kselftest.sh and prove, tests of ours, memory. */
+import { spawn, spawnSync } from 'node:child_process'
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Row } from './measure.ts'
+
+const SEAMLESS = fileURLToPath(new URL('../../runner/seamless.js', import.meta.url))
+const HARNESS = fileURLToPath(new URL('../harness/index.ts', import.meta.url))
+const PROGRAMS = 500
+const TESTS = 10_000
+
+/** Milliseconds of processor time, user and system, that a command and its children take. It may fail. */
+const cpuOf = (cwd: string, command: readonly string[]): number => {
+  const script = `TIMEFORMAT='%U %S'; { time "$@" >/dev/null 2>&1; } 2>&1`
+  const { stdout } = spawnSync('bash', ['-c', script, '-', ...command], { cwd, encoding: 'utf8' })
+  const [user = 0, system = 0] = stdout.trim().split(' ').map(Number)
+  return (user + system) * 1000
+}
+
+const seamless = (...args: string[]): string[] => [process.execPath, SEAMLESS, ...args, '--record', 'none']
+
+/** run_kselftest.sh of a kernel that KSELFTEST_SRC names or a distribution has unpacked, or undefined. */
+const upstream = (): string | undefined => {
+  const unpacked = existsSync('/usr/src') ? readdirSync('/usr/src').map(name => join('/usr/src', name)) : []
+  return [...(process.env['KSELFTEST_SRC'] ?? '').split(':'), ...unpacked]
+    .map(root => join(root, 'tools/testing/selftests'))
+    .find(selftests => existsSync(join(selftests, 'run_kselftest.sh')))
+}
+
+const programRows = (directory: string, count: number): Row[] => {
+  const names = Array.from({ length: PROGRAMS }, (_, i) => `t${i}`)
+  mkdirSync(join(directory, 'c'))
+  for (const name of names) {
+    writeFileSync(join(directory, 'c', name), '#!/bin/sh\nexit 0\n')
+    chmodSync(join(directory, 'c', name), 0o755)
+  }
+  writeFileSync(join(directory, 'kselftest-list.txt'), names.map(name => `c:${name}\n`).join(''))
+  const each = (cwd: string, command: readonly string[]) =>
+    Array.from({ length: count }, () => cpuOf(cwd, command) / PROGRAMS)
+  const ours = each(directory, [process.execPath, SEAMLESS, 'run_kselftest'])
+  const row = { what: `runner: a trivial program of ${PROGRAMS}`, unit: 'ms CPU', ours }
+  const script = upstream()
+  const rows: Row[] = []
+  if (script === undefined) rows.push({ ...row, note: 'no unpacked kernel: KSELFTEST_SRC' })
+  else {
+    for (const file of ['kselftest', 'run_kselftest.sh'])
+      cpSync(join(script, file), join(directory, file), { recursive: true })
+    // One round: it takes about ten seconds.
+    const figures = [cpuOf(directory, ['bash', '-c', './run_kselftest.sh | cat']) / PROGRAMS]
+    rows.push({ ...row, peer: { name: 'run_kselftest.sh', figures } })
+  }
+  for (const name of names) writeFileSync(join(directory, 'c', name), '#!/bin/sh\necho 1..1\necho ok 1\n')
+  const proved = each(directory, ['bash', '-c', 'prove -j1 c/*'])
+  if (proved.every(figure => figure > 0)) rows.push({ ...row, peer: { name: 'prove', figures: proved } })
+  return rows
+}
+
+/** A file of `count` tests that do nothing; some say how much memory their worker has. */
+const suite = (directory: string, name: string, count: number): string => {
+  const tests = Array.from({ length: count }, (_, i) => {
+    const body = (i + 1) % 1000 === 0 ? "console.log('rss', process.memoryUsage.rss())" : ''
+    return `test('t${i}', () => {${body}})`
+  })
+  const file = join(directory, `${name}_test.ts`)
+  writeFileSync(file, `import { test } from ${JSON.stringify(HARNESS)}\n${tests.join('\n')}\n`)
+  return file
+}
+
+/** The most memory that a command had at once, MiB, and what it printed. */
+const peakOf = async (command: readonly string[]): Promise<{ peak: number; stdout: string }> => {
+  const child = spawn(command[0]!, command.slice(1), { stdio: ['ignore', 'pipe', 'ignore'] })
+  let peak = 0
+  let stdout = ''
+  child.stdout.setEncoding('utf8').on('data', text => {
+    stdout += text
+    const [, kib] = /^VmHWM:\s+(\d+)/m.exec(readStatus(child.pid)) ?? []
+    peak = Math.max(peak, Number(kib ?? 0) / 1024)
+  })
+  await new Promise(resolve => child.on('close', resolve))
+  return { peak, stdout }
+}
+
+const readStatus = (pid: number | undefined): string => {
+  try {
+    return readFileSync(`/proc/${pid}/status`, 'utf8')
+  } catch {
+    return ''
+  }
+}
+
+const testRows = async (directory: string, count: number): Promise<Row[]> => {
+  const one = suite(directory, 'one', 1)
+  const many = suite(directory, 'many', TESTS)
+  const ours = Array.from(
+    { length: count },
+    () => (cpuOf(directory, seamless(many)) - cpuOf(directory, seamless(one))) / (TESTS - 1),
+  )
+  const { peak, stdout } = await peakOf(seamless(many))
+  const sizes = [...stdout.matchAll(/^# # rss (\d+)$/gm)].map(match => Number(match[1]) / 2 ** 20)
+  const first = sizes[0] ?? 0
+  return [
+    { what: `runner: a trivial test of ${TESTS} in one file`, unit: 'ms CPU', ours, note: 'bar: 1' },
+    {
+      what: `runner: memory of the worker after ${TESTS} tests`,
+      unit: 'MiB',
+      ours: sizes.slice(-1),
+      note: `after 1000: ${first.toFixed(0)}`,
+    },
+    { what: `runner: most memory of the runner over ${TESTS} tests`, unit: 'MiB', ours: [peak] },
+  ]
+}
+
+export const runnerRows = async (count: number): Promise<Row[]> => {
+  const directory = mkdtempSync(join(tmpdir(), 'seamless-bench-'))
+  try {
+    return [...programRows(directory, count), ...(await testRows(directory, count))]
+  } finally {
+    rmSync(directory, { recursive: true })
+  }
+}

@@ -50,7 +50,7 @@ INSTALL = $(NODE) --disable-warning=ExperimentalWarning runner/install.ts \
 LEFT_OUT = $(foreach t,$(SKIP_TARGETS),- suite($(t))) $(if $(filter 1,$(quicktest)),- tag(slow))
 CHOSEN = $(foreach t,$(TAKEN),-c $(t)) $(if $(strip $(LEFT_OUT)),-E 'all() $(strip $(LEFT_OUT))')
 
-.PHONY: all run_tests install gen_tar emit_tests kselftest check format lint types unit vectors oracle fuzz bench coverage-abi fuzz-tdx not-modelled reference listings clean
+.PHONY: all run_tests install gen_tar emit_tests kselftest check format lint types unit vectors oracle fuzz bench coverage-abi fuzz-tdx not-modelled reference listings versus clean
 
 all: $(MODULES)
 
@@ -121,6 +121,9 @@ reference: $(MODULES)
 
 listings: $(MODULES)
 	@$(NODE) lib/listings.ts
+
+versus: $(MODULES)
+	@$(NODE) lib/versus.ts
 
 $(MODULES): package-lock.json
 	@npm ci --no-audit --no-fund --loglevel=error 1>&2

@@ -41,6 +41,8 @@ export type HostOptions = {
   readonly tdx?: boolean
   /** The processor under it all. */
   readonly platform?: Platform
+  /** The TDX module that `leave` of a host before has left, on the same memory, platform and number of processors. */
+  readonly booted?: Tdx
   /** What no KVM does; see `Hack`. */
   readonly hacks?: readonly Hack[]
 }
@@ -89,6 +91,7 @@ export class Host {
     tdx = true,
     platform = SAPPHIRE_RAPIDS,
     hacks = [],
+    booted,
   }: HostOptions = {}) {
     this.memory = memory ?? new PhysicalMemory()
     this.platform = platform
@@ -96,6 +99,8 @@ export class Host {
     this.hasTdx = tdx
     this.hacks = new Set(hacks)
     this.seed = seed
+    if (booted?.reset(seed) === true) this.#tdx = booted
+    else booted?.close()
     this.#usedAtStart = this.memory.used
     this.space = new AddressSpace(this.memory)
     this.space.onUnmap = (start, end) => {
@@ -212,6 +217,14 @@ export class Host {
     this.space.unmapAll()
     const leaked = this.framesInUse
     if (leaked !== 0) throw new Error(`${leaked} frames did not come back from the host process and its VMs`)
+  }
+
+  /** The process ends, the machine stays on: gives the TDX module, if it was booted, for the next host. */
+  leave(): Tdx | undefined {
+    this.exit()
+    const booted = this.#tdx
+    this.#tdx = undefined
+    return booted
   }
 
   #powerOff(): void {

@@ -177,6 +177,11 @@ export class Tdx {
     }
   }
 
+  /** For another host on the same machine: as after a boot with its seed. False where something is left of the host before. */
+  reset(seed: bigint): boolean {
+    return this.keyIds.used === 0 && this.module.reset(seed)
+  }
+
   /** The machine is switched off: the PAMT's frames go back. */
   close(): void {
     const { first, frames } = this.#pamt

@@ -58,7 +58,7 @@ export class TdxModule {
   readonly memory: PhysicalMemory
   readonly platform: Platform
   readonly processors: number
-  readonly random: Random
+  random: Random
   readonly makeCpu: (options: CpuOptions) => Cpu
   state: ModuleState = 'SYSINIT_PENDING'
   /** Logical processors whose SYS.LP.INIT is done. */
@@ -165,6 +165,20 @@ export class TdxModule {
     if (!this.isPrivate(frame)) return
     this.poisoned.add(hpa(frame - (frame % 4096)))
     this.invept()
+  }
+
+  /**
+   * As it was after its boot, with another seed; the PAMT is as the last TDs left it, free. False where that cannot be: a TD
+   * lives, or the module is not ready.
+   */
+  reset(seed: bigint): boolean {
+    if (this.state !== 'SYS_READY' || this.tds.size > 0 || this.vcpus.size > 0) return false
+    this.random = new Random(seed)
+    for (const hkid of this.keys.keys()) if (hkid !== this.globalHkid) this.keys.delete(hkid)
+    this.poisoned.clear()
+    this.faults = undefined
+    this.onTdcall = undefined
+    return true
   }
 
   packageOf(lp: LogicalProcessor): number {

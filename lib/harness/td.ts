@@ -108,7 +108,7 @@ export class Td {
   readonly image: GuestImage
   readonly vcpus: readonly Vcpu[]
   /** The descriptors and slots behind it, for a test that makes its own ioctls. */
-  readonly vm: Vm
+  vm: Vm
   readonly layout: Layout
   readonly pool: Pool
   readonly steps = new Steps()

@@ -26,10 +26,10 @@ export class Vcpu {
   /** KVM's number of the vCPU, the guest's index too. */
   readonly index: number
   /** The vCPU's descriptor, for ioctls. */
-  readonly fd: number
+  fd: number
   readonly td: Td
   readonly #trial: Trial
-  readonly #page: RunPage
+  #page: RunPage
   /** Has the guest said UCALL_DONE? */
   #isDone = false
   /** What the test waits for, and where it said so. */
@@ -42,10 +42,13 @@ export class Vcpu {
     this.fd = fd
     this.td = td
     this.#trial = trial
-    const { host } = trial.machine
-    const pages = [0, 1].map(page => host.hpa(hva(run + BigInt(page * PAGE_SIZE))))
-    const [at = 0, pio = 0] = pages
-    this.#page = { view: host.memory.view, at, pio }
+    this.#page = pageOf(trial, run)
+  }
+
+  /** The TD has moved: it goes on as another VM's vCPU. */
+  goOn({ fd, run }: VcpuFile): void {
+    this.fd = fd
+    this.#page = pageOf(this.#trial, run)
   }
 
   /** Guest instructions that this vCPU has run. */
@@ -257,6 +260,12 @@ export class Vcpu {
       host: { waiting, ...(place === undefined ? {} : { site: siteOf(place) }) },
     }
   }
+}
+
+/** Where kvm_run and the port I/O data of a vCPU are. */
+const pageOf = ({ machine: { host } }: Trial, run: VcpuFile['run']): RunPage => {
+  const [at = 0, pio = 0] = [0, 1].map(page => host.hpa(hva(run + BigInt(page * PAGE_SIZE))))
+  return { view: host.memory.view, at, pio }
 }
 
 /** Where something was called; its stack is made into text only when looked at. */

@@ -1,6 +1,7 @@
 /** A TD, or an ordinary VM, put together with KVM's ioctls, in the order of the KVM selftests' library ("TDX KVM selftests" v13, lib/x86/tdx/tdx_util.c). */
 import {
   KVM_CAP_SPLIT_IRQCHIP,
+  KVM_CAP_VM_MOVE_ENC_CONTEXT_FROM,
   KVM_CAP_VM_TYPES,
   KVM_CHECK_EXTENSION,
   KVM_CREATE_GUEST_MEMFD,
@@ -9,6 +10,7 @@ import {
   KVM_CREATE_VM,
   KVM_GET_SUPPORTED_CPUID,
   KVM_GET_VCPU_MMAP_SIZE,
+  KVM_LINK_GUEST_MEMFD,
   KVM_MAX_CPUID_ENTRIES,
   KVM_MEM_GUEST_MEMFD,
   KVM_MEMORY_ATTRIBUTE_PRIVATE,
@@ -27,6 +29,7 @@ import {
   kvm_cpuid_entry2,
   kvm_cpuid2,
   kvm_create_guest_memfd,
+  kvm_link_guest_memfd,
   kvm_memory_attributes,
   kvm_tdx_capabilities,
   kvm_tdx_init_mem_region,
@@ -109,7 +112,7 @@ export class Vm {
   readonly isTd: boolean
 
   /** KVM_CREATE_VM to KVM_TDX_INIT_VM; of an ordinary VM, to its irqchip. Throws Skip where KVM has no TDs. */
-  constructor(machine: Machine, params: TdParams | { readonly irqchip: Irqchip }) {
+  constructor(machine: Machine, params: TdParams | { readonly irqchip: Irqchip } | { readonly from: Vm }) {
     const { host, kvm } = machine
     this.machine = machine
     this.isTd = !('irqchip' in params)
@@ -121,14 +124,41 @@ export class Vm {
       if (params.irqchip === 'split') enableCap(machine, this.fd, KVM_CAP_SPLIT_IRQCHIP, IRQCHIP_PINS)
       return
     }
-    this.gpaWidth = params.gpaWidth ?? 48
+    this.gpaWidth = 'from' in params ? params.from.gpaWidth : (params.gpaWidth ?? 48)
     const types = host.ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_VM_TYPES)
     if ((types & (1 << KVM_X86_TDX_VM)) === 0)
       throw new Skip(`KVM has no TDs: KVM_CAP_VM_TYPES is ${hex(types)}, without bit ${KVM_X86_TDX_VM}`)
     this.fd = host.ioctl(kvm, KVM_CREATE_VM, KVM_X86_TDX_VM)
     machine.closing.push(() => this.close())
     enableCap(machine, this.fd, KVM_CAP_SPLIT_IRQCHIP, IRQCHIP_PINS)
-    this.#init(params)
+    if ('from' in params) this.#take(params.from)
+    else this.#init(params)
+  }
+
+  /** The TD of another VM moves here, with its memory: KVM selftests' vm_migrate_mem_regions and tdx_migrate_from of the RFC of 2025-06. */
+  #take(from: Vm): void {
+    const { machine } = this
+    const { host, learned } = machine
+    for (const _ of from.vcpus) {
+      const fd = host.ioctl(this.fd, KVM_CREATE_VCPU, this.vcpus.length)
+      this.vcpus.push({ fd, run: host.mmapFd(fd, learned.vcpuBytes) })
+    }
+    for (const slot of from.slots.splice(0)) {
+      const link = { fd: BigInt(slot.memfd ?? -1) }
+      const memfd =
+        slot.memfd === undefined ? undefined : call(machine, this.fd, KVM_LINK_GUEST_MEMFD, kvm_link_guest_memfd, link)
+      call(machine, this.fd, KVM_SET_USER_MEMORY_REGION2, kvm_userspace_memory_region2, {
+        slot: slot.id,
+        flags: memfd === undefined ? 0 : KVM_MEM_GUEST_MEMFD,
+        guest_phys_addr: slot.gpa,
+        memory_size: BigInt(slot.size),
+        userspace_addr: slot.at,
+        ...(memfd === undefined ? {} : { guest_memfd: memfd }),
+      })
+      if (memfd !== undefined) this.#memfds.push(memfd)
+      this.slots.push({ ...slot, ...(memfd === undefined ? {} : { memfd }) })
+    }
+    enableCap(machine, this.fd, KVM_CAP_VM_MOVE_ENC_CONTEXT_FROM, BigInt(from.fd))
   }
 
   /** GPA bit that makes an address shared; of an ordinary VM none does. */

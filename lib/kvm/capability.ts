@@ -45,6 +45,8 @@ export const checkExtension = (host: Host, vm: Vm | undefined, capability: numbe
       return 1
     case abi.KVM_CAP_VM_TYPES:
       return (1 << abi.KVM_X86_DEFAULT_VM) | (host.hasTdx ? 1 << abi.KVM_X86_TDX_VM : 0)
+    case abi.KVM_CAP_VM_MOVE_ENC_CONTEXT_FROM:
+      return host.hacks.has('moving a TD to another VM') ? 1 : 0
     case abi.KVM_CAP_GUEST_MEMFD:
       return host.hasTdx ? 1 : 0
     case abi.KVM_CAP_MEMORY_ATTRIBUTES:

@@ -5,31 +5,47 @@ import { drop, type OpenFile } from './file.ts'
 import type { Memslot } from './memslot.ts'
 import type { Vm } from './vm.ts'
 
-/** Belongs to one VM and keeps it alive. Frames appear on first use and stay until the file goes. */
+/** The pages behind one file or, linked, behind several: frames appear on first use and stay until the last file goes. */
+class Inode {
+  readonly pages: number
+  readonly frames = new Map<number, Hpa>()
+  files = 0
+
+  constructor(pages: number) {
+    this.pages = pages
+  }
+}
+
+/** Belongs to one VM and keeps it alive. */
 export class GuestMemfd implements OpenFile {
   readonly kind = 'guest_memfd'
   references = 0
   readonly vm: Vm
-  /** Pages. */
-  readonly pages: number
   /** Slots bound to it. */
   readonly slots = new Set<Memslot>()
   readonly #memory: PhysicalMemory
-  readonly #frames = new Map<number, Hpa>()
+  readonly #inode: Inode
 
-  constructor(vm: Vm, memory: PhysicalMemory, pages: number) {
+  constructor(vm: Vm, memory: PhysicalMemory, content: number | GuestMemfd) {
     this.vm = vm
     vm.references++
     this.#memory = memory
-    this.pages = pages
+    this.#inode = typeof content === 'number' ? new Inode(content) : content.#inode
+    this.#inode.files++
+  }
+
+  /** Pages. */
+  get pages(): number {
+    return this.#inode.pages
   }
 
   /** The frame of a page of the file. */
   frame(page: number): Hpa {
-    const known = this.#frames.get(page)
+    const { frames } = this.#inode
+    const known = frames.get(page)
     if (known !== undefined) return known
     const fresh = this.#memory.allocate()
-    this.#frames.set(page, fresh)
+    frames.set(page, fresh)
     return fresh
   }
 
@@ -48,8 +64,11 @@ export class GuestMemfd implements OpenFile {
       slot.memfd = undefined
     }
     this.slots.clear()
-    for (const frame of this.#frames.values()) if (!this.vm.td.keeps(frame)) this.#memory.free(frame)
-    this.#frames.clear()
+    const { frames } = this.#inode
+    if (--this.#inode.files === 0) {
+      for (const frame of frames.values()) if (!this.vm.isTd || !this.vm.td.keeps(frame)) this.#memory.free(frame)
+      frames.clear()
+    }
     drop(this.vm)
   }
 }

@@ -51,8 +51,10 @@ export type HostOptions = {
  * Ways in which this KVM is told to differ from any that there is, for tests of what it would be like.
  * `KVM_GET_REGS of a TD`: instead of EINVAL, the registers that the guest has exposed by its last TDG.VP.VMCALL, the others 0: the
  * "test-only hack" with which port I/O with RDI could carry a TD's ucalls (replies to "[PATCH v13 00/22] TDX KVM selftests").
+ * `moving a TD to another VM`: KVM_CAP_VM_MOVE_ENC_CONTEXT_FROM and KVM_LINK_GUEST_MEMFD for TDs, and vCPUs of a VM that waits
+ * for one, as the RFC "Add TDX intra-host migration" (2025-06) has them.
  */
-export type Hack = 'KVM_GET_REGS of a TD'
+export type Hack = 'KVM_GET_REGS of a TD' | 'moving a TD to another VM'
 
 /** /dev/kvm, opened. */
 const openKvm = (): OpenFile => ({ kind: 'kvm', references: 0, release: () => {} })

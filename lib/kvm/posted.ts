@@ -63,6 +63,19 @@ export class Posted {
     vcpu.writeField(PIN_BASED, PROCESS_POSTED)
   }
 
+  /** Another vCPU's interrupts are this one's: its timer, and what it has not handed over. */
+  take(from: Posted): void {
+    this.start()
+    this.#idle = from.#idle
+    this.apic.load(from.apic.save())
+    this.apic.deadline = from.apic.deadline
+    const { view } = this.#vcpu
+    for (let vector = 0; vector < 256; vector++) {
+      const word = view.getUint32(from.#descriptor + (vector >>> 5) * 4, true)
+      if (((word >>> (vector & 31)) & 1) !== 0) this.#post(vector)
+    }
+  }
+
   /** What the APIC would give to a processor goes to the virtual APIC, which alone knows priorities and EOI. */
   #postAll(): void {
     const { apic } = this

@@ -11,6 +11,7 @@ import { enableCap } from './ioctl/kvm_enable_cap.ts'
 import { getSupportedCpuid } from './ioctl/kvm_get_supported_cpuid.ts'
 import { irqfd, irqLine, setGsiRouting, signalMsi } from './ioctl/kvm_irq.ts'
 import { encryptVcpu, encryptVm } from './ioctl/kvm_memory_encrypt_op.ts'
+import { linkGuestMemfd } from './ioctl/kvm_move.ts'
 import { getMpState, setMpState } from './ioctl/kvm_mp_state.ts'
 import { getMsrs, setMsrs } from './ioctl/kvm_msrs.ts'
 import { preFaultMemory } from './ioctl/kvm_pre_fault_memory.ts'
@@ -102,6 +103,7 @@ export const VM: ReadonlyMap<number, Handler<Vm>> = new Map<number, Handler<Vm>>
     },
   ],
   [abi.KVM_MEMORY_ENCRYPT_OP, encryptVm],
+  [abi.KVM_LINK_GUEST_MEMFD, linkGuestMemfd],
 ])
 
 /** ioctls of an ordinary VM. */

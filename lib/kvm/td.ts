@@ -46,14 +46,15 @@ export class Td {
   tdr: Hpa = hpa(0)
   readonly tdx: Tdx
   readonly #seam: Seam
-  readonly #bugOn: BugOn
+  /** Whose VM dies of a SEAMCALL that fails; another one's once the TD has moved. */
+  bugOn: BugOn
   readonly #tdcs: Hpa[] = []
   #sept: Sept | undefined
 
   constructor(tdx: Tdx, bugOn: BugOn) {
     this.tdx = tdx
     this.#seam = tdx.seam(0)
-    this.#bugOn = bugOn
+    this.bugOn = bugOn
   }
 
   /** The shared bit of a GPA: 47, or 51 in a TD with 52 address bits. */
@@ -123,12 +124,12 @@ export class Td {
     this.xfam = params.xfam
     this.gpaWidth = params.gpaWidth
     const levels = params.gpaWidth === 52 ? 5 : 4
-    this.#sept = new Sept(memory, this.#seam, this.tdr, this.#key, levels, this.#bugOn)
+    this.#sept = new Sept(memory, this.#seam, this.tdr, this.#key, levels, (status, what) => this.bugOn(status, what))
     this.state = 'initialized'
   }
 
   #failed(status: bigint, what: string): Errno {
-    if (statusOf(status) !== TDX_RND_NO_ENTROPY) return this.#bugOn(status, what)
+    if (statusOf(status) !== TDX_RND_NO_ENTROPY) return this.bugOn(status, what)
     return new Errno('EAGAIN', `KVM_TDX_INIT_VM: ${what}: the processor has no entropy just now`, status)
   }
 
@@ -138,7 +139,7 @@ export class Td {
     if (statusOf(status) === TDX_OPERAND_BUSY) {
       throw new Errno('EBUSY', `KVM_TDX_FINALIZE_VM: TDH.MR.FINALIZE: operand busy (${hex(status)})`, status)
     }
-    if (status !== 0n) throw this.#bugOn(status, 'TDH.MR.FINALIZE')
+    if (status !== 0n) throw this.bugOn(status, 'TDH.MR.FINALIZE')
     this.state = 'runnable'
   }
 

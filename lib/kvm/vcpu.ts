@@ -77,14 +77,14 @@ export class Vcpu implements OpenFile {
   /** In a HLT whose guest said that interrupts are blocked. */
   isInterruptBlocked = false
   /** The shared bit of a GPA, as a mask; settled by INIT_VM, which comes before any vCPU. */
-  readonly sharedBit: bigint
+  sharedBit: bigint
   tdvpr: Hpa = hpa(0)
   readonly #seam: Seam | undefined
   /** The processor of an ordinary VM's vCPU. */
   readonly ordinary: OrdinaryCpu | undefined
   /** Interrupts of a TD's vCPU. */
   readonly posted: Posted | undefined
-  readonly #tdcx: Hpa[] = []
+  #tdcx: Hpa[] = []
 
   constructor(vm: Vm, id: number) {
     const { memory } = vm.host
@@ -168,6 +168,24 @@ export class Vcpu implements OpenFile {
     this.posted?.start()
     this.mpState = KVM_MP_STATE_RUNNABLE
     this.isInitialized = true
+  }
+
+  /** The TD's vCPU that was `from`'s is this one's, and goes on where it was. `from` has been flushed; both VMs' TDs have changed places. */
+  take(from: Vcpu): void {
+    this.tdvpr = from.tdvpr
+    this.#tdcx = from.#tdcx
+    from.tdvpr = hpa(0)
+    from.#tdcx = []
+    Object.assign(this.args, from.args)
+    this.enterStatus = from.enterStatus
+    this.mapGpaNext = from.mapGpaNext
+    this.mapGpaEnd = from.mapGpaEnd
+    this.isNmiPending ||= from.isNmiPending
+    this.sharedBit = from.sharedBit
+    if (this.cpuid.length === 0) this.cpuid = from.cpuid
+    this.isInitialized = true
+    this.mpState = KVM_MP_STATE_RUNNABLE
+    if (from.posted !== undefined) this.posted?.take(from.posted)
   }
 
   /** Has the guest ever been entered? */

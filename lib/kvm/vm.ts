@@ -12,6 +12,7 @@ import { type Memslot, Memslots } from './memslot.ts'
 import { MsrFilter } from './msrfilter.ts'
 import { MemslotStage } from './ordinary/stage.ts'
 import { Ranges } from './ranges.ts'
+import type { BugOn } from './sept.ts'
 import { Td } from './td.ts'
 import type { Vcpu } from './vcpu.ts'
 
@@ -24,11 +25,11 @@ export class Vm implements OpenFile {
   references = 0
   readonly host: Host
   readonly type: typeof KVM_X86_DEFAULT_VM | typeof KVM_X86_TDX_VM
-  readonly #td: Td | undefined
+  #td: Td | undefined
   readonly #stage: MemslotStage | undefined
   readonly slots = new Memslots()
   /** Guest frame numbers with KVM_MEMORY_ATTRIBUTE_PRIVATE. */
-  readonly private = new Ranges()
+  private = new Ranges()
   /** By vCPU id, in order of creation. */
   readonly vcpus = new Map<number, Vcpu>()
   maxVcpus: number
@@ -55,10 +56,25 @@ export class Vm implements OpenFile {
     this.type = type
     this.maxVcpus = maxVcpus
     this.tscKhz = host.platform.tscFrequency * 25_000
-    if (type === KVM_X86_TDX_VM)
-      this.#td = new Td(host.tdx(), (status, what) => this.bug(`SEAMCALL ${what} failed`, status))
+    if (type === KVM_X86_TDX_VM) this.#td = new Td(host.tdx(), this.#bugOn)
     else this.#stage = new MemslotStage(this, host.platform.ept5 ? host.platform.physicalAddressBits : 48)
     host.vms.add(this)
+  }
+
+  readonly #bugOn: BugOn = (status, what) => this.bug(`SEAMCALL ${what} failed`, status)
+
+  /** The TD of `from` is this VM's from now on, with its memory attributes; `from` is dead. Its vCPUs are moved by the caller. */
+  takeTd(from: Vm): void {
+    const empty = this.#td
+    this.#td = from.#td
+    from.#td = empty
+    this.td.bugOn = this.#bugOn
+    from.td.bugOn = from.#bugOn
+    const attributes = this.private
+    this.private = from.private
+    from.private = attributes
+    this.tscKhz = from.tscKhz
+    from.dead = 'its TD has moved to another VM'
   }
 
   get isTd(): boolean {

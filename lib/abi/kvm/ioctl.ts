@@ -88,6 +88,8 @@ export const KVM_XEN_HVM_EVTCHN_SEND = 0x400c_aed0
 export const KVM_SET_MEMORY_ATTRIBUTES = 0x4020_aed2
 export const KVM_CREATE_GUEST_MEMFD = 0xc040_aed4
 export const KVM_PRE_FAULT_MEMORY = 0xc040_aed5
+/** Of the RFC "Add TDX intra-host migration" (2025-06), in no release; number unconfirmed. */
+export const KVM_LINK_GUEST_MEMFD = 0xc040_aed6
 export const KVM_SET_DEVICE_ATTR = 0x4018_aee1
 export const KVM_GET_DEVICE_ATTR = 0x4018_aee2
 export const KVM_HAS_DEVICE_ATTR = 0x4018_aee3

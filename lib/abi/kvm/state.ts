@@ -174,3 +174,6 @@ export const kvm_clock_data = struct('kvm_clock_data', {
 })
 /** `nmsrs` indices of 4 bytes follow. */
 export const kvm_msr_list = struct('kvm_msr_list', { nmsrs: u32 })
+
+/** Of the RFC "Add TDX intra-host migration" (2025-06): a guest_memfd's pages for another VM. */
+export const kvm_link_guest_memfd = struct('kvm_link_guest_memfd', { fd: u64, flags: u64, reserved: u64s(6) })

@@ -5,6 +5,7 @@ import {
   KVM_CAP_MAX_VCPUS,
   KVM_CAP_NAMES,
   KVM_CAP_SPLIT_IRQCHIP,
+  KVM_CAP_VM_MOVE_ENC_CONTEXT_FROM,
   KVM_CAP_X2APIC_API,
   KVM_CAP_X86_APIC_BUS_CYCLES_NS,
   KVM_CAP_X86_USER_SPACE_MSR,
@@ -16,6 +17,7 @@ import { hva, NotModelled } from '#bits'
 import { EXIT_HYPERCALL_MASK, USER_SPACE_MSR_MASK, X2APIC_API_MASK } from '../capability.ts'
 import { Errno } from '../errno.ts'
 import type { Vm } from '../vm.ts'
+import { moveTdFrom } from './kvm_move.ts'
 
 /** Bits of an argument, all of which must be in `mask`. */
 const only = (name: string, value: bigint, mask: bigint): bigint => {
@@ -30,7 +32,7 @@ const only = (name: string, value: bigint, mask: bigint): bigint => {
 
 /**
  * EINVAL: unknown capability, flags, or an argument out of range; EEXIST: an irqchip is there, or vCPUs are.
- * Not modelled: enabling other capabilities of a VM, among them moving a TD to another VM (KVM_CAP_VM_MOVE_ENC_CONTEXT_FROM).
+ * Not modelled: enabling other capabilities of a VM.
  */
 export const enableCap = (vm: Vm, arg: bigint): number => {
   const { cap, flags, args } = vm.host.space.get(kvm_enable_cap, hva(arg))
@@ -68,6 +70,8 @@ export const enableCap = (vm: Vm, arg: bigint): number => {
         throw new Errno('EINVAL', `KVM_ENABLE_CAP: ${name}: ${first} ns; want more than 0, before any vCPU`)
       }
       return 0
+    case KVM_CAP_VM_MOVE_ENC_CONTEXT_FROM:
+      return moveTdFrom(vm, first)
     default:
       if (KVM_CAP_NAMES.has(cap)) throw new NotModelled(`KVM_ENABLE_CAP of ${name}`)
       throw new Errno('EINVAL', `KVM_ENABLE_CAP: ${name} cannot be enabled on a VM`)

@@ -55,6 +55,13 @@ export class PhysicalMemory {
     return hpa(frame * PAGE_SIZE)
   }
 
+  /** A frame for the machine's own records: not counted as used, and never given back. */
+  reserve(): Hpa {
+    const frame = this.allocate()
+    this.used--
+    return frame
+  }
+
   /** Memory is short: a run that nobody uses is broken up. */
   #fromRun(): number | undefined {
     for (const [count, runs] of this.#runs) {

@@ -120,7 +120,7 @@ const compile = (cpu: Cpu, page: CodePage, code: PageCode, offset: number, all: 
   importsByMemory.set(cpu.memory, imports)
   const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), imports)
   const run = instance.exports['run'] as unknown as Run
-  const map = region.dynamic ? cpu.memory.allocate() : 0
+  const map = region.dynamic ? cpu.memory.reserve() : 0
   for (const [block, { start }] of region.entries.entries()) {
     const isNew = start === offset || region.dynamic || code.entries[start] === undefined
     if (isNew) code.entries[start] = { run, block, sites, map, start: offset, page, code }

@@ -96,9 +96,7 @@ export const tdcallExit = (
   const number = Number(cpu.gpr[0]! & 0xffffn)
   const { onTdcall } = module
   const result =
-    onTdcall === undefined
-      ? call(module, vcpu, cpu, regs)
-      : onTdcall(vcpu, cpu, () => call(module, vcpu, cpu, regs))
+    onTdcall === undefined ? call(module, vcpu, cpu, regs) : onTdcall(vcpu, cpu, () => call(module, vcpu, cpu, regs))
   if (seen !== undefined)
     seen(
       TDCALL_NAMES.get(number) ?? `TDCALL ${number}`,

@@ -12,6 +12,8 @@ export type Option = {
   readonly many?: boolean
   readonly group: Group
   readonly help: string
+  /** Told by `seamless help TOPIC` only: the first screen has no room for it. */
+  readonly isMore?: boolean
 }
 
 const filter = (name: Letter, value: string, help: string): Option => ({
@@ -47,20 +49,32 @@ export const OPTIONS: readonly Option[] = [
     help: "e.g. 'suite(tdx) & tag(slow) - test(/mmio/)'",
   },
   { name: 'rerun-failed', group: 'Which tests', help: 'run what did not pass, or was not reached, in the last run' },
-  { name: 'last', group: 'Which tests', help: 'run what the last run ran' },
+  { name: 'last', group: 'Which tests', help: 'run what the last run ran', isMore: true },
   { name: 'shard', value: 'M/N', group: 'Which tests', help: 'run part M of N; "auto" asks the CI' },
   { name: 'list', alias: 'l', group: 'Which tests', help: 'list the tests, run none' },
-  { name: 'json', group: 'Which tests', help: 'list as JSON' },
+  { name: 'json', group: 'Which tests', help: 'list as JSON', isMore: true },
   { name: 'timeout', value: 'SECONDS', group: 'How they run', help: 'limit of one test [30]; 0 is none' },
-  { name: 'slow', value: 'TIME', group: 'How they run', help: 'say so of a test that runs longer [10s]' },
+  { name: 'slow', value: 'TIME', group: 'How they run', help: 'say so of a test that runs longer [10s]', isMore: true },
   {
     name: 'seed',
     value: 'SEED',
     group: 'How they run',
     help: 'number that all chance comes from, or "random" [0x5eed]',
   },
-  { name: 'explore', value: 'N', group: 'How they run', help: 'try up to N interleavings of vCPUs, until one fails' },
-  { name: 'instructions', value: 'N', group: 'How they run', help: 'limit of one test in guest instructions' },
+  {
+    name: 'explore',
+    value: 'N',
+    group: 'How they run',
+    help: 'try up to N interleavings of vCPUs, until one fails',
+    isMore: true,
+  },
+  {
+    name: 'instructions',
+    value: 'N',
+    group: 'How they run',
+    help: 'limit of one test in guest instructions',
+    isMore: true,
+  },
   { name: 'jobs', alias: 'j', value: 'N', group: 'How they run', help: 'files at a time [one per core]' },
   {
     name: 'retries',
@@ -68,28 +82,36 @@ export const OPTIONS: readonly Option[] = [
     group: 'How they run',
     help: 'run a failed test again in a clean worker, up to N times',
   },
-  { name: 'fail-on-flaky', group: 'How they run', help: 'a test that passed only when run again fails the run' },
-  { name: 'repeat', value: 'N', group: 'How they run', help: 'run every test N times' },
+  {
+    name: 'fail-on-flaky',
+    group: 'How they run',
+    help: 'a test that passed only when run again fails the run',
+    isMore: true,
+  },
+  { name: 'repeat', value: 'N', group: 'How they run', help: 'run every test N times', isMore: true },
   {
     name: 'stress',
     value: 'TIME',
     group: 'How they run',
     help: 'repeat the tests for so long, e.g. 60s, 5m; one that fails is through',
+    isMore: true,
   },
-  { name: 'bail', group: 'How they run', help: 'stop at the first failure' },
-  { name: 'shuffle', group: 'How they run', help: 'run in an order that the seed decides' },
+  { name: 'bail', group: 'How they run', help: 'stop at the first failure', isMore: true },
+  { name: 'shuffle', group: 'How they run', help: 'run in an order that the seed decides', isMore: true },
   { name: 'watch', group: 'How they run', help: 'then run again what a change touches' },
   {
     name: 'expect',
     value: 'FILE',
     group: 'How they run',
     help: 'tests that have to be there, as --list prints them; a lost one fails',
+    isMore: true,
   },
   {
     name: 'history',
     value: 'RECORD',
     group: 'How they run',
     help: 'balance shards by how long files took; the same for all of them',
+    isMore: true,
   },
   { name: 'profile', value: 'NAME', group: 'How they run', help: 'settings of seamless.config.ts [local; in CI, ci]' },
   {
@@ -104,9 +126,10 @@ export const OPTIONS: readonly Option[] = [
     value: 'LEVEL',
     group: 'What you see',
     help: 'output of passed tests: full, stdout, stderr or none [full]',
+    isMore: true,
   },
   { name: 'print-failed', value: 'LEVEL', group: 'What you see', help: 'the same of failed ones' },
-  { name: 'print-skipped', value: 'LEVEL', group: 'What you see', help: 'the same of skipped ones' },
+  { name: 'print-skipped', value: 'LEVEL', group: 'What you see', help: 'the same of skipped ones', isMore: true },
   {
     name: 'record',
     value: 'FILE',
@@ -119,8 +142,9 @@ export const OPTIONS: readonly Option[] = [
     many: true,
     group: 'What you see',
     help: 'exits, tdcalls, seamcalls, ioctls, instructions or memory=FROM-TO',
+    isMore: true,
   },
-  { name: 'dump', value: 'DIR', group: 'What you see', help: "ELF core files of failed tests' guests" },
+  { name: 'dump', value: 'DIR', group: 'What you see', help: "ELF core files of failed tests' guests", isMore: true },
   { name: 'show-config', group: 'What you see', help: 'show every setting and where it comes from' },
   { name: 'help', alias: 'h', group: 'What you see', help: 'show this' },
   { name: 'version', group: 'What you see', help: 'show the version' },

@@ -28,11 +28,18 @@ const COMMANDS: Readonly<Record<string, () => Promise<(line: CommandLine) => Pro
 
 /** Commands with words of their own: code that runs outside of a test. */
 const OWN: Readonly<Record<string, () => Promise<(argv: readonly string[]) => Promise<number>>>> = {
+  help: async () => saying((await import('./topics.ts')).topic),
+  completion: async () => saying((await import('./topics.ts')).completion),
   vectors: async () => (await import('./vectors.ts')).vectors,
   mrtd: async () => (await import('./mrtd.ts')).mrtd,
   'run-flat': async () => (await import('./runflat.ts')).flat,
   'run-elf': async () => (await import('./runelf.ts')).runElf,
   'run-multiboot': async () => (await import('./runmultiboot.ts')).runMultiboot,
+}
+
+const saying = (text: (name: string | undefined) => string) => async (argv: readonly string[]) => {
+  process.stdout.write(text(argv[0]))
+  return 0
 }
 
 const main = async (argv: readonly string[]): Promise<number> => {

@@ -3,6 +3,7 @@ import yargs, { type Options } from 'yargs'
 import { UsageError } from './errors.ts'
 import { near, suggestion } from './filter.ts'
 import { OPTIONS } from './options.ts'
+import { topicsLine } from './topics.ts'
 
 const parser = () => {
   const program = yargs()
@@ -26,18 +27,19 @@ const parser = () => {
       'parse-positional-numbers': false,
       'short-option-groups': false,
     })
-  for (const { name, alias, value, many, group, help } of OPTIONS) {
+  for (const { name, alias, value, many, group, help, isMore = false } of OPTIONS) {
     const option: Options = {
       group: `${group}:`,
       description: value === undefined ? help : `${value}  ${help}`,
       type: value === undefined ? 'boolean' : many ? 'array' : 'string',
+      hidden: isMore,
       ...(value === undefined ? {} : { requiresArg: true, string: true }),
       ...(alias === undefined ? {} : { alias }),
     }
     program.option(name, option)
   }
   return program.epilogue(
-    'Exit: 0 all passed, 1 a test failed, 4 all skipped, 2 wrong usage, 3 fault of ours, 130 interrupted.',
+    `${topicsLine()}\nExit: 0 all passed, 1 a test failed, 4 all skipped, 2 wrong usage, 3 fault of ours, 130 interrupted.`,
   )
 }
 

@@ -4,6 +4,7 @@ declare module 'yargs' {
     alias?: string
     description: string
     group: string
+    hidden?: boolean
     requiresArg?: boolean
     string?: boolean
     type: 'array' | 'boolean' | 'string'

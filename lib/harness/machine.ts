@@ -12,8 +12,8 @@ const TICK = 1_000_000
 const SCRATCH_BYTES = 16384
 
 /**
- * What a test's TDs share. Everything about it follows from the seed, so the host, its TDX module and its KVM are new
- * ones for every test; booting them costs about half of a short TD's life.
+ * What a test's TDs share. Everything about it follows from the seed: the host process and its KVM are new ones for every
+ * test; the TDX module is one that was booted for a test before, put back to where its boot ends.
  */
 export class Machine {
   readonly host: Host
@@ -100,24 +100,32 @@ export class Machine {
     return { view: new DataView(host.read(at, size).buffer), at: 0 }
   }
 
-  /** Closes what the test opened and switches the machine off. Throws where a frame of memory is not given back. */
-  close(): void {
+  /** Closes what the test opened. Throws where a frame of memory is not given back. */
+  close(): Idle {
     for (const close of this.closing.reverse()) close()
-    this.host.close()
+    const { host, trace } = this
+    // What was traced is not the module that it was.
+    if (trace !== undefined) {
+      host.close()
+      return { memory: host.memory }
+    }
+    const booted = host.leave()
+    return booted === undefined ? { memory: host.memory } : { memory: host.memory, booted }
   }
 }
 
-/** Memory of a machine that was switched off: reserving it anew for every test would cost more than the test. */
-let idle: Host['memory'] | undefined
+/** What the next test's host begins with: memory (reserving it anew would cost more than a test), a booted TDX module. */
+type Idle = Pick<HostOptions, 'booted' | 'memory'>
+
+let idle: Idle = {}
 
 export const takeMachine = (seed: bigint, deadline: () => boolean): Machine => {
-  const memory = idle
-  idle = undefined
-  return new Machine(memory === undefined ? { seed } : { memory, seed }, deadline)
+  const from = idle
+  idle = {}
+  return new Machine({ ...from, seed }, deadline)
 }
 
-/** Switches the machine off. Its memory is kept for the next test only where every frame came back. */
+/** Ends the test's process on the machine. What the machine holds is kept for the next test only where every frame came back. */
 export const giveMachine = (machine: Machine): void => {
-  machine.close()
-  idle = machine.host.memory
+  idle = machine.close()
 }

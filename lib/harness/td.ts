@@ -173,6 +173,20 @@ export class Td {
     finalized(this)
   }
 
+  /**
+   * Moves the TD to a new VM of the host, where it goes on; the VM it was in is dead. Needs the hack 'moving a TD to another VM'.
+   * Returns the old VM.
+   */
+  move(): Vm {
+    const from = this.vm
+    this.vm = new Vm(this.#machine, { from })
+    for (const [index, vcpu] of this.vcpus.entries()) {
+      const file = this.vm.vcpus[index]
+      if (file !== undefined) vcpu.goOn(file)
+    }
+    return from
+  }
+
   /** An ioctl of the VM. Errno. */
   ioctl(request: number, arg: bigint | number = 0): number {
     return this.#machine.host.ioctl(this.vm.fd, request, arg)

@@ -1,5 +1,6 @@
 /** One function while it is built: appends operations, folds constants and addresses on the way. */
 import { mask, type Size } from '#bits'
+import { quotientBy } from './divide.ts'
 import {
   type Address,
   type Cc,
@@ -141,6 +142,11 @@ export class Scope {
       if (name === 'div' && power > 0 && !type.signed) return this.binary('shr', type, a, BigInt(power))
       if (name === 'mod' && power >= 0 && !type.signed) return this.binary('and', type, a, b - 1n)
       if (b === 0n && (name === 'add' || name === 'sub' || name === 'or' || name === 'xor' || name === 'shl')) return a
+      if ((name === 'div' || name === 'mod') && typeof a === 'number') {
+        const quotient = quotientBy(this, type, a, numberOf(type, b))
+        if (quotient !== undefined)
+          return name === 'div' ? quotient : this.binary('sub', type, a, this.binary('mul', type, quotient, b))
+      }
       if (b === 1n && (name === 'mul' || (name === 'div' && !type.signed))) return a
     }
     switch (name) {

@@ -11,7 +11,7 @@ const synced = (guest: (g: GuestBuilder) => void): bigint[][] => {
     guest(g)
     g.done()
   })
-  t.equal(said.at(-1)?.name, 'UCALL_DONE', 'the guest is done')
+  if (said.at(-1)?.name !== 'UCALL_DONE') throw new Error(said.map(s => `${s.name} ${s.args}`).join('; '))
   return said.slice(0, -1).map(s => [...s.args.slice(1)])
 }
 
@@ -353,4 +353,11 @@ t.test('every TDCALL leaf and TDVMCALL sub-function has its word, and the regist
     listing(g => void g.cpu.cpuid(1n)),
     /mov eax, 0x1; xor ecx, ecx; cpuid/,
   )
+})
+
+t.test('an asm block may not hang on where it ends up', async t => {
+  const build = (text: string) => buildGuest(g => void g.asm(text), { vcpus: 1, sharedBit: SHARED })
+  t.throws(() => build('call 0x5ff010'), { message: /put it in a register first: call 0x5ff010/ })
+  t.throws(() => build('lea rax, [rip + 0x401000]\njmp 0x401000'), { name: 'RangeError' })
+  t.ok(build('jmp on\nnop\non: lea rax, [rip + on]'))
 })

@@ -1,11 +1,14 @@
 /** Machine code under construction: bytes, labels, and branches that take two bytes where the distance allows. */
-import { encode, type Operand as X86Operand } from '#x86'
+import { encodeInto, type Operand as X86Operand } from '#x86'
 
 /** A branch to a label of this code (number) or to an address (bigint). */
 type Branch = { readonly at: number; readonly kind: number; readonly target: number | bigint }
 
 const PLAIN = { mode: 64 } as const
 const LOCKED = { mode: 64, lock: true } as const
+
+/** Bytes of the longest instruction. SDM Vol. 2A, "Instruction Format". */
+const LONGEST = 15
 
 const JMP = -1
 const CALL = -2
@@ -21,22 +24,28 @@ export class Code {
   readonly #labels: (readonly [number, number] | undefined)[] = []
 
   op(mnemonic: string, ...operands: X86Operand[]): void {
-    this.raw(encode(mnemonic, operands, PLAIN))
+    this.#reserve(LONGEST)
+    this.#length += encodeInto(this.#bytes, this.#length, mnemonic, operands, PLAIN)
   }
 
   locked(mnemonic: string, ...operands: X86Operand[]): void {
-    this.raw(encode(mnemonic, operands, LOCKED))
+    this.#reserve(LONGEST)
+    this.#length += encodeInto(this.#bytes, this.#length, mnemonic, operands, LOCKED)
   }
 
   raw(bytes: Uint8Array): void {
-    const end = this.#length + bytes.length
-    if (end > this.#bytes.length) {
-      const grown = new Uint8Array(Math.max(end, this.#bytes.length * 2))
-      grown.set(this.#bytes)
-      this.#bytes = grown
-    }
+    this.#reserve(bytes.length)
     this.#bytes.set(bytes, this.#length)
-    this.#length = end
+    this.#length += bytes.length
+  }
+
+  /** Makes room for `size` more bytes. */
+  #reserve(size: number): void {
+    const end = this.#length + size
+    if (end <= this.#bytes.length) return
+    const grown = new Uint8Array(Math.max(end, this.#bytes.length * 2))
+    grown.set(this.#bytes)
+    this.#bytes = grown
   }
 
   /** MOV r32, the address of a label: code lies below 4 GiB. */

@@ -248,12 +248,8 @@ const isRefused = (row: Row, operands: readonly Operand[], options: EncodeOption
   return isFar && last.size !== 6 && last.size !== 10
 }
 
-/**
- * The shortest bytes for an instruction; among equals the first row of the table. Mnemonics in any case, with the
- * usual synonyms (`jz`, `repz` and the like). A `Rel` of size 0 takes the shortest form that its displacement fits.
- * @throws EncodeError where no row fits
- */
-export const encode = (mnemonic: string, given: readonly Operand[], options: EncodeOptions): Uint8Array => {
+/** The number of the shortest bytes, which are left in `best`. */
+const choose = (mnemonic: string, given: readonly Operand[], options: EncodeOptions): number => {
   const entry = entryOf(mnemonic, options.mode)
   if (entry === undefined) throw new EncodeError(`${mnemonic} is no instruction`)
   // imul rax, 5 is imul rax, rax, 5.
@@ -280,7 +276,28 @@ export const encode = (mnemonic: string, given: readonly Operand[], options: Enc
       `${mnemonic}: the size of the memory operand is not clear; write byte ptr, word ptr, dword ptr or qword ptr`,
     )
   if (shortest === 0) throw new EncodeError(why(mnemonic, entry, operands, options))
-  return best.slice(0, shortest)
+  return shortest
+}
+
+/**
+ * The shortest bytes for an instruction; among equals the first row of the table. Mnemonics in any case, with the
+ * usual synonyms (`jz`, `repz` and the like). A `Rel` of size 0 takes the shortest form that its displacement fits.
+ * @throws EncodeError where no row fits
+ */
+export const encode = (mnemonic: string, given: readonly Operand[], options: EncodeOptions): Uint8Array =>
+  best.slice(0, choose(mnemonic, given, options))
+
+/** As `encode`, into `bytes` from `at` on, where there is room for 15. Returns the number of bytes. */
+export const encodeInto = (
+  bytes: Uint8Array,
+  at: number,
+  mnemonic: string,
+  given: readonly Operand[],
+  options: EncodeOptions,
+): number => {
+  const size = choose(mnemonic, given, options)
+  for (let n = 0; n < size; n++) bytes[at + n] = best[n]!
+  return size
 }
 
 /** What was wanted and what there is. */

@@ -1,4 +1,8 @@
-/** The emulated CPU of a vCPU, made when it first runs. */
+/**
+ * The emulated CPU of a vCPU, made when it first runs.
+ * Not modelled: features that the TD's CPUID hides and that the CPU would execute all the same (UMIP, SHA and others): here
+ * they raise what a CPU without them raises.
+ */
 import type { Cpu, VmxControls } from '#x86'
 import type { TdxModule } from '../module.ts'
 import { nativeCpuid } from '../platform.ts'

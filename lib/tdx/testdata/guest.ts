@@ -2,6 +2,7 @@
 import * as abi from '#abi'
 import type { Hpa } from '#bits'
 import { assemble, type Cpu } from '#x86'
+import type { Platform } from '../platform.ts'
 import type { Vcpu } from '../vcpu.ts'
 import { Host, type TdOptions } from './host.ts'
 
@@ -86,9 +87,17 @@ export type Guest = {
  */
 export const guest = (
   code: string,
-  options: TdOptions & { build?: (host: Host, tdr: bigint) => void; mode?: 32 | 64; x2apicId?: number } = {},
+  options: TdOptions & {
+    build?: (host: Host, tdr: bigint) => void
+    mode?: 32 | 64
+    x2apicId?: number
+    platform?: Platform
+  } = {},
 ): Guest => {
-  const host = new Host({ processors: 2 }).boot()
+  const host = new Host({
+    processors: 2,
+    ...(options.platform === undefined ? {} : { platform: options.platform }),
+  }).boot()
   const tdr = host.td(options)
   const tdvpr = host.vcpu(tdr, {
     rcx: 0xbeefn,

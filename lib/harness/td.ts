@@ -1,11 +1,13 @@
 /** A TD as a test sees it: its vCPUs, and the memory that it shares with the host. */
 import {
+  KVM_GET_DIRTY_LOG,
   KVM_IRQ_ROUTING_MSI,
   KVM_IRQFD,
   KVM_MEMORY_ATTRIBUTE_PRIVATE,
   KVM_SET_GSI_ROUTING,
   KVM_SET_MEMORY_ATTRIBUTES,
   KVM_SIGNAL_MSI,
+  kvm_dirty_log,
   kvm_irq_routing,
   kvm_irq_routing_entry,
   kvm_irqfd,
@@ -229,6 +231,21 @@ export class Td {
     const fd = host.eventfd()
     this.call(KVM_IRQFD, kvm_irqfd, { fd, gsi })
     return () => host.signalEventfd(fd)
+  }
+
+  /** KVM_GET_DIRTY_LOG: pages of a slot, from its start, that were written since it was last asked. Errno. */
+  dirtyPages(slot: number): number[] {
+    const pages = (this.vm.slots.find(({ id }) => id === slot)?.size ?? 0) / PAGE_SIZE
+    const bytes = Math.ceil(pages / 64) * 8
+    const { host } = this.#machine
+    const bitmap = host.mmap(Math.max(bytes, 1))
+    try {
+      this.call(KVM_GET_DIRTY_LOG, kvm_dirty_log, { slot, dirty_bitmap: bitmap })
+      const found = host.read(bitmap, bytes)
+      return Array.from({ length: pages }, (_, page) => page).filter(n => (found[n >> 3]! & (1 << (n & 7))) !== 0)
+    } finally {
+      host.munmap(bitmap, Math.max(bytes, 1))
+    }
   }
 
   /** KVM_SET_MEMORY_ATTRIBUTES: makes a range of guest physical memory private or shared. Errno. */

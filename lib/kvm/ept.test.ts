@@ -29,7 +29,7 @@ for (const [levels, sharedBit] of [
 
     t.same(at(0x12345), { entry: SUPPRESS_VE, level: levels - 1 }, 'nothing there: a TD exit, no #VE')
     ept.map(0x12345, frame, true)
-    t.same(at(0x12345), { entry: BigInt(frame) | 0x77n, level: 0 }, 'write-back, PAT ignored, RWX')
+    t.same(at(0x12345), { entry: BigInt(frame) | 0x77n | SUPPRESS_VE, level: 0 }, 'write-back, PAT ignored, RWX')
     t.same(at(0x12346), { entry: SUPPRESS_VE, level: 0 }, 'its neighbour is untouched')
     t.equal(walk(memory, ept.root, levels, 0x12345n << 12n).level, levels - 1, 'the private alias is not there')
     ept.markMmio(0x40_0000)

@@ -66,7 +66,8 @@ export class SharedEpt {
     const at = this.#leaf(gfn)
     const rights = writable ? LEAF : LEAF & ~WRITABLE
     this.#memory.view.setUint32(at, ((frame % 2 ** 32) | rights) >>> 0, true)
-    this.#memory.view.setUint32(at + 4, Math.floor(frame / 2 ** 32), true)
+    // Suppress-#VE here too: what the entry does not allow is a TD exit.
+    this.#memory.view.setUint32(at + 4, (Math.floor(frame / 2 ** 32) | 0x8000_0000) >>> 0, true)
     this.#leaves.set(gfn, at)
   }
 

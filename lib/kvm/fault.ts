@@ -4,7 +4,7 @@ import { KVM_EXIT_MEMORY_FAULT, KVM_EXIT_SHUTDOWN, KVM_MEMORY_EXIT_FLAG_PRIVATE,
 import { hex, PAGE_SIZE } from '#bits'
 import { EPT_QUALIFICATION } from '#x86'
 import { Errno } from './errno.ts'
-import type { Memslot } from './memslot.ts'
+import { type Memslot, markDirty } from './memslot.ts'
 import type { Vcpu } from './vcpu.ts'
 import type { Vm } from './vm.ts'
 
@@ -26,17 +26,20 @@ const memoryFault = (vcpu: Vcpu, gfn: number, isPrivate: boolean, why: string): 
 }
 
 /** Maps a page of a slot, from its guest_memfd where it is private, else from the host's memory. */
-export const mapPage = (vm: Vm, slot: Memslot, gfn: number, isPrivate: boolean): void => {
+export const mapPage = (vm: Vm, slot: Memslot, gfn: number, isPrivate: boolean, isWrite = false): void => {
   const page = gfn - slot.gfn
   if (!isPrivate) {
-    vm.sharedEpt.map(gfn, vm.host.space.hpa(vm.hostAddress(slot.hostPage + page)), true)
+    // Where writes are logged, a page is read-only until the first one.
+    vm.sharedEpt.map(gfn, vm.backing(slot, gfn), isWrite || slot.dirty === undefined)
+    if (isWrite) markDirty(slot, gfn)
+    if (slot.dirty !== undefined) vm.td.tdx.invept()
   } else if (slot.memfd !== undefined && !vm.td.sept.has(gfn)) {
     vm.td.sept.aug(gfn, slot.memfd.frame(slot.memfdPage + page))
   }
 }
 
 /** Maps the page that the guest wants to touch. Throws EFAULT with KVM_EXIT_MEMORY_FAULT where userspace has to act. */
-export const faultIn = (vcpu: Vcpu, gfn: number, isPrivate: boolean): void => {
+export const faultIn = (vcpu: Vcpu, gfn: number, isPrivate: boolean, isWrite: boolean): void => {
   const { vm } = vcpu
   if (isPrivate !== vm.private.has(gfn)) {
     const attribute = isPrivate ? 'the page is shared' : 'the page has KVM_MEMORY_ATTRIBUTE_PRIVATE'
@@ -51,7 +54,7 @@ export const faultIn = (vcpu: Vcpu, gfn: number, isPrivate: boolean): void => {
   if (isPrivate && slot.memfd === undefined) {
     throw memoryFault(vcpu, gfn, true, `memory slot ${slot.id} has no guest_memfd`)
   }
-  mapPage(vm, slot, gfn, isPrivate)
+  mapPage(vm, slot, gfn, isPrivate, isWrite)
 }
 
 /** An EPT violation that left the TD. True: enter again. */
@@ -70,6 +73,7 @@ export const handleEptViolation = (vcpu: Vcpu): boolean => {
   } else if ((qualification & EPT_QUALIFICATION.FETCH) !== 0n) {
     throw vm.bug(`KVM_RUN: instruction fetch from shared memory at guest address ${hex(gpa)}`)
   }
-  faultIn(vcpu, Number((gpa & ~sharedBit) >> 12n), isPrivate)
+  const isWrite = (qualification & EPT_QUALIFICATION.WRITE) !== 0n
+  faultIn(vcpu, Number((gpa & ~sharedBit) >> 12n), isPrivate, isWrite)
   return true
 }

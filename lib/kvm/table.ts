@@ -8,6 +8,7 @@ import { createIrqchip } from './ioctl/kvm_create_irqchip.ts'
 import { createVcpu } from './ioctl/kvm_create_vcpu.ts'
 import { createVm } from './ioctl/kvm_create_vm.ts'
 import { enableCap } from './ioctl/kvm_enable_cap.ts'
+import { getDirtyLog } from './ioctl/kvm_get_dirty_log.ts'
 import { getSupportedCpuid } from './ioctl/kvm_get_supported_cpuid.ts'
 import { irqfd, irqLine, setGsiRouting, signalMsi } from './ioctl/kvm_irq.ts'
 import { encryptVcpu, encryptVm } from './ioctl/kvm_memory_encrypt_op.ts'
@@ -71,7 +72,7 @@ export const SYSTEM: ReadonlyMap<number, Handler<Host>> = new Map<number, Handle
 
 /**
  * ioctls of any VM.
- * Not modelled: KVM_IOEVENTFD and coalesced MMIO, dirty rings, KVM_GET_CLOCK, KVM_GET_IRQCHIP.
+ * Not modelled: KVM_IOEVENTFD and coalesced MMIO, dirty rings and KVM_CLEAR_DIRTY_LOG, KVM_GET_CLOCK, KVM_GET_IRQCHIP.
  */
 const ANY_VM: readonly (readonly [number, Handler<Vm>])[] = [
   [abi.KVM_CHECK_EXTENSION, (vm, arg) => checkExtension(vm.host, vm, Number(arg))],
@@ -84,6 +85,7 @@ const ANY_VM: readonly (readonly [number, Handler<Vm>])[] = [
   [abi.KVM_SET_TSC_KHZ, setVmTscKhz],
   [abi.KVM_GET_TSC_KHZ, getVmTscKhz],
   [abi.KVM_X86_SET_MSR_FILTER, setMsrFilter],
+  [abi.KVM_GET_DIRTY_LOG, getDirtyLog],
   [abi.KVM_SIGNAL_MSI, signalMsi],
   [abi.KVM_SET_GSI_ROUTING, setGsiRouting],
   [abi.KVM_IRQFD, irqfd],

@@ -37,8 +37,7 @@ const children = (): number[] => {
 
 export const held = (): Held => ({ handles: handles(), children: children() })
 
-const added = (before: Held): Held => {
-  const now = held()
+const added = (before: Held, now: Held): Held => {
   return {
     handles: new Map(
       [...now.handles].flatMap(([name, count]) => {
@@ -52,18 +51,26 @@ const added = (before: Held): Held => {
 
 const isNothing = ({ handles, children }: Held): boolean => handles.size === 0 && children.length === 0
 
-/** What there is now and was not `before`, a line each; children are ended. Empty as a rule, and then at once. */
-export const leftBehind = async (before: Held): Promise<string[]> => {
-  let more = added(before)
+/**
+ * What there is now and was not `before`, a line each, and the state to compare the next one with. Children are ended.
+ * No line as a rule, and then at once.
+ */
+export const leftBehind = async (before: Held): Promise<{ lines: readonly string[]; now: Held }> => {
+  let now = held()
+  let more = added(before, now)
   // What was closed goes a few turns later.
-  for (const until = performance.now() + PATIENCE; !isNothing(more) && performance.now() < until; more = added(before))
+  for (const until = performance.now() + PATIENCE; !isNothing(more) && performance.now() < until; ) {
     await new Promise(resolve => setTimeout(resolve, 5).unref())
-  if (isNothing(more)) return []
+    now = held()
+    more = added(before, now)
+  }
+  if (isNothing(more)) return { lines: [], now }
   const found: Process[] = processes(more.children)
   for (const pid of more.children) signal(pid, 'SIGKILL')
   const rest = [...more.handles].filter(([name]) => name !== 'ProcessWrap' || found.length === 0)
-  return [
+  const lines = [
     ...found.map(({ pid, command }) => `left behind and killed: process ${pid}: ${command}`),
     ...rest.map(([name, count]) => `left behind: ${count} ${WORDS[name]}${count === 1 ? '' : 's'}`),
   ]
+  return { lines, now }
 }

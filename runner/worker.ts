@@ -67,7 +67,15 @@ process.on('message', async (order: Order) => {
   if (tests !== undefined && order.type === 'run') {
     const tags = tests.flatMap(test => test.tags)
     if (needOf(tags) !== undefined) await whenThereIs(tags)
-    for (const test of tests) await run(order, test)
+    state = held()
+    let turned = performance.now()
+    for (const test of tests) {
+      await run(order, test)
+      // Tests that never wait would keep all they said in this process, and it alive for ever.
+      if (performance.now() - turned < TURN) continue
+      await new Promise(setImmediate)
+      turned = performance.now()
+    }
     flush()
   }
   current = undefined
@@ -86,6 +94,12 @@ let isCached = false
 
 /** A test left something behind. */
 let isSpent = false
+
+/** What was there when the last test ended. */
+let state: Held = { handles: new Map(), children: [] }
+
+/** Milliseconds after which the event loop has its turn. */
+const TURN = 2
 
 const load = async (order: Exclude<Order, { type: 'go' }>): Promise<readonly Collected[] | undefined> => {
   try {
@@ -123,7 +137,6 @@ const run = async (order: Extract<Order, { type: 'run' }>, test: Collected): Pro
   emit({ type: 'test', file, test: name, site: test.site, time: Date.now() })
   flush()
   const timeout = test.timeout ?? order.timeout
-  const before = held()
   const began = performance.now()
   // Names are the run's: the harness sees the file from where it was imported.
   const said = (event: Event): void => emit('file' in event ? { ...event, file } : event)
@@ -131,7 +144,7 @@ const run = async (order: Extract<Order, { type: 'run' }>, test: Collected): Pro
   try {
     const result = await explored(test, { seed: order.seed, timeout, extra: order.extra ?? {}, emit: said })
     const took = duration()
-    await lookAround(before)
+    await lookAround()
     emit({ type: 'end', file, test: name, ...result, duration: took })
   } catch (thrown) {
     // The harness turns everything a test may throw into a result: this is a fault of ours.
@@ -143,15 +156,17 @@ const run = async (order: Extract<Order, { type: 'run' }>, test: Collected): Pro
       test: name,
       failure: { kind: 'crash', side: 'host', message, steps: [], stack: trace(error) },
     })
-    await lookAround(before)
+    await lookAround()
     emit({ type: 'end', file, test: name, status: 'error', reason: message, duration: duration(), instructions: 0 })
   }
   current = { file }
 }
 
 /** Says what the current test has left behind. */
-const lookAround = async (before: Held): Promise<void> => {
-  for (const line of await leftBehind(before)) {
+const lookAround = async (): Promise<void> => {
+  const { lines, now } = await leftBehind(state)
+  state = now
+  for (const line of lines) {
     isSpent = true
     emit({ type: 'output', file: '', ...current, stream: 'log', text: `seamless: ${line}\n` })
   }

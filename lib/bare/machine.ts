@@ -61,7 +61,7 @@ const MiB = 2 ** 20
 /** Room for page tables of none: state and TLB frames of the CPUs, and frames for devices. */
 const SPARE = 64 * MiB
 /** Instructions in a row: alone, and in turns. */
-const [ALONE, TURN] = [4_000_000, 1000]
+const [ALONE, TURN] = [1_000_000, 1000]
 /** Where the boot information goes, as QEMU has it. */
 const INFO_AT = 0x9500
 

@@ -1,0 +1,25 @@
+import t from 'tap'
+import { fuzz } from './fuzz.ts'
+
+t.test('random bytes as code end in exits, in every mode', async t => {
+  const { crashes, ends, runs } = fuzz(4000, 0x5eedn)
+  t.same(crashes, [])
+  t.equal(
+    [...ends.values()].reduce((sum, count) => sum + count, 0),
+    runs,
+  )
+  // Exceptions that stop, triple faults, budgets used up, ports, memory that is not there, HLT.
+  for (const reason of ['0', '2', '52', '30', '48', '12']) t.ok(ends.has(reason), `some end with reason ${reason}`)
+})
+
+t.test('the same in compiled code', async t => {
+  t.same(fuzz(300, 0x5eedn, 'compile').crashes, [])
+})
+
+t.test('a seed gives the same runs again', async t => {
+  const summary = () => {
+    const { ends, instructions } = fuzz(300, 9n)
+    return { ends: [...ends], instructions }
+  }
+  t.same(summary(), summary())
+})

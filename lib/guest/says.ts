@@ -1,14 +1,32 @@
 /** What a guest says to its host: each word is a site that the host keeps, and the numbers that travel. */
 import { UCALL_ABORT, UCALL_BUFFER_LEN, UCALL_DONE, UCALL_PRINTF, UCALL_SYNC } from '#abi'
+import type { GuestBuilder } from './builder.ts'
 import { CC_SIGNED, CC_UNSIGNED, canonical, widthOf } from './scope.ts'
 import type { Place, Relation, Site, SiteKind } from './site.ts'
 import { placeOf } from './site.ts'
-import { type TypeName, u64 } from './types.ts'
-import { type Builder, type In, operandIn, Value } from './value.ts'
+import { type TypeName, u8, u64 } from './types.ts'
+import { type In, operandIn, Value } from './value.ts'
 
 /** `seen` against `want`, in this order. */
 export type Assertions = {
   readonly [R in Relation]: <T extends TypeName>(seen: Value<T>, want: NoInfer<In<T>>, message?: string) => void
+} & {
+  /** The bits that `mask` selects: `seen & mask` is `want`. */
+  bits<T extends TypeName>(seen: Value<T>, mask: NoInfer<In<T>>, want: NoInfer<In<T>>, message?: string): void
+  /** `low` to `high`, both included. */
+  inRange<T extends TypeName>(seen: Value<T>, low: NoInfer<In<T>>, high: NoInfer<In<T>>, message?: string): void
+  /** Memory from an address on, byte for byte; a failure shows both in hex, with marks where they differ. */
+  bytes(at: In<'u64'>, want: Uint8Array | readonly number[], message?: string): void
+  /** Every field that `want` names, of a leaf's results or of a structure in memory, is as it says. */
+  match<S extends Readable>(seen: S, want: Wanted<NoInfer<S>>, message?: string): void
+  /** The same: a guest's structures have no other. */
+  matches<S extends Readable>(seen: S, want: Wanted<NoInfer<S>>, message?: string): void
+}
+
+/** Values by name, or cells of memory that hold them. */
+type Readable = { readonly [field: string]: unknown }
+type Wanted<S> = {
+  readonly [K in keyof S]?: S[K] extends Value<infer T> ? In<T> : S[K] extends { get(): Value<infer T> } ? In<T> : never
 }
 
 /** A string of the guest that a `%s` prints: read when it is said, up to a NUL or `max` bytes. */
@@ -24,12 +42,12 @@ export class GuestString {
 export const MOST_VALUES = 6 + UCALL_BUFFER_LEN / 8
 
 export class Says {
-  readonly #builder: Builder
+  readonly #builder: GuestBuilder
   readonly #sites: Site[]
   readonly assert: Assertions
   readonly expect: Assertions
 
-  constructor(builder: Builder, sites: Site[]) {
+  constructor(builder: GuestBuilder, sites: Site[]) {
     this.#builder = builder
     this.#sites = sites
     this.assert = this.#assertions('assert')
@@ -49,7 +67,50 @@ export class Says {
         this.check(kind, relation, seen, want, placeOf(word), message)
       words[relation] = word
     }
-    return words
+    const match = (called: (...args: never[]) => unknown, seen: Readable, want: object, message?: string): void => {
+      const place = placeOf(called)
+      for (const [field, value] of Object.entries(want) as [string, In<TypeName>][]) {
+        const member = seen[field]
+        const read = member instanceof Value ? member : (member as { get(): Value }).get()
+        this.check(kind, 'eq', read, value, place, message, { word: 'match', field })
+      }
+    }
+    const rest: Omit<Assertions, Relation> = {
+      bits: (seen, mask, want, message) =>
+        this.check(kind, 'eq', seen.and(mask), want, placeOf(rest.bits), message, { word: 'bits' }),
+      inRange: (seen, low, high, message) => {
+        const place = placeOf(rest.inRange)
+        this.check(kind, 'ge', seen, low, place, message, { word: 'inRange' })
+        this.check(kind, 'le', seen, high, place, message, { word: 'inRange' })
+      },
+      bytes: (at, want, message) => this.#bytes(kind, at, Uint8Array.from(want), placeOf(rest.bytes), message),
+      match: (seen, want, message) => match(rest.match, seen, want, message),
+      matches: (seen, want, message) => match(rest.matches, seen, want, message),
+    }
+    return { ...words, ...rest }
+  }
+
+  #bytes(kind: 'assert' | 'expect', at: In<'u64'>, bytes: Uint8Array, place: Place, message: string | undefined): void {
+    const g = this.#builder
+    const said = message === undefined ? {} : { message }
+    const site = this.#site(kind, place, { word: 'bytes', bytes, types: ['u64', 'u64'], ...said })
+    const wanted = g.memory(`bytes${site}`, bytes)
+    const from = at instanceof Value ? at : g.value(u64, at)
+    const i = g.var(u64, 0n)
+    const length = BigInt(bytes.length)
+    g.loop(() => {
+      g.when(i.eq(length), () => g.leave())
+      g.when(g.load(i.add(from), u8).ne(g.load(i.add(wanted), u8)), () => g.leave())
+      i.set(i.add(1n))
+    })
+    g.when(i.ne(length), () =>
+      g.scope.emit({
+        op: 'ucall',
+        command: UCALL_ABORT,
+        args: [BigInt(site), Value.operand(from), Value.operand(i)],
+        resume: kind === 'expect',
+      }),
+    )
   }
 
   /** Nothing where `seen relation want`; else the host hears of it. */
@@ -60,9 +121,11 @@ export class Says {
     want: In<T>,
     place: Place,
     message: string | undefined,
+    rest: Partial<Site> = {},
   ): void {
     const { type } = seen
     const site = this.#site(kind, place, {
+      ...rest,
       relation,
       types: [type.name, type.name],
       ...(message === undefined ? {} : { message }),

@@ -29,6 +29,12 @@ export type Site = {
   readonly message?: string
   /** Format of a `printf` (and of an assertion's message with values). */
   readonly format?: string
+  /** The word that was called, where it compares more than two values: its sides are parts of the call's arguments. */
+  readonly word?: 'bits' | 'inRange' | 'bytes' | 'match'
+  /** The field that `match` compares here. */
+  readonly field?: string
+  /** What `bytes` wants; args[1] = address, args[2] = offset of the first byte that differs. */
+  readonly bytes?: Uint8Array
   /** Where among the values a string begins, and how many values its bytes take. */
   readonly strings?: Readonly<Record<number, number>>
   /** Source text of both sides where it was recorded (C); for TypeScript see `sourceOf`. */
@@ -159,6 +165,9 @@ export const writtenAt = (site: Pick<Site, 'file' | 'line' | 'column'>): string[
  */
 export const sourceOf = (site: Site): { seen: string; want: string } | undefined => {
   if (site.source !== undefined) return site.source
-  const [seen, want] = writtenAt(site) ?? []
+  const [seen, want, third] = writtenAt(site) ?? []
+  if (site.word === 'bits') return { seen: `${seen} & ${want}`, want: third ?? '' }
+  if (site.word === 'match') return { seen: `${seen}.${site.field}`, want: '' }
+  if (site.word === 'inRange' && site.relation === 'le') return { seen: seen ?? '', want: third ?? '' }
   return seen === undefined ? undefined : { seen, want: want ?? 'true' }
 }

@@ -5,6 +5,7 @@ import { format, type GuestImage, type Site as GuestSite, readAs, sourceOf, symb
 import type { Failure as FailureData } from '#reports'
 import { pageFaultText } from './chain.ts'
 import type { Ucall } from './exits.ts'
+import { showBytes } from './show.ts'
 import { siteOf } from './where.ts'
 
 /** A value as its type reads: signed in decimal, unsigned in hex. */
@@ -14,7 +15,11 @@ const valueText = (value: bigint, type: TypeName = 'u64'): string => {
 }
 
 /** UCALL_ABORT as the failure it is. What the guest and the host were doing is added by the vCPU. */
-export const abortFailure = (image: GuestImage, { args, values, text }: Ucall): Omit<FailureData, 'steps'> => {
+export const abortFailure = (
+  image: GuestImage,
+  { args, values, text }: Ucall,
+  read: (address: bigint, length: number) => Uint8Array | undefined,
+): Omit<FailureData, 'steps'> => {
   const base = { kind: 'assertion', side: 'guest' } as const
   // KVM's macros send pointers into the guest for their strings; the formatted text is all a host can read of a TD.
   if (image.convention === 'upstream') {
@@ -31,6 +36,16 @@ export const abortFailure = (image: GuestImage, { args, values, text }: Ucall): 
     case 'assert':
     case 'expect': {
       const source = sourceOf(site)
+      if (site.bytes !== undefined) {
+        const seen = read(args[1] ?? 0n, site.bytes.length)
+        const value = seen === undefined ? `differs at offset ${args[2]}` : showBytes(seen)
+        const comparison = {
+          op: 'bytes',
+          seen: { source: source?.seen ?? '', value },
+          want: { source: source?.want ?? '', value: showBytes(site.bytes) },
+        }
+        return { ...where, message: said ?? '', comparison }
+      }
       // C's GUEST_ASSERT has a condition and no relation.
       if (site.relation === undefined) {
         const seen = { source: source?.seen ?? '', value: 'false' }

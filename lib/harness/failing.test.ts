@@ -59,6 +59,30 @@ t.test("a guest's expect goes on, and what it prints is heard", async t => {
   ])
 })
 
+t.test('every word of a guest, with the sides as its source has them', async t => {
+  const { status, failures } = await run(named('global.guest_uses_every_word'))
+  t.equal(status, 'fail')
+  t.match(
+    failures.map(({ comparison }) => comparison),
+    [
+      {
+        op: 'eq',
+        seen: { source: 'flags & 0b110n', value: '0x2' },
+        want: { source: '0b100n', value: '0x4' },
+      },
+      { op: 'ge', seen: { source: 'flags', value: '0xa' }, want: { source: '11n', value: '0xb' } },
+      { op: 'le', seen: { source: 'flags', value: '0xa' }, want: { source: '9n', value: '0x9' } },
+      {
+        op: 'bytes',
+        seen: { source: 'page', value: '0000  01 02 03 04 05\n' },
+        want: { source: '[1, 2, 9, 4, 5]', value: '0000  01 02 09 04 05\n' },
+      },
+      { op: 'eq', seen: { source: 'cells.high', value: '0x0' }, want: { value: '0x1' } },
+    ],
+  )
+  t.equal(failures.length, 5)
+})
+
 /** Test, kind of its failure, message. */
 const rows: readonly (readonly [string, string, RegExp | string])[] = [
   ['guest_fails', 'assertion', 'no way on'],

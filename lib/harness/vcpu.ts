@@ -1,6 +1,6 @@
 /** A vCPU as a test sees it: runs until something happens, and fails the test where something else does. */
 import { KVM_RUN, kvm_run } from '#abi'
-import { hva, type Layout, PAGE_SIZE, type struct, type Values } from '#bits'
+import { gva, hva, type Layout, PAGE_SIZE, type struct, type Values } from '#bits'
 import type { GuestImage } from '#guest'
 import { Errno } from '#kvm'
 import type { Failure as FailureData } from '#reports'
@@ -152,7 +152,11 @@ export class Vcpu {
       if (outcome.name === 'UCALL_PRINTF') {
         this.#trial.say('guest', outcome.text)
       } else if (outcome.name === 'UCALL_ABORT') {
-        const failure = this.#picture(abortFailure(this.td.image, outcome))
+        const failure = this.#picture(
+          abortFailure(this.td.image, outcome, (at, length) =>
+            this.#trial.machine.host.inspect(this.fd).read(gva(at), length),
+          ),
+        )
         if (!this.#goesOn(outcome)) this.#trial.fail(failure)
         this.#trial.note(failure)
         continue

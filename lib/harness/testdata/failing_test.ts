@@ -1,5 +1,5 @@
 /** Fails on purpose, on the guest's side and on the host's: what its reader is shown is held by golden text. */
-import { c, fixture, flat, test, u64 } from '#harness'
+import { c, fixture, flat, shared, test, u32, u64 } from '#harness'
 
 const PORT = 0x32
 const GDT = 0x50_0000n
@@ -171,6 +171,29 @@ test('writes_where_nothing_is_mapped', async t => {
     guest(g) {
       const poke = g.function('poke', [u64], at => g.store(at, u64, 1n))
       poke(0x7654_3210n)
+      g.done()
+    },
+  })
+  await td.vcpu.until('UCALL_DONE')
+})
+
+test('guest_uses_every_word', async t => {
+  const pair = shared('pair', { low: u32, high: u64 })
+  const td = t.td({
+    guest(g) {
+      const page = g.memory('page', Uint8Array.of(1, 2, 3, 4, 5))
+      const flags = g.var(u64, 0b1010n)
+      const cells = pair.in(g)
+      cells.low.set(7)
+      g.assert.bits(flags, 0b110n, 0b010n)
+      g.assert.inRange(flags, 10n, 10n)
+      g.assert.bytes(page, [1, 2, 3, 4, 5])
+      g.assert.match(cells, { low: 7, high: 0n })
+      g.expect.bits(flags, 0b110n, 0b100n)
+      g.expect.inRange(flags, 11n, 12n, 'too low')
+      g.expect.inRange(flags, 1n, 9n, 'too high')
+      g.expect.bytes(page, [1, 2, 9, 4, 5])
+      g.expect.match(cells, { low: 7, high: 1n })
       g.done()
     },
   })

@@ -77,7 +77,7 @@ export const apicOf = (g: GuestBuilder, says: Says, isTd: boolean) => {
     /** End of interrupt. */
     eoi: (): void => write('EOI', 0n),
     selfIpi: (vector: number): void => write('SELF_IPI', BigInt(vector)),
-    /** Software-enables the APIC with this spurious vector. */
+    /** Software-enables the APIC with this spurious vector: before that it takes no interrupt that others send. */
     enable: (spurious = 0xff): void => write('SVR', BigInt(0x100 | spurious)),
     /** Sends an interrupt by the ICR. SDM Vol. 3A, "ICR Operation in x2APIC Mode". */
     send: ({ vector, to = 0n, shorthand = 'none', delivery = 'fixed' }: Ipi): void => {

@@ -23,6 +23,7 @@ import {
   CR4_PCIDE,
   CR4_PGE,
   CR4_PKE,
+  CR4_PKS,
   CR4_PSE,
   CR4_PVI,
   CR4_SMAP,
@@ -69,6 +70,7 @@ const CR4_FEATURES: readonly (readonly [bigint, Feature])[] = [
   [CR4_SMEP, 'SMEP'],
   [CR4_SMAP, 'SMAP'],
   [CR4_PKE, 'PKU'],
+  [CR4_PKS, 'PKS'],
 ]
 const cr4Allowed = (cpu: Cpu): bigint =>
   CR4_FEATURES.reduce((all, [bit, feature]) => (cpu.features.has(feature) ? all | bit : all), CR4_ALWAYS)

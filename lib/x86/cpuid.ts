@@ -79,6 +79,9 @@ export const FEATURES = {
   RDPID: [7, 0, ECX, 22],
   KL: [7, 0, ECX, 23],
   CLDEMOTE: [7, 0, ECX, 25],
+  MOVDIRI: [7, 0, ECX, 27],
+  MOVDIR64B: [7, 0, ECX, 28],
+  PKS: [7, 0, ECX, 31],
   SERIALIZE: [7, 0, EDX, 14],
   CET_IBT: [7, 0, EDX, 20],
   XSAVEOPT: [13, 1, EAX, 0],
@@ -155,6 +158,7 @@ const MECHANISMS: readonly Feature[] = [
     'PDPE1GB',
     'PCID',
   ] as const),
+  'PKS',
   ...(['FDP_EXCPTN_ONLY', 'ZERO_FCS_FDS', 'XGETBV1', 'PREFETCHW', 'WBNOINVD', 'CLDEMOTE'] as const),
 ]
 /** Features that are nothing without another. */

@@ -13,6 +13,7 @@ import type { Access } from './vmx.ts'
 const XD = 1n << 63n
 const [WP, PG, PE] = [1n << 16n, 1n << 31n, 1n]
 const [PSE, PAE, LA57, SMEP, SMAP, PKE] = [0x10n, 0x20n, 0x1000n, 1n << 20n, 1n << 21n, 1n << 22n]
+const PKS = 1n << 24n
 const LONG = 0x500n
 const NXE = 0x800n
 
@@ -28,6 +29,7 @@ type Case = {
   readonly cr4?: bigint
   readonly efer?: bigint
   readonly pkru?: number
+  readonly pkrs?: bigint
   /** GPA, or the error code of a page fault. */
   readonly gpa?: bigint
   readonly code?: number
@@ -64,9 +66,12 @@ const build = (c: Case): TestMachine => {
     cpu.refresh()
   }
   if (c.pkru !== undefined) cpu.pkru = c.pkru
+  if (c.pkrs !== undefined) cpu.msrs.set(0x6e1, c.pkrs)
   return m
 }
 const [k, u] = [3n, 7n]
+/** Protection key 5. */
+const KEY5 = 5n << 59n
 const four = (leaf: bigint, upper = u): bigint[] => [0x2000n | upper, 0x3000n | upper, 0x4000n | upper, leaf]
 
 const cases: Case[] = [
@@ -151,6 +156,46 @@ const cases: Case[] = [
     pkru: 3 << 10,
     access: 'fetch',
     gpa: 0x9004n,
+  },
+  { name: 'PKS, access denied', mode: '4', entries: four(0x9003n | KEY5), cr4: PKS, pkrs: 1n << 10n, code: 0x21 },
+  { name: 'PKS of another key', mode: '4', entries: four(0x9003n | KEY5), cr4: PKS, pkrs: 1n << 8n, gpa: 0x9004n },
+  { name: 'PKS switched off', mode: '4', entries: four(0x9003n | KEY5), cr4: PKE, pkrs: 1n << 10n, gpa: 0x9004n },
+  { name: 'PKS and a user page', mode: '4', entries: four(0x9007n | KEY5), cr4: PKS, pkrs: 1n << 10n, gpa: 0x9004n },
+  {
+    name: 'PKU and a supervisor page',
+    mode: '4',
+    entries: four(0x9003n | KEY5),
+    cr4: PKE,
+    pkru: 1 << 10,
+    gpa: 0x9004n,
+  },
+  {
+    name: 'PKS, write denied',
+    mode: '4',
+    entries: four(0x9003n | KEY5),
+    cr4: PKS,
+    pkrs: 2n << 10n,
+    access: 'write',
+    code: 0x23,
+  },
+  {
+    name: 'PKS, write denied, without WP',
+    mode: '4',
+    entries: four(0x9003n | KEY5),
+    cr4: PKS,
+    cr0: 0n,
+    pkrs: 2n << 10n,
+    access: 'write',
+    gpa: 0x9004n,
+  },
+  {
+    name: 'PKS, user access: the page itself denies it',
+    mode: '4',
+    entries: four(0x9003n | KEY5),
+    cr4: PKS,
+    pkrs: 3n << 10n,
+    key: KEY_USER,
+    code: 5,
   },
   { name: '5-level, 4 KiB', mode: '5', entries: [0x2007n, 0x3007n, 0x4007n, 0x5007n, 0x9007n], gpa: 0x9004n },
   { name: '5-level, no root entry', mode: '5', entries: [0n], access: 'write', key: KEY_USER, code: 6 },

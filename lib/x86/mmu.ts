@@ -2,7 +2,20 @@
  * Linear addresses to host physical ones: the guest's page tables, each access to them through the second stage.
  * SDM Vol. 3A, "Paging"; Vol. 3C, "VMX Support for Address Translation".
  */
-import { CR0_PG, CR0_WP, CR4_LA57, CR4_PAE, CR4_PKE, CR4_PSE, CR4_SMEP, EFER_LMA, EFER_NXE, PF, VECTOR_PF } from '#abi'
+import {
+  CR0_PG,
+  CR0_WP,
+  CR4_LA57,
+  CR4_PAE,
+  CR4_PKE,
+  CR4_PKS,
+  CR4_PSE,
+  CR4_SMEP,
+  EFER_LMA,
+  EFER_NXE,
+  PF,
+  VECTOR_PF,
+} from '#abi'
 import { type Gpa, type Hpa, hpa, type Size } from '#bits'
 import type { Cpu } from './cpu.ts'
 import { Fault, Leave } from './fault.ts'
@@ -118,9 +131,13 @@ const fault = (cpu: Cpu, linear: bigint, access: Access, key: number, code: numb
   throw new Fault(VECTOR_PF, errorCode, linear)
 }
 
-/** Does the protection key of a user page deny this data access? SDM Vol. 3A, "Protection Keys". */
-const keyDenies = (cpu: Cpu, protectionKey: number, access: Access, user: boolean): boolean => {
-  const rights = (cpu.pkru >>> (protectionKey * 2)) & 3
+/**
+ * Does the protection key of a page deny this data access? PKRU speaks for user pages, IA32_PKRS for supervisor pages,
+ * each only where CR4 says so. SDM Vol. 3A, "Protection Keys".
+ */
+const keyDenies = (cpu: Cpu, protectionKey: number, userPage: boolean, access: Access, user: boolean): boolean => {
+  if ((cpu.cr4 & (userPage ? CR4_PKE : CR4_PKS)) === 0n) return false
+  const rights = ((userPage ? cpu.pkru : cpu.msrs.pkrs) >>> (protectionKey * 2)) & 3
   if ((rights & 1) !== 0) return true
   return (rights & 2) !== 0 && access === 'write' && (user || (cpu.cr0 & CR0_WP) !== 0n)
 }
@@ -140,7 +157,8 @@ const denied = (cpu: Cpu, rights: number, xd: boolean, protectionKey: number, ac
     if (userPage && access !== 'fetch' && key === KEY_SMAP) denies = true
   }
   const code = denies ? PF.P : 0
-  const byKey = protectionKey >= 0 && userPage && access !== 'fetch' && keyDenies(cpu, protectionKey, access, user)
+  const isKeyed = protectionKey >= 0 && access !== 'fetch' && (userPage || !user)
+  const byKey = isKeyed && keyDenies(cpu, protectionKey, userPage, access, user)
   return byKey ? code | PF.P | PF.PK : code
 }
 
@@ -191,7 +209,7 @@ const walk = (cpu: Cpu, paging: Paging, linear: bigint, access: Access, key: num
       table = (high & 0xf_ffff) * TWO_32 + ((low & 0xffff_f000) >>> 0)
       continue
     }
-    const keyed = paging.levels >= 4 && (cpu.cr4 & CR4_PKE) !== 0n
+    const keyed = paging.levels >= 4 && (cpu.cr4 & (CR4_PKE | CR4_PKS)) !== 0n
     const code = denied(cpu, rights, xd !== 0, keyed ? (high >>> 27) & 15 : -1, access, key)
     if (code !== 0) return fault(cpu, linear, access, key, code)
     mark(cpu, count, access, linear)

@@ -17,6 +17,7 @@ import {
   IA32_LSTAR,
   IA32_MISC_ENABLE,
   IA32_PAT,
+  IA32_PKRS,
   IA32_STAR,
   IA32_SYSENTER_CS,
   IA32_SYSENTER_EIP,
@@ -54,6 +55,7 @@ const PLAIN: Readonly<Record<number, Plain>> = {
   [IA32_FMASK]: { mask: ones(32) },
   [IA32_KERNEL_GS_BASE]: { canonical: true },
   [IA32_TSC_AUX]: { mask: ones(32) },
+  [IA32_PKRS]: { mask: ones(32) },
 }
 
 /** Memory types a PAT entry may have. SDM Vol. 3A, "Memory Types That Can Be Encoded With PAT". */
@@ -77,6 +79,11 @@ export class Msrs {
   /** Puts a value in place with no check, as a VMM does. */
   set(index: number, value: bigint): void {
     this.#values.set(index, value)
+  }
+
+  /** Access and write disable of the sixteen keys of supervisor pages, as PKRU has them for user pages. */
+  get pkrs(): number {
+    return Number(this.get(IA32_PKRS))
   }
 
   get tscAux(): bigint {
@@ -114,6 +121,8 @@ export class Msrs {
         return cpu.segments[GS]!.base
       case IA32_TIME_STAMP_COUNTER:
         return cpu.tsc
+      case IA32_PKRS:
+        return cpu.features.has('PKS') ? this.get(index) : undefined
       default:
         return PLAIN[index] === undefined ? undefined : this.get(index)
     }
@@ -143,6 +152,10 @@ export class Msrs {
         return true
       case IA32_TSC_ADJUST:
         cpu.tscOffset = BigInt.asIntN(64, cpu.tscOffset + value - this.get(index))
+        break
+      case IA32_PKRS:
+        if (!cpu.features.has('PKS')) return false
+        cpu.tlb.flush()
         break
       case IA32_PAT:
         if (!isPat(value)) return false

@@ -12,6 +12,6 @@ export type { OperandForm, Place, Row } from './table/row.ts'
  * Whether the processor at hand has what `feature` names is not asked here.
  *
  * Not modelled: EVEX and with it AVX-512, AMX, GFNI, AVX-VNNI and the later VEX extensions, TSX, MPX, user interrupts,
- * shadow stacks, MOVDIRI, ENQCMD: their opcodes raise #UD or are reserved NOPs, as on a processor that lacks them.
+ * shadow stacks, ENQCMD: their opcodes raise #UD or are reserved NOPs, as on a processor that lacks them.
  */
 export const table: readonly Row[] = build([...general, ...system, ...fpu, ...sse, ...avx])

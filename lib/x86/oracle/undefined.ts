@@ -100,6 +100,8 @@ const FEATURES_LEFT_OUT = new Set([
   'CET_IBT',
   'WAITPKG',
   'SERIALIZE',
+  'MOVDIRI',
+  'MOVDIR64B',
   'SSE4A',
   'FMA4',
   'VAES',

@@ -52,6 +52,22 @@ insn(
 insn('48 0f c7 0b', 'cmpxchg16b xmmword ptr [rbx]', { rbx: DATA + 8n }, { fault: 13 })
 insn('0f 38 f0 03', 'movbe eax, dword ptr [rbx]', { rbx: DATA, mem: { 0: '01020304' } }, { rax: 0x0102_0304n })
 insn('0f c3 03', 'movnti dword ptr [rbx], eax', { rax: 5n, rbx: DATA }, { mem: { 0: '05' } })
+insn('0f 38 f9 03', 'movdiri dword ptr [rbx], eax', { rax: 5n, rbx: DATA }, { mem: { 0: '05' } })
+insn('48 0f 38 f9 03', 'movdiri qword ptr [rbx], rax', { rax: 5n << 32n, rbx: DATA }, { mem: { 4: '05' } })
+insn(
+  '66 0f 38 f8 43 08',
+  'movdir64b rax, [rbx + 8]',
+  { rax: DATA + 64n, rbx: DATA, mem: { 8: '0102', 70: '07', 72: '09' } },
+  { mem: { 64: '0102', 70: '00', 72: '00', 126: '07' } },
+)
+insn('66 0f 38 f8 03', 'movdir64b rax, [rbx]', { rax: DATA + 32n, rbx: DATA }, { fault: 13 })
+insn('66 0f 38 f8 03', 'movdir64b rax, [rbx]', { rax: DATA, rbx: 1n << 63n }, { fault: 13 })
+insn(
+  '67 66 0f 38 f8 03',
+  'movdir64b eax, [ebx]',
+  { rax: (1n << 32n) + DATA, rbx: DATA + 64n, mem: { 64: '0102' } },
+  { mem: { 0: '0102' } },
+)
 insn32('a1 00 00 20 00', 'mov eax, [0x200000]', { mem: { 0: '01020304' } }, { rax: 0x0403_0201n })
 insn32('8b 44 24 04', 'mov eax, [esp + 4]', { mem: { 2052: '09' } }, { rax: 9n })
 insn32('d6', 'salc', { cf: 1, rax: 0x100n }, { rax: 0x1ffn })

@@ -1,6 +1,6 @@
 /** Moves, exchanges, extensions and addresses. */
 
-import { DS } from '../insn.ts'
+import { DS, ES } from '../insn.ts'
 import type { Semantics } from '../tier.ts'
 import { AH, dst, last, memory, number, rax, rbx, rcx, rdx, sizeOf, src } from './operands.ts'
 
@@ -32,6 +32,24 @@ export const movsxd = movsx
 
 /** MOVNTI m, r: without the hint it is a move. SDM Vol. 2B, "MOVNTI". */
 export const movnti: Semantics = (t, i) => t.write(dst(i), t.read(src(i)))
+
+/** MOVDIRI m, r: past the caches, which are not there. SDM Vol. 2B, "MOVDIRI". */
+export const movdiri = movnti
+
+/**
+ * MOVDIR64B r, m512: 64 bytes at once to ES:r, which must be 64-byte aligned, or #GP(0). Everything is read before
+ * anything is written. SDM Vol. 2B, "MOVDIR64B".
+ */
+export const movdir64b: Semantics = (t, i) => {
+  const from = memory(i, src(i))
+  const at = t.address(from)
+  const to = t.read(dst(i))
+  t.call('requireAligned', number(t, ES), to, number(t, 64))
+  const words = QUADWORDS.map(n => t.load(from.seg, t.add(i.addressSize, at, number(t, n)), 8))
+  t.settle(ES, to, 64)
+  for (const [n, word] of words.entries()) t.store(ES, t.add(i.addressSize, to, number(t, 8 * n)), 8, word)
+}
+const QUADWORDS = [0, 8, 16, 24, 32, 40, 48, 56]
 
 /** LEA r, m: the offset, cut or zero-extended to the operand size. SDM Vol. 2A, "LEA". */
 export const lea: Semantics = (t, i) => t.write(dst(i), t.truncate(t.address(memory(i, src(i))), sizeOf(dst(i))))

@@ -344,6 +344,14 @@ CRC32 | F2 REX.W + 0F 38 F1 /r | r64, r/m64 |`,
   rows('CX8', 'CMPXCHG8B | 0F C7 /1 | m64 | lock'),
   rows('CX16', 'CMPXCHG16B | REX.W + 0F C7 /1 | m128 | lock'),
   rows('SSE2', 'MOVNTI | NP oY 0F C3 /r | mV, rV |'),
+  rows('MOVDIRI', 'MOVDIRI | NP oY 0F 38 F9 /r | mV, rV |'),
+  rows(
+    'MOVDIR64B',
+    `
+MOVDIR64B | 66 a16 0F 38 F8 /r | r16, m512 | i64
+MOVDIR64B | 66 a32 0F 38 F8 /r | r32, m512 |
+MOVDIR64B | 66 a64 0F 38 F8 /r | r64, m512 | o64`,
+  ),
   rows('RDRAND', 'RDRAND | NFx oV 0F C7 /6 | rV |'),
   rows('RDSEED', 'RDSEED | NFx oV 0F C7 /7 | rV |'),
   rows(

@@ -61,7 +61,7 @@ export const run = async (
     const until = share > 0 ? { until: performance.now() + share } : {}
     const status =
       file.kind === 'selftest'
-        ? await runSelftest(pool, resources, file, tests, { ...options, ...until }, said)
+        ? await runSelftest(pool, resources, file, tests, { ...options, share }, said)
         : await runExecutable(
             fifos,
             resources,

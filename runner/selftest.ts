@@ -1,7 +1,7 @@
 /** Runs one file of our tests in a worker: watches the clock, and goes on in a fresh worker after a crash. */
 import { constants } from 'node:os'
 import { pathToFileURL } from 'node:url'
-import { type Event, emptyTally, type Failure, type Site, type Status, statusOf } from '#reports'
+import { type Event, emptyTally, type Failure, isOk, type Site, type Status, statusOf } from '#reports'
 import { again, type Repetition, type Tried } from './attempts.ts'
 import type { TestFile } from './discover.ts'
 import type { Extra } from './explore.ts'
@@ -18,6 +18,8 @@ export type SelftestOptions = Repetition & {
   readonly grace: number
   /** Milliseconds after which a test that still runs is said to be slow; 0 never. */
   readonly slow: number
+  /** Milliseconds for which tests that pass are repeated, from when the file has loaded. */
+  readonly share?: number
   readonly extra?: Extra
 }
 
@@ -200,6 +202,9 @@ class Book {
   readonly #tried = new Map<string, Tried>()
   /** To be run again when the others are through. */
   #waiting: string[] = []
+  /** One of them has failed. */
+  #needsClean = false
+  #until = 0
 
   constructor(
     file: TestFile,
@@ -231,8 +236,10 @@ class Book {
     const fresh = this.left.filter(name => !this.#tried.has(name))
     if (fresh.length > 0) return { tests: fresh, isAgain: false }
     const tests = this.#waiting
+    const isAgain = this.#needsClean
     this.#waiting = []
-    return { tests, isAgain: true }
+    this.#needsClean = false
+    return { tests, isAgain }
   }
 
   /** Of the tests that were ordered, those that the file did not know. */
@@ -247,6 +254,7 @@ class Book {
 
   announce(listed: readonly Listed[]): void {
     if (this.#announced !== undefined) return
+    this.#until = performance.now() + (this.#options.share ?? 0)
     this.#listed = listed.map(test => test.name)
     this.#announced = this.#wanted ?? listed.map(test => test.name)
     for (const { name, timeout } of listed) if (timeout !== undefined) this.limits.set(name, timeout)
@@ -280,10 +288,11 @@ class Book {
     this.#tried.set(test, tried)
     this.running = undefined
     this.attempts++
-    const isAgain = again(status, tried, this.#options)
+    const isAgain = again(status, tried, { ...this.#options, until: this.#until })
     const attempt = tried.passed + tried.failed
     if (isAgain) {
       this.#waiting.push(test)
+      this.#needsClean ||= !isOk(status)
       this.#emit({
         type: 'attempt',
         file,

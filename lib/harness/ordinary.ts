@@ -31,12 +31,12 @@ import type { Machine } from './machine.ts'
 const FLAT = { base: 0n, limit: 0xffff_ffff, present: 1, s: 1, g: 1 }
 const data = kvm_segment.encode({ ...FLAT, selector: KERNEL_DS, type: 3 })
 
-/** 64-bit mode at the guest's entry, with what boot code would have loaded into a TD. */
+/** 64-bit mode at the guest's entry, with what boot code would have loaded into a TD, and the vCPU's number in RSI as there. */
 export const startOrdinary = (
   { host, scratch }: Machine,
   fd: number,
   boot: BootParameters,
-  { entry, stack }: { readonly entry: Gva; readonly stack: Gva },
+  { index, entry, stack }: { readonly index: number; readonly entry: Gva; readonly stack: Gva },
 ): void => {
   const machine = { host, scratch } as Machine
   host.ioctl(fd, KVM_GET_SREGS, scratch)
@@ -59,7 +59,7 @@ export const startOrdinary = (
   xcrs.set(kvm_xcr.encode({ xcr: 0, value: XCR0_X87 | XCR0_SSE | XCR0_AVX }))
   call(machine, fd, KVM_SET_XCRS, kvm_xcrs, { nr_xcrs: 1, xcrs })
   host.ioctl(fd, KVM_GET_REGS, scratch)
-  host.set(kvm_regs, scratch, { rip: entry, rsp: stack, rflags: 2n })
+  host.set(kvm_regs, scratch, { rip: entry, rsp: stack, rsi: BigInt(index), rflags: 2n })
   host.ioctl(fd, KVM_SET_REGS, scratch)
   call(machine, fd, KVM_SET_MP_STATE, kvm_mp_state, { mp_state: 0 })
 }

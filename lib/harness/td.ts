@@ -152,7 +152,7 @@ export class Td {
     // The vCPU's number is its index in the boot parameters.
     this.vcpus = image.entries.map((entry, index) => {
       const file = vm.addVcpu()
-      if (!vm.isTd) startOrdinary(machine, file.fd, parameters, { entry, stack: image.stacks[index]! })
+      if (!vm.isTd) startOrdinary(machine, file.fd, parameters, { index, entry, stack: image.stacks[index]! })
       return new Vcpu(this, trial, index, file)
     })
     machine.counts.push(() => this.vcpus.reduce((sum, vcpu) => sum + vcpu.instructions, 0))

@@ -222,6 +222,14 @@ t.test('MOV to CR0: every row, in order', async t => {
   t.equal(s.cpu.cr0 & 0x1008_0040n, 0n, 'keep their old value')
   t.equal(now & PG, PG)
   t.equal(now & CR0_NOW, CR0_NOW & now)
+  const withCet = { ...platform, msr: { ...platform.msr, cr4Fixed1: platform.msr.cr4Fixed1 | abi.CR4_CET } }
+  const cet = stub('mov cr0, rax', { xfam: 0x1803n, platform: withCet })
+  const enable = (cpu: Stub['cpu']) => {
+    cpu.cr0 |= WP
+    cpu.cr4 |= abi.CR4_CET
+  }
+  t.equal(cet.run({ 0: (now | CD) & ~WP }, enable), '#GP', 'CR4.CET = 1 and WP = 0, before CD')
+  t.equal(cet.run({ 0: now | WP | CD }, enable), '#VE 28', 'with WP it is CD that counts')
   const clts = stub('clts')
   t.equal(clts.run(), 'done', 'CLTS is native')
   const lmsw = stub('lmsw ax')

@@ -138,6 +138,33 @@ t.test('PAGE.DEMOTE splits 2 MiB, PAGE.PROMOTE joins it again', async t => {
   t.throws(() => host.call(abi.TDH_MEM_PAGE_PROMOTE, { rcx: GPA2 | 1n, rdx: tdr, version: 1 }), { name: 'NotModelled' })
 })
 
+t.test('PROMOTE wants 512 pages that are one: aligned, one behind the other, in one state', async t => {
+  const host = new Host().boot()
+  const tdr = host.td()
+  host.vcpu(tdr)
+  host.tables(tdr, GPA)
+  const run = BigInt(host.memory.allocateRun(1026))
+  const aligned = (run + MIB2 - 1n) & ~(MIB2 - 1n)
+  const promote = () => said(host, abi.TDH_MEM_PAGE_PROMOTE, { rcx: GPA | 1n, rdx: tdr })
+  const aug = (i: bigint, r8: bigint) => host.must(abi.TDH_MEM_PAGE_AUG, { rcx: GPA + i * 0x1000n, rdx: tdr, r8 })
+  const remove = (i: bigint) => host.must(abi.TDH_MEM_PAGE_REMOVE, { rcx: GPA + i * 0x1000n, rdx: tdr })
+  const other = aligned === run ? run + 0x1000n : run
+  for (let i = 0n; i < 512n; i++) aug(i, other + i * 0x1000n)
+  t.equal(promote(), 'TDX_EPT_INVALID_PROMOTE_CONDITIONS | RCX', 'contiguous, but not aligned')
+  for (let i = 0n; i < 512n; i++) remove(i)
+  for (let i = 0n; i < 512n; i++) aug(i, aligned + i * 0x1000n)
+  remove(5n)
+  aug(5n, host.frame())
+  t.equal(promote(), 'TDX_EPT_INVALID_PROMOTE_CONDITIONS | RCX', 'one in the middle is another')
+  remove(5n)
+  host.must(abi.TDH_MEM_PAGE_ADD, { rcx: GPA + 0x5000n, rdx: tdr, r8: aligned + 0x5000n, r9: host.frame() })
+  t.equal(promote(), 'TDX_EPT_INVALID_PROMOTE_CONDITIONS | RCX', 'one is mapped, the others are pending')
+  remove(5n)
+  aug(5n, aligned + 0x5000n)
+  t.equal(promote(), 'TDX_SUCCESS')
+  t.same(invariants(host.module), [])
+})
+
 t.test('a page of 1 GiB comes from 512 of 2 MiB, and goes back to them', async t => {
   const bytes = 3 * 2 ** 30
   const host = new Host({ bytes })

@@ -12,8 +12,8 @@ export type Stub = {
   readonly guest: Guest
   readonly cpu: Cpu
   readonly vcpu: Vcpu
-  /** Executes it with these registers by number. Afterwards the CPU has what it left, where it was done. */
-  run(registers?: Readonly<Record<number, bigint>>): Outcome
+  /** Executes it with these registers by number, after `change`. Afterwards the CPU has what it left, where it was done. */
+  run(registers?: Readonly<Record<number, bigint>>, change?: (cpu: Cpu) => void): Outcome
 }
 
 const NAMES: Readonly<Record<number, Outcome>> = { 6: '#UD', 8: '#DF', 13: '#GP', 14: '#PF' }
@@ -46,7 +46,7 @@ export const stub = (code: string, options: Options = {}): Stub => {
     guest: g,
     cpu,
     vcpu,
-    run(registers = {}) {
+    run(registers = {}, change = () => {}) {
       vcpu.ve.valid = 0
       vcpu.lastExit = 'fault'
       cpu.pending.length = 0
@@ -59,6 +59,7 @@ export const stub = (code: string, options: Options = {}): Stub => {
       cpu.gpr[4] = state.rsp
       for (const n of [0, RCX, 2, 3, R13, R14, R15]) cpu.gpr[n] = 0n
       for (const [n, value] of Object.entries(registers)) cpu.gpr[Number(n)] = value
+      change(cpu)
       const exit = g.enter()
       if (exit !== TDVMCALL) return `exit ${exit}`
       const vector = Number(g.host.regs.r15)

@@ -1,7 +1,9 @@
 /** The platform under the module: what CPUID, MSRs and the memory map of the emulated server say. Plain data. */
 import { createHash } from 'node:crypto'
+import { CR4_CET, CR4_KL } from '#abi'
+import { type Registers4, reduce, XCR0_THERE, XSS_THERE } from './features.ts'
 
-export type Registers4 = readonly [eax: number, ebx: number, ecx: number, edx: number]
+export type { Registers4 } from './features.ts'
 
 /** Convertible memory: what the BIOS says may be given to TDX. */
 export type Cmr = { readonly base: number; readonly size: number }
@@ -122,11 +124,10 @@ const subleaves: [number, [number, Registers4][]][] = [
 ]
 
 /**
- * A server of the Sapphire Rapids generation (family 6, model 0x8f), as far as a TD can see it.
- * CPUID: values that such CPUs report and that pass the module's checks (cpuid_configurations.c). Key ids: eleven bits,
- * the most the module can manage (tdx_global_data.h, MAX_HKIDS), so that many TDs can live at once.
+ * A server of the Sapphire Rapids generation (family 6, model 0x8f) as it is made, with all it can do. Key ids: eleven
+ * bits, the most the module can manage (tdx_global_data.h, MAX_HKIDS), so that many TDs can live at once.
  */
-export const SAPPHIRE_RAPIDS: Platform = {
+export const SILICON: Platform = {
   cpuid: new Map(leaves),
   subleaves: new Map(subleaves.map(([leaf, rows]) => [leaf, new Map(rows)])),
   physicalAddressBits: 52,
@@ -156,6 +157,18 @@ export const SAPPHIRE_RAPIDS: Platform = {
     cr4Fixed0: 0x2000n,
     cr4Fixed1: 0x1ff_7fffn,
   },
+}
+
+/**
+ * The same server as it is emulated: topology, caches and frequencies are the silicon's, features are what the CPU of
+ * #x86 can do (features.ts). It passes the module's checks (cpuid_configurations.c).
+ */
+export const SAPPHIRE_RAPIDS: Platform = {
+  ...SILICON,
+  ...reduce(SILICON),
+  xcr0: SILICON.xcr0 & XCR0_THERE,
+  xss: SILICON.xss & XSS_THERE,
+  msr: { ...SILICON.msr, cr4Fixed1: SILICON.msr.cr4Fixed1 & ~(CR4_KL | CR4_CET) },
 }
 
 const ZERO: Registers4 = [0, 0, 0, 0]

@@ -8,6 +8,7 @@ import {
   XFAM_XCR0_MASK,
 } from '#abi'
 import { hva } from '#bits'
+import { nativeCpuid } from '#tdx'
 import type { CpuidEntry } from '../cpuid.ts'
 import { writeCpuid } from '../cpuid.ts'
 import { Errno } from '../errno.ts'
@@ -24,9 +25,17 @@ export const WAITPKG = 1 << 5
 /** ATTRIBUTES that KVM lets a TD have. */
 export const supportedAttributes = ({ info }: Tdx): bigint => TDX_ATTR_SEPT_VE_DISABLE & info.attributesFixed0
 
-/** XFAM that KVM lets a TD have: its own XCR0 and IA32_XSS bits, as far as processor and module have them. */
-export const supportedXfam = ({ info, platform }: Tdx): bigint =>
-  (platform.xcr0 | platform.xss) & (XFAM_XCR0_MASK | XFAM_CET) & info.xfamFixed0
+/**
+ * XFAM that KVM lets a TD have: its own XCR0 and IA32_XSS bits, as far as processor and module have them. The states of
+ * control-flow enforcement need one of its two features. Linux arch/x86/kvm/x86.c, kvm_x86_vendor_init.
+ */
+export const supportedXfam = ({ info, platform }: Tdx): bigint => {
+  const [, , ecx, edx] = nativeCpuid(platform, 7, 0)
+  const hasCet = (ecx & SHADOW_STACKS) !== 0 || (edx & INDIRECT_BRANCH_TRACKING) !== 0
+  return (platform.xcr0 | platform.xss) & (hasCet ? XFAM_XCR0_MASK | XFAM_CET : XFAM_XCR0_MASK) & info.xfamFixed0
+}
+/** CPUID 7.0 ECX and EDX. */
+const [SHADOW_STACKS, INDIRECT_BRANCH_TRACKING] = [1 << 7, 1 << 20]
 
 /** The CPUID bits that INIT_VM may set, as KVM shows them. */
 export const configurableCpuid = ({ info }: Tdx): CpuidEntry[] =>

@@ -2,7 +2,7 @@ import t from 'tap'
 import * as abi from '#abi'
 import type { Hpa } from '#bits'
 import { invariants } from '../invariants.ts'
-import { SAPPHIRE_RAPIDS } from '../platform.ts'
+import { SAPPHIRE_RAPIDS, SILICON } from '../platform.ts'
 import { Host, SEPT_LEVELS, type TdOptions } from '../testdata/host.ts'
 import { badPages, said } from '../testdata/status.ts'
 
@@ -157,12 +157,6 @@ t.test('MNG.INIT: every field of TD_PARAMS, in the module’s order', async t =>
     'another model',
   )
   t.equal(
-    init({}, view => view.setUint32(256 + 16 * 5 + 4, 1 << 4, true)),
-    'TDX_OPERAND_INVALID | CPUID_CONFIG',
-    'HLE without RTM',
-  )
-  t.equal(host.regs.rcx, 7n)
-  t.equal(
     init({}, view => view.setUint8(256 + 12 * 16, 1)),
     'TDX_OPERAND_INVALID | RDX',
   )
@@ -174,6 +168,20 @@ t.test('MNG.INIT: every field of TD_PARAMS, in the module’s order', async t =>
   const td = tdOf(host, tdr)
   t.match(td, { tdCtls: 1n, gpaw: 52, xfam: 3n, epoch: 1n, maxVcpus: 4 })
   t.same(invariants(host.module), [])
+})
+
+t.test('MNG.INIT on a platform with TSX: HLE and RTM go together', async t => {
+  const host = new Host({ platform: SILICON }).boot()
+  const tdr = host.create()
+  const init = (ebx: number) =>
+    said(host, abi.TDH_MNG_INIT, {
+      rcx: tdr,
+      rdx: host.params({}, view => view.setUint32(256 + 16 * 5 + 4, ebx, true)),
+    })
+  t.equal(init(1 << 4), 'TDX_OPERAND_INVALID | CPUID_CONFIG', 'HLE without RTM')
+  t.equal(host.regs.rcx, 7n)
+  t.equal(init((1 << 4) | (1 << 11)), 'TDX_SUCCESS')
+  t.ok(tdOf(host, tdr).cpuid?.flags.tsx)
 })
 
 t.test('MNG.RD', async t => {

@@ -1,6 +1,6 @@
 /** The emulator's own debugger: looks into a vCPU past TDX. Nothing that KVM does goes through here. */
 import type { Gva } from '#bits'
-import { explainSept, type SeptEntry } from '#tdx'
+import { explainSept, type SeptEntry, type VeInfo } from '#tdx'
 import { type Cpu, explainWalk, type RaisedFault, tear, type Walk } from '#x86'
 import type { Vcpu } from './vcpu.ts'
 
@@ -28,6 +28,8 @@ export type Inspection = {
   walk(linear: bigint): Walk | undefined
   /** What the Secure EPT of a TD has for a GPA; undefined where that is shared, or there is none. */
   sept(gpa: bigint): SeptEntry | undefined
+  /** Of a TD's vCPU, what TDG.VP.VEINFO.GET would tell, or told last. */
+  readonly ve: VeInfo | undefined
   /** The vCPU's turn is over, before an instruction that another vCPU may come between: see `tear` of the CPU. */
   tear(): void
   /** Bytes at a linear address of the guest, or undefined where the guest itself could not read them now. */
@@ -62,6 +64,7 @@ export const inspect = (vcpu: Vcpu): Inspection => {
     instructions: cpu.instructions,
     lastExit: vcpu.enterStatus,
     faults: cpu.faults.list(),
+    ve: td === undefined ? undefined : { ...td.ve },
     walk: linear => explainWalk(cpu, linear),
     sept: gpa => (td === undefined ? undefined : explainSept(td, gpa)),
     tear: () => tear(cpu),
@@ -82,6 +85,7 @@ const NOT_RUN = {
   mode: 0,
   instructions: 0,
   faults: [],
+  ve: undefined,
   walk: () => undefined,
   sept: () => undefined,
   tear: () => {},

@@ -70,6 +70,26 @@ for (const { page, line, path, text, fails, says } of files) {
   })
 }
 
+const commands = blocks.filter(b => b.language === 'sh').flatMap(b => b.text.split('\n').map(text => ({ ...b, text })))
+const hasMake = spawnSync('make', ['--version']).status === 0
+t.test('the commands are ones that there are', { skip: hasMake ? false : 'no make' }, async t => {
+  for (const { page, text } of commands) {
+    const [program, ...args] = text.replace(/#.*/, '').trim().split(/\s+/)
+    if (program === '') continue
+    // What they would do, without doing it: the whole of the tests is no part of this one.
+    if (program === 'make') {
+      t.equal(spawnSync('make', ['-n', ...args], { cwd: root }).status, 0, `${page}: ${text}`)
+      continue
+    }
+    t.equal(program, 'seamless', `${page}: ${text}`)
+    const isSub = /^[a-z]/.test(args[0] ?? '')
+    const asked = [join(root, 'runner/seamless.js'), ...(isSub ? args.slice(0, 1) : []), '--help']
+    const help = spawnSync(process.execPath, asked, { cwd: root, encoding: 'utf8' }).stdout
+    for (const option of args.filter(arg => arg.startsWith('-')))
+      t.ok(help.includes(option.replace(/=.*/, '')), `${page}: ${text}: ${option}`)
+  }
+})
+
 t.test('what the pages link to is there', async t => {
   for (const page of new Set(blocks.map(b => b.page).filter(page => page.startsWith('docs/')))) {
     const text = ts.sys.readFile(join(root, page)) ?? ''

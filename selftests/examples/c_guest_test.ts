@@ -34,3 +34,41 @@ test('a_checksum_in_c', async t => {
   t.assert.eq(values[1], 48n)
   await td.vcpu.until('UCALL_DONE')
 })
+
+test('a_ve_handler_in_c', async t => {
+  const td = t.td({
+    guest: c`
+      #include "seamless.h"
+
+      static struct tdx_ve_info ve;
+
+      static void on_ve(struct ex_regs *regs)
+      {
+        GUEST_ASSERT_EQ(tdg_vp_veinfo_get(&ve), 0ul);
+        regs->rip += ve.length;
+        if (ve.exit_reason == TDVMCALL_IO)
+          tdvmcall_io_read(ve.qualification >> 16, 1 + (ve.qualification & 7), &regs->rax);
+      }
+
+      void guest_code(void)
+      {
+        u8 value;
+        u64 msr;
+
+        install_exception_handler(20, on_ve);
+        __asm__ volatile("in $0x32, %0" : "=a"(value));
+        GUEST_ASSERT_EQ(value, 7);
+        GUEST_ASSERT_EQ(ve.exit_reason, 30ul);
+        GUEST_ASSERT_EQ(rdmsr_safe(0x829, &msr), 13);
+        GUEST_ASSERT_EQ(tdvmcall_io_write(0x33, 4, 0x1234), 0ul);
+        GUEST_DONE();
+      }`,
+  })
+
+  const read = await td.vcpu.until('KVM_EXIT_IO')
+  t.assert.match(read, { port: 0x32, direction: 'in', size: 1 })
+  read.answer(7n)
+  const write = await td.vcpu.until('KVM_EXIT_IO')
+  t.assert.match(write, { port: 0x33, direction: 'out', size: 4, data: 0x1234n })
+  await td.vcpu.until('UCALL_DONE')
+})

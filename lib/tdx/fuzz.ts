@@ -249,15 +249,22 @@ export const fuzzSeamcalls = (seed: bigint, calls: number): Fuzzed => {
   return { calls: done, notModelled: tally.notModelled, statuses: tally.statuses, wrong }
 }
 
+/** Sixteen pages from here on that the guest is to accept. */
+const PENDING = 0x5000_0000n
+
 /** Addresses of the TD with a level or without, ids, bits, rubbish. */
 const guestOperand = (random: Random): bigint => {
   const kind = random.next() % 8n
   if (kind < 2n) return DATA_PAGE + (random.next() % 64n) * 64n
-  if (kind < 3n) return ((random.next() % 0x10_0000n) << 12n) | (random.next() % 3n)
+  if (kind < 3n)
+    return (random.next() % 2n === 0n ? PENDING : 0n) + (((random.next() % 16n) << 12n) | (random.next() % 3n))
   if (kind < 4n) return (1n << 47n) | ((random.next() % 16n) << 12n)
   if (kind < 6n) return fieldId(random)
   return kind < 7n ? random.next() % 16n : random.next()
 }
+
+/** Leaves that take a field of the TD or vCPU itself: RCX is zero. */
+const OWN_METADATA: readonly number[] = [abi.TDG_VM_RD, abi.TDG_VM_WR, abi.TDG_VP_RD, abi.TDG_VP_WR]
 
 const TDCALLS = [...TDCALL_NAMES.keys()]
 /** Registers that a leaf may read. RSP stays. */
@@ -272,6 +279,11 @@ const looping = (random: Random) => {
   const g = guest(LOOP.replaceAll('.again', 'again'), {
     attributes: pick(random, [0n, abi.TDX_ATTR_DEBUG, abi.TDX_ATTR_SEPT_VE_DISABLE]),
     configFlags: pick(random, [4n, 6n, 0n]),
+    build: (host, tdr) => {
+      host.tables(tdr, PENDING)
+      for (let i = 0n; i < 16n; i++)
+        host.must(abi.TDH_MEM_PAGE_AUG, { rcx: PENDING + (i << 12n), rdx: tdr, r8: host.frame() })
+    },
   })
   // Up to the loop: the first TDCALL with RAX = 1 (VP.INFO).
   g.host.lp.quantum = 200
@@ -304,6 +316,10 @@ export const fuzzTdcalls = (seed: bigint, calls: number): Fuzzed => {
       for (const n of INPUTS) cpu.gpr[n] = guestOperand(random)
       const leaf = random.next() % 50n === 0n ? random.next() % 64n : BigInt(pick(random, TDCALLS))
       cpu.gpr[0] = leaf | (random.next() % 20n === 0n ? 1n << 16n : 0n)
+      if (OWN_METADATA.includes(Number(leaf)) && random.next() % 4n !== 0n) {
+        cpu.gpr[1] = 0n
+        cpu.gpr[2] = random.next() % 16n === 0n ? 0xffff_ffff_ffff_ffffn : fieldId(random)
+      }
       tally.run(() => {
         const exit = g.enter()
         return (exit & 0xffff_ffffn) === 1n ? cpu.gpr[0]! : exit

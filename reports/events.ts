@@ -64,6 +64,8 @@ export type Event =
       readonly files: readonly string[]
       /** Command line options that change what a test does, for the command that repeats it. */
       readonly options?: readonly string[]
+      /** Of a run cut into parts: which this is, of how many, and how many files all of them have together. */
+      readonly shard?: { readonly part: number; readonly total: number; readonly files: number }
       readonly time: number
     }
   | {

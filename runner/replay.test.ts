@@ -36,3 +36,12 @@ t.test('a replay prints what the run printed', async t => {
   t.match(run('replay', 'nothing.jsonl').stderr, /^seamless: nothing.jsonl: ENOENT/)
   t.match(run('replay', 'selftests/a_test.ts').stderr, /^seamless: selftests\/a_test.ts: line 1 is not JSON/)
 })
+
+t.test('a merge wants all the shards, of one run, cut alike', async t => {
+  const { run } = inside(t, three)
+  for (const part of [1, 2, 3]) run('--shard', `${part}/3`, '--record', `s${part}.jsonl`)
+  run('--shard', '2/2', '--record', 'other.jsonl')
+  t.match(run('merge', 's1.jsonl', 's3.jsonl').stderr, /^seamless: merge: shard 2 of 3 is missing$/m)
+  t.match(run('merge', 's1.jsonl', 'other.jsonl').stderr, /shards of different runs|not shards of one run/)
+  t.same(ran(run('merge', 's1.jsonl', 's2.jsonl', 's3.jsonl').stdout).length, 5)
+})

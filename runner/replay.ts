@@ -52,12 +52,30 @@ export const merged = (names: readonly string[]): Event[] => {
   }
   const first = runs[0]?.events[0]
   if (first?.type !== 'run') throw new UsageError(`${names[0]}: holds no run`)
+  complete(runs.flatMap(({ events }) => events.filter(event => event.type === 'run')))
   const files = runs.flatMap(({ events }) => events.flatMap(event => (event.type === 'run' ? event.files : [])))
+  const { shard: _shard, ...whole } = first
   return [
-    { ...first, files, time: began },
+    { ...whole, files, time: began },
     ...runs.flatMap(({ events }) => events.filter(event => event.type !== 'run' && event.type !== 'run-end')),
     { type: 'run-end', interrupted, duration: ended - began, time: ended },
   ]
+}
+
+/** Throws `UsageError` if the parts of a run that was cut into shards are not all there. */
+const complete = (runs: readonly Extract<Event, { type: 'run' }>[]): void => {
+  const shards = runs.flatMap(run => run.shard ?? [])
+  const [first] = shards
+  if (first === undefined) return
+  const { total, files } = first
+  if (shards.some(shard => shard.total !== total || shard.files !== files))
+    throw new UsageError('merge: these are shards of different runs')
+  const parts = new Set(shards.map(shard => shard.part))
+  const lacking = Array.from({ length: total }, (_, i) => i + 1).filter(part => !parts.has(part))
+  if (lacking.length > 0) throw new UsageError(`merge: shard ${lacking.join(', ')} of ${total} is missing`)
+  const seen = new Set(runs.flatMap(run => run.files)).size
+  if (seen !== files)
+    throw new UsageError(`merge: ${seen} of ${files} files: the shards were not cut by the same history`)
 }
 
 /** Hands events to the reports asked for, and ends as their run ended. A record without an end was cut short. */

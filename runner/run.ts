@@ -14,6 +14,8 @@ export type RunOptions = SelftestOptions & {
   readonly executable: ExecutableOptions
   /** Tests that pass are repeated for about so long, milliseconds. */
   readonly stress?: number
+  /** Which part of a run this is. */
+  readonly shard?: { readonly part: number; readonly total: number; readonly files: number }
   /** Options to repeat in the command that repeats a test. */
   readonly again: readonly string[]
   /** How long files took before, milliseconds: the longest begin first. Reports keep the order of the parts. */
@@ -45,6 +47,7 @@ export const run = async (
     version: EVENTS_VERSION,
     seed: options.seed,
     files: parts.map(part => part.file.file),
+    ...(options.shard === undefined ? {} : { shard: options.shard }),
     ...(options.again.length === 0 ? {} : { options: options.again }),
     time: Date.now(),
   })

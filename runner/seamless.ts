@@ -47,7 +47,10 @@ const main = async (argv: readonly string[]): Promise<number> => {
   // An installed test file that is run as a program.
   if (argv[0] === 'direct') return main(['run', '--report', 'harness', '--record', 'none', ...argv.slice(1)])
   const own = OWN[argv[0] ?? '']
-  if (own !== undefined) return await (await own())(argv.slice(1))
+  if (own !== undefined) {
+    const [run, { sayingGaps }] = await Promise.all([own(), import('./parse.ts')])
+    return await sayingGaps(argv[0]!, () => run(argv.slice(1)))
+  }
   const command = COMMANDS[argv[0] ?? '']
   const words = argv[0] === 'run' || command !== undefined ? argv.slice(1) : argv
   const line = read(words)
@@ -75,11 +78,11 @@ const main = async (argv: readonly string[]): Promise<number> => {
   if (full.files.every(file => /(\.[cm]?[jt]s(:\d+)?|\/)$/.test(file))) pool.warm()
   try {
     if (has(full, 'list')) return await showList(pool, full, options)
-    const parts = await select(pool, full, options.timeout, options.seed)
+    const { parts, ...cut } = await select(pool, full, options.timeout, options.seed)
     // With a worker for each file there is nothing to schedule; a bail ends at the first failure in the order shown.
     const durations =
       parts.length > options.jobs && !has(full, 'bail') && !has(full, 'shuffle') ? lastDurations() : undefined
-    return await report(pool, parts, full, { ...options, ...(durations && { durations }) })
+    return await report(pool, parts, full, { ...options, ...cut, ...(durations && { durations }) })
   } finally {
     pool.close(GRACE)
   }

@@ -9,20 +9,17 @@ import { misses, near, selects, suggestion } from './filter.ts'
 import { all, type CommandLine, clauses, has, last } from './options.ts'
 import type { Pool } from './pool.ts'
 import type { Listed } from './protocol.ts'
-import { type Listing, list, type Part } from './run.ts'
+import { type Listing, list, type Part, type RunOptions } from './run.ts'
 import { testSeed } from './seed.ts'
 import { durationsOf, lastRecord } from './state.ts'
 
 /** A file as listed, with the tests that the filters leave. */
 type Chosen = Listing & { readonly kept: readonly Listed[] }
 
+export type Selection = { readonly parts: readonly Part[]; readonly shard?: NonNullable<RunOptions['shard']> }
+
 /** What is to be run. Throws `UsageError` if that is nothing. */
-export const select = async (
-  pool: Pool,
-  line: CommandLine,
-  timeout: number,
-  seed: string,
-): Promise<readonly Part[]> => {
+export const select = async (pool: Pool, line: CommandLine, timeout: number, seed: string): Promise<Selection> => {
   const failed = has(line, 'rerun-failed') ? failedBefore() : has(line, 'last') ? ranBefore() : undefined
   const { files, lines } = filesOf(line, failed)
   const expect = last(line, 'expect')
@@ -35,8 +32,11 @@ export const select = async (
   const shard = last(line, 'shard')
   if (expect !== undefined && !isFiltered && failed === undefined)
     parts = withLost(parts, readExpected(expect), line.files.length === 0)
-  if (shard !== undefined) parts = shardOf(parts, ...parseShard(shard, process.env), historyOf(line))
-  return has(line, 'shuffle') ? shuffled(parts, seed) : parts
+  const count = parts.length
+  const [index, total] = shard === undefined ? [0, 1] : parseShard(shard, process.env)
+  if (shard !== undefined) parts = shardOf(parts, index, total, historyOf(line))
+  if (has(line, 'shuffle')) parts = shuffled(parts, seed)
+  return { parts, ...(shard !== undefined && { shard: { part: index + 1, total, files: count } }) }
 }
 
 /** What `--list` shows: as text a line per test, or JSON. */

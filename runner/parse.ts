@@ -1,7 +1,7 @@
 /** Reads the words of the commands that run code outside of a test: their options, and what is wrong with them. */
 import { readFileSync, writeSync } from 'node:fs'
 import { type ParseArgsConfig, parseArgs } from 'node:util'
-import { messageOf, UsageError } from './errors.ts'
+import { EXIT_INTERNAL, messageOf, UsageError } from './errors.ts'
 
 type Options = NonNullable<ParseArgsConfig['options']>
 export type Words = {
@@ -66,6 +66,17 @@ export const tierOf = (line: Words, usual: TierWord): TierWord => {
   const tier = TIERS.find(name => name === text)
   if (tier === undefined) throw new UsageError(`--tier ${text}: there are ${TIERS.join(', ')}`)
   return tier
+}
+
+/** Runs a command whose guest may reach what is not modelled: one line, and the status of a fault of ours. */
+export const sayingGaps = async (file: string, run: () => Promise<number>): Promise<number> => {
+  try {
+    return await run()
+  } catch (error) {
+    if (!(error instanceof Error) || error.name !== 'NotModelled') throw error
+    process.stderr.write(`seamless: ${file}: not modelled: ${error.message}\n`)
+    return EXIT_INTERNAL
+  }
 }
 
 /** The one file a command is for. Throws `UsageError`. */

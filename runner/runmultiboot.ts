@@ -106,7 +106,6 @@ export const runMultiboot = async (argv: readonly string[]): Promise<number> => 
         ...compiledFigures(compileStats),
       })
     }
-    machine.close()
     switch (end.kind) {
       case 'exit':
         return ((end.value << 1) | 1) & 0xff

@@ -62,8 +62,8 @@ const MiB = 2 ** 20
 const SPARE = 64 * MiB
 /** Instructions in a row: alone, and in turns. */
 const [ALONE, TURN] = [1_000_000, 1000]
-/** Where the boot information goes, as QEMU has it. */
-const INFO_AT = 0x9500
+/** Where the boot information may go: where QEMU has it, else anywhere in low memory that the image leaves. */
+const INFO_PLACES = [0x9500, 0x1000, 0x2_0000, 0x4_0000, 0x6_0000, 0x8_0000]
 
 /** CPUID with what differs from CPU to CPU: the APIC's number. SDM Vol. 2A, "CPUID", leaves 01H and 0BH. */
 const numbered = (cpuid: Cpuid, id: number, cpus: number): Cpuid => {
@@ -132,16 +132,19 @@ export class BareMachine {
       modules.push({ start, end: start + options.initrd.bytes.length, name: options.initrd.name })
     }
     const commandLine = options.append ? `${options.name} ${options.append}` : options.name
-    const info = bootInformation(INFO_AT, { memory: size, commandLine, modules })
-    const infoEnd = INFO_AT + info.length
-    if (infoEnd > LOW_END) throw new BadImage(`a command line of ${commandLine.length} bytes does not fit`)
-    if (image.pieces.some(({ at, size: length }) => at < infoEnd && at + length > INFO_AT))
-      throw new BadImage(`the image lies over ${hex(INFO_AT)}, where the boot information goes`)
-    this.#put('the boot information', INFO_AT, info)
+    const told = { memory: size, commandLine, modules }
+    const length = bootInformation(0, told).length
+    if (length > LOW_END - INFO_PLACES.at(-1)!)
+      throw new BadImage(`a command line of ${commandLine.length} bytes does not fit`)
+    const infoAt = INFO_PLACES.find(place =>
+      image.pieces.every(piece => piece.at >= place + length || piece.at + piece.size <= place),
+    )
+    if (infoAt === undefined) throw new BadImage('the image leaves no room for the boot information below 640 KiB')
+    this.#put('the boot information', infoAt, bootInformation(infoAt, told))
     const { cpu } = this.#vcpus[0]!
     cpu.gpr.fill(0n)
     cpu.gpr[0] = BigInt(BOOT_MAGIC)
-    cpu.gpr[3] = BigInt(INFO_AT)
+    cpu.gpr[3] = BigInt(infoAt)
     cpu.rip = BigInt(image.entry)
   }
 

@@ -212,7 +212,11 @@ export const cpuid = (cpu: Cpu, leaf: number, subleaf: number): CpuidResult => {
 /** What CPUID answers where nothing leaves, or a VMM for it: OSXSAVE, OSPKE and the XSAVE size follow the registers. */
 export const answerCpuid = (cpu: Cpu, leaf: number, subleaf: number): CpuidResult => {
   const [eax, ebx, ecx, edx] = cpu.cpuid(leaf, subleaf)
-  if (leaf === 1) return [eax, ebx, setBit(ecx, 27, (cpu.cr4 & CR4_OSXSAVE) !== 0n), edx]
+  if (leaf === 1) {
+    // A local APIC that is disabled is not there.
+    const shown = cpu.apic?.isEnabled === false ? setBit(edx, 9, false) : edx
+    return [eax, ebx, setBit(ecx, 27, (cpu.cr4 & CR4_OSXSAVE) !== 0n), shown]
+  }
   if (leaf === 7 && subleaf === 0) return [eax, ebx, setBit(ecx, 4, (cpu.cr4 & CR4_PKE) !== 0n), edx]
   if (leaf === 0xd && subleaf <= 1 && ebx !== 0) return [eax, xsaveSize(cpu, subleaf === 1), ecx, edx]
   // SYSCALL is only there in 64-bit mode.

@@ -21,6 +21,7 @@ export const chainNotes = (seen: Inspection, symbols: readonly Sym[], isTriple: 
     out.push(`  ${how}${faultText(fault, symbols)}`)
     if (fault.vector === VECTOR_PF && fault.cr2 !== undefined)
       out.push(...walkNotes(seen, fault.cr2).map(line => `    ${line}`))
+    if (fault.vector === VECTOR_VE) out.push(...veNotes(seen).map(line => `    ${line}`))
     const isDouble = delivered !== undefined && delivered !== VECTOR_DF && doubles(delivered, fault.vector)
     if (isDouble) out.push(`  which makes #DF (${EXCEPTIONS[VECTOR_DF]?.name ?? ''})`)
     delivered = isDouble ? VECTOR_DF : fault.vector
@@ -57,6 +58,22 @@ export const pageFaultText = (code: number): string => {
   const access = code & PF.FETCH ? 'fetch from' : code & PF.WRITE ? 'write to' : 'read from'
   const why = code & PF.RSVD ? 'reserved bit' : code & PF.P ? 'no right' : 'not mapped'
   return `${why}: ${access}`
+}
+
+/** SDM Vol. 3A, "Interrupt 20—Virtualization Exception (#VE)". */
+const VECTOR_VE = 20
+const EXIT_REASON_EPT_VIOLATION = 48
+
+/** What a #VE was about, as TDG.VP.VEINFO.GET tells it; of an EPT violation, what is at the GPA. */
+const veNotes = (seen: Inspection): string[] => {
+  if (seen.ve === undefined) return []
+  const { exitReason, exitQualification, gla, gpa, instructionLength } = seen.ve
+  if (exitReason !== EXIT_REASON_EPT_VIOLATION)
+    return [`VE_INFO: exit reason ${exitReason}, an instruction of ${instructionLength} bytes`]
+  return [
+    `VE_INFO: EPT violation, qualification ${hex(exitQualification)}, GLA ${hex(gla)}`,
+    `GPA ${hex(gpa)}: ${septText(seen, gpa)}`,
+  ]
 }
 
 const FLAGS = [

@@ -175,6 +175,14 @@ t.test('a page fault shows its walk, level by level, and who called', async t =>
   ])
 })
 
+t.test('a #VE tells what it was about, a memory fault what the Secure EPT has', async t => {
+  const halts = await run(named('global.halts_by_instruction'))
+  t.match(halts.failures[0]?.guest?.notes.join('\n'), /#VE .*\n {4}VE_INFO: exit reason 12, an instruction of 1 bytes$/)
+  const { failures } = await run(named('global.touches_what_is_not_there'))
+  t.match(failures, [{ kind: 'unexpected-exit', message: /^unexpected KVM_EXIT_MEMORY_FAULT private gpa 0x/ }])
+  t.match(failures[0]?.guest?.notes.join('\n'), /^GPA 0x\w+: SEPT_FREE at level 0, Secure EPT entry 0x/m)
+})
+
 t.test('an assertion within calls names the callers', async t => {
   const { failures } = await run(named('global.fails_three_calls_deep'))
   t.match(failures[0]?.guest?.notes, [/called from 0x4010\w+ {2}outer\+/, /called from 0x4010\w+ {2}guest\+/])

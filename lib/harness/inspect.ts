@@ -4,7 +4,7 @@ import { around, type GuestImage, symbolAt } from '#guest'
 import type { Inspection } from '#kvm'
 import type { Failure as FailureData } from '#reports'
 import { backtraceNotes, isRuntime, returnAddresses } from './backtrace.ts'
-import { chainNotes } from './chain.ts'
+import { chainNotes, septText } from './chain.ts'
 import type { Machine } from './machine.ts'
 import { registerNamed } from './operand.ts'
 import type { Td } from './td.ts'
@@ -31,6 +31,8 @@ export type Wanted = {
   readonly isTriple?: boolean
   readonly at?: bigint | undefined
   readonly rsp?: bigint | undefined
+  /** The GPA that KVM had nothing for. */
+  readonly gpa?: bigint | undefined
 }
 
 /**
@@ -42,7 +44,7 @@ export const guestState = (
   machine: Machine,
   td: Td,
   { index, fd }: { readonly index: number; readonly fd: number },
-  { isWild, isTriple = false, at, rsp }: Wanted,
+  { isWild, isTriple = false, at, rsp, gpa }: Wanted,
 ): GuestState | undefined => {
   const seen = machine.host.inspect(fd)
   if (seen === undefined) return undefined
@@ -50,6 +52,7 @@ export const guestState = (
   const rip = at ?? ownRip(image, seen)
   const notes = isWild ? codeNotes(td, seen, rip) : []
   notes.push(...backtraceNotes(image, seen, rip, rsp ?? seen.gpr[RSP] ?? 0n))
+  if (gpa !== undefined) notes.push(`GPA ${hex(gpa)}: ${septText(seen, gpa)}`)
   if (isWild) notes.push(...chainNotes(seen, image.symbols, isTriple))
   // Registers are those of now: where the guest's own code stood earlier, the runtime has used them since.
   if (isWild && rip === seen.rip) notes.push(...registerNotes(seen))

@@ -165,7 +165,8 @@ export class Vcpu {
         // An exception's RIP is where the guest was; by now it stands in its runtime.
         const [, , at, , rsp] = outcome.name === 'UCALL_UNHANDLED' ? outcome.args : []
         const isTriple = outcome.name === 'KVM_EXIT_SHUTDOWN'
-        this.#trial.fail(this.#picture({ kind: 'unexpected-exit', side: 'guest', message }, { at, rsp, isTriple }))
+        const gpa = outcome.name === 'KVM_EXIT_MEMORY_FAULT' ? outcome.gpa : undefined
+        this.#trial.fail(this.#picture({ kind: 'unexpected-exit', side: 'guest', message }, { at, rsp, gpa, isTriple }))
       }
       this.td.steps.push(this.index, outcome)
     }

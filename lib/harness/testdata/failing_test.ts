@@ -199,3 +199,24 @@ test('guest_uses_every_word', async t => {
   })
   await td.vcpu.until('UCALL_DONE')
 })
+
+test('halts_by_instruction', async t => {
+  const td = t.td({
+    guest(g) {
+      g.asm('hlt')
+      g.done()
+    },
+  })
+  await td.vcpu.until('UCALL_DONE')
+})
+
+test('touches_what_is_not_there', async t => {
+  const td = t.td({
+    guest(g) {
+      g.store(g.memory('hole', 4096, { align: 4096 }), u64, 1n)
+      g.done()
+    },
+  })
+  td.setPrivate(td.gpa('hole'), 4096n, false)
+  await td.vcpu.until('UCALL_DONE')
+})

@@ -13,7 +13,7 @@ import type { Context } from './context.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
 import { conditionOf, flagsOf, inputs, type Recipe, recipeFor } from './recipe.ts'
-import { type Block, killsOf, type Region, readsOf, type Target } from './region.ts'
+import { type Block, killsOf, type Region, readsOf, type Target, visibleBefore } from './region.ts'
 
 /** Where things of compiled code are in the state frame, behind the registers. */
 export const SCRATCH = { LEFT: 0x400, RULE: 0x404, FLAG_A: 0x408, FLAG_B: 0x410, FLAG_R: 0x418 } as const
@@ -176,8 +176,7 @@ class Generator {
     if (known !== undefined) return known
     let visible = this.#visibleAfter(block)
     for (let k = block.units.length - 1; k >= 0; k--) {
-      const unit = block.units[k]!
-      visible = unit.effects.length > 0 ? ALL_FLAGS : visible & ~killsOf(unit)
+      visible = visibleBefore(block.units[k]!, visible)
     }
     this.#seen.set(block, visible)
     return visible
@@ -257,8 +256,8 @@ class Generator {
     for (let k = block.units.length - 1; k >= 0; k--) {
       const unit = block.units[k]!
       wanted[k] = { live, visible }
-      live = (live & ~killsOf(unit)) | readsOf(unit)
-      visible = unit.effects.length > 0 ? ALL_FLAGS : visible & ~killsOf(unit)
+      live = (live & ~killsOf(unit)) | readsOf(unit, live | visible)
+      visible = visibleBefore(unit, visible)
     }
     return wanted
   }

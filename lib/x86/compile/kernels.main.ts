@@ -13,6 +13,17 @@ const { values, positionals } = parseArgs({
     divide: { type: 'string', default: '1' },
   },
 })
+/** User time of a run by the shell's clock, in nanoseconds: the best of three. */
+const nativeTime = (path: string, scale: string): number => {
+  const once = (): number => {
+    const text = execFileSync('bash', ['-c', `TIMEFORMAT=%U; { time ${path} ${scale} >/dev/null; } 2>&1`], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    return Number(text) * 1e9
+  }
+  return Math.min(once(), once(), once())
+}
 const SCALES = {
   sieve: 400,
   sha256: 4600,
@@ -35,7 +46,8 @@ for (const [name, whole] of Object.entries(SCALES)) {
   const scale = String(Math.max(1, Math.round(whole / Number(values.divide))))
   const path = join(folder, name)
   const of = (text: string) => text.trim().split('\n').at(-1)!.split(' ')
-  const [, sum, nativeNs] = of(execFileSync(path, [scale], { encoding: 'utf8' }))
+  const [, sum] = of(execFileSync(path, [scale], { encoding: 'utf8' }))
+  const nativeNs = nativeTime(path, scale)
   Object.assign(stats, { regions: 0, instructions: 0, bytes: 0, ms: 0, entered: 0, retired: 0, misses: 0 })
   const { output, instructions } = runElf(readFileSync(path), [path, scale], { tier: values.tier as TierName })
   const [, ours, ns] = of(output)

@@ -67,13 +67,21 @@ const ENDS = new Set('iret iretd iretq sysret sysexit jmpfar retfar ud2 ud0 ud1 
 /** Return points that a RET compares with before it gives up. */
 const MOST_JUMPS = 12
 
-/** The flags that a unit wants to know, and those it sets whatever happens. */
-export const readsOf = (unit: Unit): number => {
+/**
+ * The flags that a unit wants to know, those in `wanted` being looked at after it. Where a rule takes the place of
+ * another without naming all its flags, the rest has to be put somewhere.
+ */
+export const readsOf = (unit: Unit, wanted: number): number => {
   const { flags } = unit
   if (flags === undefined) return unit.reads
-  // What a rule does not name stays, and has to be put somewhere.
-  return unit.reads | (ALL_FLAGS & ~flagsOf(flags.rule))
+  const mask = flagsOf(flags.rule)
+  return (wanted & mask) === 0 ? unit.reads : unit.reads | (wanted & ~mask)
 }
+/** The flags that may be seen from outside before a unit, `visible` being those after it. */
+export const visibleBefore = (unit: Unit, visible: number): number =>
+  unit.effects.length > 0 ? ALL_FLAGS : visible & ~killsOf(unit)
+
+/** The flags that a unit sets whatever happens. */
 export const killsOf = (unit: Unit): number => {
   const { flags, single } = unit
   let kills = flags === undefined || flags.condition !== undefined ? 0 : flagsOf(flags.rule)
@@ -292,11 +300,13 @@ const liveness = (all: readonly Block[]): void => {
     changed = false
     for (const block of [...all].reverse()) {
       let live = 0
+      let visible = ALL_FLAGS
       for (const to of block.successors) live |= to.live
       if (block.isDynamic) live |= root.live
       for (let n = block.units.length - 1; n >= 0; n--) {
         const unit = block.units[n]!
-        live = (live & ~killsOf(unit)) | readsOf(unit)
+        live = (live & ~killsOf(unit)) | readsOf(unit, live | visible)
+        visible = visibleBefore(unit, visible)
       }
       if (live !== block.live) {
         block.live = live

@@ -19,10 +19,10 @@ export type TierName = 'interpret' | 'compile' | 'auto' | 'lockstep'
 const TIERS: readonly string[] = ['interpret', 'compile', 'auto', 'lockstep']
 const isTier = (name: string | undefined): name is TierName => name !== undefined && TIERS.includes(name)
 
-/** The tier of CPUs that are not told: what SEAMLESS_TIER in the environment says. */
+/** The tier of CPUs that are not told: what SEAMLESS_TIER in the environment says, or `auto`. */
 export const usualTier = (): TierName => {
   const name = process.env['SEAMLESS_TIER']
-  return isTier(name) ? name : 'interpret'
+  return isTier(name) ? name : 'auto'
 }
 
 /** Jumps to a place before it is compiled. */

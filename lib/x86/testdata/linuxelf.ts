@@ -80,7 +80,9 @@ export const runElf = (elf: Uint8Array, args: readonly string[], options: Partia
     if (number === 231n) return { output, instructions: cpu.instructions, cpu }
     if (number === 1n) output += new TextDecoder().decode(cpu.readBytes(rsi, Number(rdx)))
     else if (number === 228n) {
-      const now = process.hrtime.bigint()
+      // Processor time: other work on the machine does not count.
+      const { user, system } = process.cpuUsage()
+      const now = BigInt(user + system) * 1000n
       cpu.write(rsi, 8, now / 1_000_000_000n)
       cpu.write(rsi + 8n, 8, now % 1_000_000_000n)
     } else throw new Error(`system call ${number} (${rdi})`)

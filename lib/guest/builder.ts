@@ -5,6 +5,7 @@ import type { AsmOptions } from './asm.ts'
 import { type Atomic, atomicOf } from './atomic.ts'
 import { memcmp, memcpy, memset, stringAt } from './block.ts'
 import { ALL_GPRS, fixed, maskOf, type Tdcalls, tdcallsOf, type Vmcalls, vmcallsOf } from './calls.ts'
+import { type Cases, choose, loop } from './control.ts'
 import { type Cpu, cpuOf } from './cpu.ts'
 import { catchFault, expectFault, type Fault, type FaultName, user, vcpuIndex } from './fault.ts'
 import { type Io, ioOf } from './io.ts'
@@ -166,34 +167,15 @@ export class GuestBuilder {
     return new Otherwise(this, not)
   }
   /** The first case that the value is one of, else `otherwise`. No case falls through into the next. */
-  switch<T extends TypeName>(
-    value: Value<T>,
-    cases: readonly (readonly [is: In<T> | readonly In<T>[], body: () => void])[],
-    otherwise?: () => void,
-  ): void {
-    const { scope } = this
-    const end = scope.label()
-    const seen = value.copy()
-    for (const [is, body] of cases) {
-      const wanted: readonly In<T>[] = typeof is === 'object' && !(is instanceof Value) ? is : [is]
-      const [hit, next] = [scope.label(), scope.label()]
-      for (const one of wanted.slice(0, -1)) branch(this, seen.eq(one), true, hit)
-      const last = wanted.at(-1)
-      if (last === undefined) throw new GuestValueError('a case of a switch needs a value')
-      branch(this, seen.eq(last), false, next)
-      if (wanted.length > 1) scope.emit({ op: 'label', label: hit })
-      body()
-      scope.emit({ op: 'jump', label: end })
-      scope.emit({ op: 'label', label: next })
-    }
-    otherwise?.()
-    scope.emit({ op: 'label', label: end })
+  switch<T extends TypeName>(value: Value<T>, cases: Cases<T>, otherwise?: () => void): void {
+    choose(this, value, cases, otherwise)
   }
   /** Runs `body` n times; `i` counts from 0. */
   repeat(n: In<'u64'>, body: (i: Value<'u64'>) => void): void {
     const count = n instanceof Value ? n.copy() : n
     const i = this.var(u64, 0n)
-    this.#loop(
+    loop(
+      this,
       () => body(i),
       () => i.set(i.add(1n)),
       () => i.lt(count),
@@ -202,32 +184,10 @@ export class GuestBuilder {
   }
   /** Runs `body` until it says `leave`. */
   loop(body: () => void): void {
-    this.#loop(body, undefined, undefined, false)
+    loop(this, body, undefined, undefined, false)
   }
   while(condition: () => Condition | Value, body: () => void): void {
-    this.#loop(body, undefined, condition, true)
-  }
-  #loop(
-    body: () => void,
-    step: (() => void) | undefined,
-    condition: (() => Condition | Value) | undefined,
-    mayBeEmpty: boolean,
-  ): void {
-    const { scope } = this
-    const [again, next, test, leave] = [scope.label(), scope.label(), scope.label(), scope.label()]
-    scope.emit({ op: 'loop' })
-    if (mayBeEmpty) scope.emit({ op: 'jump', label: test })
-    scope.emit({ op: 'label', label: again })
-    scope.loops.push({ next, leave })
-    body()
-    scope.loops.pop()
-    scope.emit({ op: 'label', label: next })
-    step?.()
-    scope.emit({ op: 'label', label: test })
-    if (condition === undefined) scope.emit({ op: 'jump', label: again })
-    else branch(this, condition(), true, again)
-    scope.emit({ op: 'endloop' })
-    scope.emit({ op: 'label', label: leave })
+    loop(this, body, undefined, condition, true)
   }
   /** Out of the innermost loop. */
   leave(): void {

@@ -1,8 +1,9 @@
 /** From operations with their registers to machine code. */
 import { UCALL_ABORT } from '#abi'
 import { type Size, signed } from '#bits'
-import { assemble, type Reg, type Operand as X86Operand } from '#x86'
+import type { Reg, Operand as X86Operand } from '#x86'
 import { type Allocation, ARGUMENTS, allocate, CALLEE_SAVED, R10, R11, RAX, RCX, RDX, RSP } from './allocate.ts'
+import { assembled } from './assembled.ts'
 import type { Code } from './code.ts'
 import { type Address, type Fn, NOT, type Op, type Operand, SWAPPED, type Width } from './ir.ts'
 import { imm, isShort, mem, Places, reg } from './places.ts'
@@ -16,22 +17,6 @@ export type Outside = {
   readonly ucall: bigint
   readonly bare: bigint
 }
-
-const texts = new Map<string, Uint8Array>()
-/** The bytes of an asm block; the same text is read once. RangeError where they hang on the place they end up at. */
-const assembled = (text: string): Uint8Array => {
-  let bytes = texts.get(text)
-  if (bytes === undefined) {
-    bytes = assemble(text, { mode: 64, at: 0n }).bytes
-    const elsewhere = assemble(text, { mode: 64, at: 0x40n }).bytes
-    if (bytes.length !== elsewhere.length || bytes.some((byte, i) => byte !== elsewhere[i]))
-      throw new RangeError(`an asm block names an address by a distance; put it in a register first: ${text.trim()}`)
-    if (texts.size >= MOST_TEXTS) texts.clear()
-    texts.set(text, bytes)
-  }
-  return bytes
-}
-const MOST_TEXTS = 4096
 
 /** Appends `fn`, whose first byte gets `label`. */
 export const emit = (fn: Fn, code: Code, label: number, outside: Outside): void => {

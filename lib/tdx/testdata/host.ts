@@ -39,6 +39,8 @@ export type TdOptions = {
   tscFrequency?: number
   /** MRCONFIGID, 48 bytes. */
   mrConfigId?: Uint8Array
+  /** Sees the bytes of TD_PARAMS before they are given. */
+  edit?: (view: DataView) => void
 }
 
 export class Host {
@@ -175,7 +177,7 @@ export class Host {
   /** An initialised TD. */
   td(options: TdOptions = {}): bigint {
     const tdr = this.create()
-    this.must(abi.TDH_MNG_INIT, { rcx: tdr, rdx: this.params(options) })
+    this.must(abi.TDH_MNG_INIT, { rcx: tdr, rdx: this.params(options, options.edit) })
     return tdr
   }
 

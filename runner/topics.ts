@@ -60,8 +60,9 @@ ${optionLines(['report', 'record', 'print-passed', 'print-failed', 'print-skippe
     about: 'settings: file, profiles, environment',
     text: `seamless.config.ts (or .json) holds options by their long names, and profiles of them:
 
-  import type { Config } from 'seamless/config'
-  export default { timeout: 60, profiles: { ci: { retries: 1, report: ['tap', 'junit:out.xml'] } } } satisfies Config
+  export default { timeout: 60, profiles: { ci: { retries: 1, report: ['tap', 'junit:out.xml'] } } }
+
+The type Config of seamless/config checks it.
 
 Later ones win: the file, its profile (--profile or SEAMLESS_PROFILE; ci where CI is set, else local), the environment
 (--fail-on-flaky is SEAMLESS_FAIL_ON_FLAKY=1), the command line. seamless --show-config says where each comes from.

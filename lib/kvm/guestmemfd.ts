@@ -8,11 +8,14 @@ import type { Vm } from './vm.ts'
 /** The pages behind one file or, linked, behind several: frames appear on first use and stay until the last file goes. */
 class Inode {
   readonly pages: number
+  /** GUEST_MEMFD_FLAG_MMAP: the host may map what is shared, and the guest's shared accesses go here too. */
+  readonly isMappable: boolean
   readonly frames = new Map<number, Hpa>()
   files = 0
 
-  constructor(pages: number) {
+  constructor(pages: number, isMappable: boolean) {
     this.pages = pages
+    this.isMappable = isMappable
   }
 }
 
@@ -26,17 +29,35 @@ export class GuestMemfd implements OpenFile {
   readonly #memory: PhysicalMemory
   readonly #inode: Inode
 
-  constructor(vm: Vm, memory: PhysicalMemory, content: number | GuestMemfd) {
+  constructor(vm: Vm, memory: PhysicalMemory, content: number | GuestMemfd, isMappable = false) {
     this.vm = vm
     vm.references++
     this.#memory = memory
-    this.#inode = typeof content === 'number' ? new Inode(content) : content.#inode
+    this.#inode = typeof content === 'number' ? new Inode(content, isMappable) : content.#inode
     this.#inode.files++
   }
 
   /** Pages. */
   get pages(): number {
     return this.#inode.pages
+  }
+
+  /** Conversion in place: one page for private and for shared accesses. */
+  get isMappable(): boolean {
+    return this.#inode.isMappable
+  }
+
+  /** Every frame, for a mapping of the whole file. */
+  allFrames(): Hpa[] {
+    return Array.from({ length: this.pages }, (_, page) => this.frame(page))
+  }
+
+  /** The pages of a slot become private or shared: the host can reach them only while they are shared. */
+  convert(slot: Memslot, gfn: number, isPrivate: boolean): void {
+    const page = slot.memfdPage + gfn - slot.gfn
+    // What was private is gone; what becomes private is given to the TDX module.
+    if (!isPrivate) this.#memory.fill(this.frame(page), 4096, 0)
+    this.vm.host.space.setFilePage(this, page, isPrivate ? undefined : this.frame(page))
   }
 
   /** The frame of a page of the file. */

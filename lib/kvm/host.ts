@@ -21,6 +21,7 @@ import { type CpuidEntry, supportedCpuid } from './cpuid.ts'
 import { Errno } from './errno.ts'
 import { EventFd } from './eventfd.ts'
 import { Descriptors, type OpenFile } from './file.ts'
+import { GuestMemfd } from './guestmemfd.ts'
 import { type Inspection, inspect } from './inspect.ts'
 import { Tdx } from './module.ts'
 import { run } from './run.ts'
@@ -236,9 +237,15 @@ export class Host {
     this.#resident = 0
   }
 
-  /** Maps a vCPU's kvm_run and what follows it. EINVAL, ENODEV. */
+  /** Maps a vCPU's kvm_run and what follows it, or a guest_memfd that says it may be. EINVAL, ENODEV. */
   mmapFd(fd: number, length: number): Hva {
     const file = this.descriptors.get(fd)
+    if (file instanceof GuestMemfd && file.isMappable) {
+      const wanted = Math.ceil(length / PAGE_SIZE)
+      if (!(length > 0) || wanted > file.pages)
+        throw new Errno('EINVAL', `mmap: ${length} bytes of ${file.pages} pages`)
+      return this.space.mapFile(file, file.allFrames().slice(0, wanted))
+    }
     if (!(file instanceof Vcpu)) throw new Errno('ENODEV', `mmap: a ${file.kind} descriptor cannot be mapped`)
     const pages = Math.ceil(length / PAGE_SIZE)
     if (!(length > 0) || pages > file.pages.length) {

@@ -131,6 +131,8 @@ export class Vm implements OpenFile {
 
   /** The frame that backs a page of a slot for accesses that are not private. EFAULT where the host has unmapped it. */
   backing(slot: Memslot, gfn: number): Hpa {
+    const { memfd } = slot
+    if (memfd?.isMappable) return memfd.frame(slot.memfdPage + gfn - slot.gfn)
     return this.host.space.hpa(this.hostAddress(slot.hostPage + gfn - slot.gfn))
   }
 

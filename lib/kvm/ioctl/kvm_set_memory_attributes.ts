@@ -7,6 +7,22 @@ import type { Vm } from '../vm.ts'
 
 const invalid = (why: string): Errno => new Errno('EINVAL', `KVM_SET_MEMORY_ATTRIBUTES: ${why}`)
 
+/** Pages of a guest_memfd that is converted in place change hands. */
+const convert = (
+  vm: Vm,
+  first: number,
+  last: number,
+  isPrivate: boolean,
+  which = (_gfn: number): boolean => true,
+): void => {
+  for (const slot of vm.slots) {
+    const { memfd } = slot
+    if (memfd?.isMappable !== true) continue
+    const end = Math.min(last, slot.gfn + slot.pages)
+    for (let gfn = Math.max(first, slot.gfn); gfn < end; gfn++) if (which(gfn)) memfd.convert(slot, gfn, isPrivate)
+  }
+}
+
 /** EINVAL. Needs no memory slot. Private to shared loses the guest's content. */
 export const setMemoryAttributes = (vm: Vm, arg: bigint): number => {
   if (!vm.isTd) throw new Errno('ENOTTY', 'KVM_SET_MEMORY_ATTRIBUTES: an ordinary VM has no private memory')
@@ -29,8 +45,11 @@ export const setMemoryAttributes = (vm: Vm, arg: bigint): number => {
   if (attributes !== 0n) {
     vm.zapShared(first, last - first)
     vm.private.add(first, last)
+    convert(vm, first, last, true)
   } else {
+    const wasPrivate = (gfn: number): boolean => vm.private.has(gfn)
     vm.zapPrivate(first, last - first)
+    convert(vm, first, last, false, wasPrivate)
     vm.private.delete(first, last)
   }
   return 0

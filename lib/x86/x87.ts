@@ -103,7 +103,8 @@ export const settle = (cpu: Cpu, c: Control, toMemory = false): boolean => {
   const unmasked = c.raised & ~c.masks & 0x3f
   const stopped = (unmasked & (toMemory ? BEFORE | OVERFLOW | UNDERFLOW : BEFORE)) !== 0
   // What is found before anything is computed hides what would be found after.
-  const seen = (unmasked & BEFORE) !== 0 ? c.raised & BEFORE : c.raised
+  // A store that overflow or underflow stops does not say that it is inexact. SDM Vol. 1, "Inexact-Result (Precision) Exception (#P)".
+  const seen = (unmasked & BEFORE) !== 0 ? c.raised & BEFORE : stopped ? c.raised & ~INEXACT : c.raised
   x87.fsw |= seen
   if (!stopped && c.roundedUp && (seen & INEXACT) !== 0) x87.fsw |= C1
   pending(cpu)

@@ -16,14 +16,23 @@ type Given = {
   readonly rsp?: bigint
   readonly xmm?: readonly [string, string]
   readonly fsw?: number
+  readonly fcw?: number
+  readonly st0?: string
 }
-const run = (hex: string, { mode = 64, rflags = 0x202n, rbx, rsp, xmm, fsw }: Given = {}): Outcome => {
+const run = (
+  hex: string,
+  { mode = 64, rflags = 0x202n, rbx, rsp, xmm, fsw, fcw = 0x37f, st0 }: Given = {},
+): Outcome => {
   const gpr = new BigUint64Array(16)
   gpr[RBX] = rbx ?? BigInt(DATA.at)
   gpr[RSP] = rsp ?? BigInt(STACK.at + 0x800)
   const fxsave = new Uint8Array(512)
   const view = new DataView(fxsave.buffer)
-  view.setUint16(0, 0x37f, true)
+  view.setUint16(0, fcw, true)
+  if (st0 !== undefined) {
+    fxsave.set(Buffer.from(st0, 'hex'), 32)
+    fxsave[4] = 1
+  }
   view.setUint16(2, fsw ?? 0, true)
   view.setUint32(24, 0x1f80, true)
   for (const [n, bytes] of (xmm ?? []).entries()) fxsave.set(Buffer.from(bytes, 'hex'), 160 + n * 16)
@@ -50,6 +59,12 @@ t.test('predicates of legacy comparisons have three bits, those with VEX five', 
   // VCMPPS xmm0, xmm0, xmm1: C1h is 1, less, signaling.
   const signaled = run('c5 f8 c2 c1 c1', { xmm: [one, nan] })
   t.equal(signaled.after.fxsave[24]! & 1, 1)
+})
+
+t.test('a store that unmasked underflow stops is not inexact', async t => {
+  // FST dword [rbx] of a number too small for it, underflow not masked: UE, ES and B, no PE.
+  const { after } = run('d9 13', { fcw: 0x36f, st0: '000000000000ffa00130' })
+  t.equal((after.fxsave[2] ?? 0) & 0xb0, 0x90)
 })
 
 t.test('EMMS leaves TOP at 0', async t => {

@@ -57,7 +57,7 @@ const parts = run.stdout.split(/^# selftests: /m).slice(1)
 
 const noC = whyNoC()
 for (const { page, line, path, text, fails, says } of files) {
-  const skip = fails && noC !== undefined && text.includes('guest: c`') ? noC : false
+  const skip = noC !== undefined && text.includes('guest: c`') ? noC : false
   t.test(`${page}:${line}`, { skip }, async t => {
     const name = basename(path)
     const said = parts.find(part => part.split('\n', 1)[0]?.endsWith(name)) ?? run.stdout + run.stderr

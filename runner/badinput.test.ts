@@ -60,7 +60,11 @@ t.test('every format stands it, and its readers say so', async t => {
   const controls = /(?![\n\t])\p{Cc}/u
   for (const format of ['tap', 'ktap', 'tap14', 'junit', 'github', 'summary'])
     t.notMatch(text(format), controls, format)
-  const { status: wellFormed, stderr } = spawnSync(
+  const {
+    status: wellFormed,
+    stderr,
+    error: noPython,
+  } = spawnSync(
     'python3',
     [
       '-c',
@@ -69,7 +73,8 @@ t.test('every format stands it, and its readers say so', async t => {
     ],
     { cwd, encoding: 'utf8' },
   )
-  t.equal(wellFormed, 0, stderr)
+  if (noPython === undefined) t.equal(wellFormed, 0, stderr)
+  else t.pass('python3 is not installed', { skip: true })
   for (const format of ['junit', 'html']) t.notMatch(text(format), /<script>alert\(1\)/, format)
   const events = [...readRecord(text('jsonl'))]
   t.equal(events.filter(event => event.type === 'file-end').length, files.length)
@@ -124,6 +129,8 @@ t.test('a light fork bomb is over with its test', async t => {
   writeFileSync(path, sh('i=0; while [ $i -lt 64 ]; do sleep 66 & i=$((i+1)); done; echo forked'))
   chmodSync(path, 0o755)
   const { stdout } = seamless(['programs/forks'], {}, cwd)
-  t.equal(stdout.match(/left behind and killed: process \d+: sleep 66$/gm)?.length, 64)
+  // One that was only just forked still has the shell's name: all are counted, whatever they are called by then.
+  t.equal(stdout.match(/left behind and killed: process \d+: .+$/gm)?.length, 64)
+  t.match(stdout, /left behind and killed: process \d+: sleep 66$/m)
   t.match(stdout, /^ok 1 selftests: programs: forks$/m)
 })

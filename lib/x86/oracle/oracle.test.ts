@@ -8,6 +8,16 @@ import { openReal } from './real.ts'
 
 const real = openReal()
 
+const listing = ({ insns, ip, mode }: ReturnType<typeof program>): string => {
+  let at = CODE.at + ip
+  const lines = insns.map(insn => {
+    const line = `${at.toString(16)} ${print(insn, BigInt(at))}`
+    at += insn.length
+    return line
+  })
+  return `${mode}-bit: ${lines.join('; ')}`
+}
+
 t.test(
   'random programs do here what they do on the processor of this machine',
   { skip: typeof real === 'string' ? real : false },
@@ -29,16 +39,6 @@ t.test(
     t.pass()
   },
 )
-
-const listing = ({ insns, ip, mode }: ReturnType<typeof program>): string => {
-  let at = CODE.at + ip
-  const lines = insns.map(insn => {
-    const line = `${at.toString(16)} ${print(insn, BigInt(at))}`
-    at += insn.length
-    return line
-  })
-  return `${mode}-bit: ${lines.join('; ')}`
-}
 
 t.test('the same seed gives the same program', t => {
   const one = () => program(new Chance(7n), 64)

@@ -7,12 +7,14 @@
  */
 import { type Code, I32, I64, type Label, Module, V128 } from '#wasm'
 import { STATE } from '../state.ts'
-import { TLB_DELTA_WORD, TLB_ENTRY_WORDS, TLB_WORD } from '../tlb.ts'
-import { ALL_FLAGS, Builder, type Effect, FIRST_VEC, FLAGS, flagBit, LOCAL, type Unit } from './build.ts'
+import { Accesses } from './access.ts'
+import { ALL_FLAGS, Builder, FIRST_VEC, FLAGS, flagBit, LOCAL, type Unit } from './build.ts'
 import type { Context } from './context.ts'
+import { Emitter } from './emit.ts'
+import { encode, type FlagState, Flags, UNKNOWN } from './flags.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
-import { conditionOf, flagsOf, inputs, type Recipe, recipeFor } from './recipe.ts'
+import { flagsOf, recipeFor } from './recipe.ts'
 import { type Block, killsOf, type Region, readsOf, type Target, visibleBefore } from './region.ts'
 
 /** Where things of compiled code are in the state frame, behind the registers. */
@@ -34,25 +36,6 @@ export type Sites = {
 
 export type Generated = { readonly bytes: Uint8Array<ArrayBuffer>; readonly sites: Sites }
 
-/** Where the flags are: all in locals, but for those in `lazy`, which follow from `recipe`; unless that is not known. */
-type FlagState = { readonly known: boolean; readonly recipe: Recipe | undefined; readonly lazy: number }
-const UNKNOWN: FlagState = { known: false, recipe: undefined, lazy: 0 }
-const encode = ({ recipe, lazy }: FlagState): number => (recipe === undefined ? 0 : recipe.id * 64 + lazy)
-
-const LOADS: Record<number, 'i32.load8_u' | 'i32.load16_u' | 'i32.load' | 'i64.load'> = {
-  1: 'i32.load8_u',
-  2: 'i32.load16_u',
-  4: 'i32.load',
-  8: 'i64.load',
-}
-const STORES: Record<number, 'i32.store8' | 'i32.store16' | 'i32.store' | 'i64.store'> = {
-  1: 'i32.store8',
-  2: 'i32.store16',
-  4: 'i32.store',
-  8: 'i64.store',
-}
-const INDEX_SHIFT = 12 - Math.log2(TLB_ENTRY_WORDS * 4)
-
 export const generate = (region: Region, context: Context): Generated => new Generator(region, context).run()
 
 class Generator {
@@ -61,17 +44,14 @@ class Generator {
   readonly #builder: Builder
   readonly #sites: Sites = { offsets: [], done: [], rules: [] }
   #code!: Code
-  #miss = 0
-  #log = 0
+  #emit!: Emitter
+  #flags!: Flags
+  #accesses!: Accesses
   #exit: Label = 0
   /** Labels that the head of a block can be reached by: its loop, or the end of a WebAssembly block. */
   readonly #labels = new Map<Block, Label>()
-  readonly #free: Record<32 | 64 | 128, number[]> = { 32: [], 64: [], 128: [] }
-  readonly #taken: Record<32 | 64 | 128, number[]> = { 32: [], 64: [], 128: [] }
-  #state: FlagState = UNKNOWN
   /** Instructions since `left` was brought up to date. */
   #done = 0
-  #unit!: Unit
   readonly #needs = new Map<Block, number>()
   readonly #seen = new Map<Block, number>()
 
@@ -84,10 +64,13 @@ class Generator {
   run(): Generated {
     const module = new Module()
     module.importMemory('env', 'memory', 1, 65536)
-    this.#miss = module.importFunc('env', 'miss', module.type([I64, I32], [I32]))
-    if (this.#context.logs) this.#log = module.importFunc('env', 'log', module.type([I32, I32], []))
+    const miss = module.importFunc('env', 'miss', module.type([I64, I32], [I32]))
+    const log = this.#context.logs ? module.importFunc('env', 'log', module.type([I32, I32], [])) : 0
     const { index, code } = module.func(module.type([I32, I32, I32, I32, I32, I32], [I32]))
     this.#code = code
+    this.#emit = new Emitter(code)
+    this.#flags = new Flags(this.#emit, this.#builder)
+    this.#accesses = new Accesses(this.#emit, this.#context, miss, log)
     for (const type of [I32, I32, I64, I64, I64, I64, I32, I32, I32, I32, I32, I32] as const) code.local(type)
     for (let r = LOCAL.GPR; r < FIRST_VEC; r++) code.local(I64)
 
@@ -228,10 +211,10 @@ class Generator {
       )
       return
     }
-    this.#state = state
+    this.#flags.state = state
     this.#done = done
     if (block.isHead) {
-      this.#state = UNKNOWN
+      this.#flags.state = UNKNOWN
       this.#done = 0
       code.get(LOCAL.LEFT).i32(this.#need(block)).op('i32.lt_s')
       code.if(() => this.#leave(block.start))
@@ -271,10 +254,10 @@ class Generator {
       return
     }
     if (!block.isHead && !from.throughRoot.has(block)) {
-      this.#tree(block, this.#state, this.#done)
+      this.#tree(block, this.#flags.state, this.#done)
       return
     }
-    this.#settleFlags(block.live)
+    this.#flags.settle(block.live)
     if (this.#done > 0) code.get(LOCAL.LEFT).i32(this.#done).op('i32.sub').set(LOCAL.LEFT)
     this.#jumpTo(from, block)
   }
@@ -288,202 +271,68 @@ class Generator {
     else this.#tree(block, UNKNOWN, 0)
   }
 
-  /** Puts flags that are read further on into their locals, and says which recipe the others follow. */
-  #settleFlags(live: number): void {
-    const code = this.#code
-    const { known, lazy } = this.#state
-    if (!known) return
-    this.#flagsToLocals(live & lazy)
-    code.i32(encode(this.#state)).set(LOCAL.RULE)
-  }
-
-  #flagsToLocals(which: number): void {
-    const batch: [Node, number][] = []
-    for (const [f, flag] of FLAGS.entries())
-      if ((which & flagBit(flag)) !== 0) batch.push([this.#flag(f), LOCAL.FLAG + f])
-    this.#assign(batch)
-  }
-
   #leave(offset: number, done = this.#done): void {
     const { offsets, rules } = this.#sites
     offsets.push(offset)
     this.#sites.done.push(done)
-    rules.push(this.#state.known ? encode(this.#state) : DYNAMIC)
+    rules.push(this.#flags.state.known ? encode(this.#flags.state) : DYNAMIC)
     this.#code
       .i32(offsets.length - 1)
       .set(LOCAL.SITE)
       .br(this.#exit)
   }
 
-  // Nodes
-
-  #temp(width: 32 | 64 | 128): number {
-    const found = this.#free[width].pop() ?? this.#code.local(width === 32 ? I32 : width === 64 ? I64 : V128)
-    this.#taken[width].push(found)
-    return found
-  }
-
-  #release(): void {
-    for (const width of [32, 64, 128] as const) this.#free[width].push(...this.#taken[width].splice(0))
-  }
-
-  #count(node: Node): void {
-    if (node.as !== undefined) {
-      this.#count(node.as)
-      return
-    }
-    if (node.uses++ > 0) return
-    if (node.a !== undefined) this.#count(node.a)
-    if (node.b !== undefined) this.#count(node.b)
-    if (node.c !== undefined) this.#count(node.c)
-  }
-
-  /** Writes the node's value to the stack. */
-  #put(node: Node): void {
-    const code = this.#code
-    if (node.as !== undefined) {
-      this.#put(node.as)
-      return
-    }
-    if (node.temp >= 0) {
-      code.get(node.temp)
-      return
-    }
-    switch (node.op) {
-      case 'const':
-        if (node.width === 64) code.i64(node.value)
-        else code.i32(Number(node.value))
-        return
-      case 'local':
-        code.get(node.n)
-        return
-      case 'temp':
-        throw new Error('a value is used before the effect that makes it')
-      case 'flag':
-      case 'cc':
-        throw new Error(`${node.op} without a meaning`)
-      case 'simd':
-        if (node.a !== undefined) this.#put(node.a)
-        if (node.b !== undefined) this.#put(node.b)
-        code.simd(node.n, node.lanes)
-        break
-      case 'frame':
-        code.get(LOCAL.FRAME).memory(node.width === 32 ? 'i32.load8_u' : 'i64.load', node.n)
-        break
-      default:
-        if (node.a !== undefined) this.#put(node.a)
-        if (node.b !== undefined) this.#put(node.b)
-        if (node.c !== undefined) this.#put(node.c)
-        code.op(node.op)
-    }
-    if (node.uses > 1) {
-      node.temp = this.#temp(node.width)
-      code.tee(node.temp)
-    }
-  }
-
-  /** A node's value in a local of its own, to be used as often as one likes. */
-  #keep(node: Node): Node {
-    const from = node.as ?? node
-    if (from.op === 'const') return from
-    this.#put(from)
-    const at = this.#temp(from.width)
-    this.#code.set(at)
-    return n.local(at, from.width, from.bits)
-  }
-
-  /** New values of locals, all at once. */
-  #assign(batch: readonly (readonly [Node, number])[]): void {
-    for (const [node] of batch) this.#count(node)
-    for (const [node] of batch) this.#put(node)
-    for (let k = batch.length - 1; k >= 0; k--) this.#code.set(batch[k]![1])
-  }
-
-  // Flags
-
-  readonly #places = (place: 0 | 1 | 2): Node => {
-    const { size } = this.#state.recipe!
-    return n.local(LOCAL.FLAG_A + place, 64, size * 8)
-  }
-
-  #flag(f: number): Node {
-    const { known, recipe, lazy } = this.#state
-    if (!known || recipe === undefined || (lazy & (1 << f)) === 0) return n.local(LOCAL.FLAG + f, 32, 1)
-    const { a, b, r } = inputs(this.#builder, recipe, this.#places)
-    return n.to32(recipe.rule[FLAGS[f]!]!<Node, Node>(this.#builder, recipe.size, a, b, r))
-  }
-
-  #condition(cc: number): Node {
-    const { known, recipe, lazy } = this.#state
-    if (known && recipe !== undefined && lazy === ALL_FLAGS) {
-      const simple = conditionOf<Node, Node>(this.#builder, recipe, cc, this.#places)
-      if (simple !== undefined) return simple
-    }
-    const [cf, , , zf, sf, of] = [0, 1, 2, 3, 4, 5].map(f => () => this.#flag(f))
-    const pf = () => this.#flag(1)
-    const holds = [
-      () => of!(),
-      () => cf!(),
-      () => zf!(),
-      () => n.either(cf!(), zf!()),
-      () => sf!(),
-      () => pf(),
-      () => n.differ(sf!(), of!()),
-      () => n.either(zf!(), n.differ(sf!(), of!())),
-    ][cc >> 1]!()
-    return (cc & 1) === 1 ? n.no(holds) : holds
-  }
-
   // Instructions
 
   #instruction(unit: Unit, after: { live: number; visible: number }): void {
     const code = this.#code
-    this.#unit = unit
-    for (const node of unit.pending) node.as = node.op === 'cc' ? this.#condition(node.n) : this.#flag(node.n)
+    const leave = () => this.#leave(unit.offset)
+    for (const node of unit.pending)
+      node.as = node.op === 'cc' ? this.#flags.condition(node.n) : this.#flags.flag(node.n)
 
     // What is needed, and how often.
-    for (const effect of unit.effects) this.#countEffect(effect)
+    for (const effect of unit.effects) this.#accesses.count(effect)
     const flags = unit.flags
     const wanted = after.live | after.visible
     const change = flags !== undefined && (wanted & flagsOf(flags.rule)) !== 0 ? flags : undefined
     const made = change === undefined ? undefined : recipeFor(change)
-    for (const slot of made?.slots ?? []) if (slot !== undefined) this.#count(slot)
-    if (change?.condition !== undefined) this.#count(change.condition)
-    for (const node of unit.registers.values()) this.#count(node)
-    for (const node of unit.vectors.values()) this.#count(node)
+    for (const slot of made?.slots ?? []) if (slot !== undefined) this.#emit.count(slot)
+    if (change?.condition !== undefined) this.#emit.count(change.condition)
+    for (const node of unit.registers.values()) this.#emit.count(node)
+    for (const node of unit.vectors.values()) this.#emit.count(node)
     const singles = [...unit.single].filter(([flag]) => flag === 'df' || (wanted & flagBit(flag)) !== 0)
-    for (const [, node] of singles) this.#count(node)
+    for (const [, node] of singles) this.#emit.count(node)
     const { control } = unit
-    if (control?.condition !== undefined) this.#count(control.condition)
-    if (control?.kind === 'jump') this.#count(control.target)
+    if (control?.condition !== undefined) this.#emit.count(control.condition)
+    if (control?.kind === 'jump') this.#emit.count(control.target)
 
-    for (const effect of unit.effects) this.#effect(effect)
+    for (const effect of unit.effects) this.#accesses.effect(effect, leave)
 
     // Nothing leaves before the next instruction from here on.
     let condition: Node | undefined
-    if (control?.condition !== undefined) condition = this.#keep(control.condition)
+    if (control?.condition !== undefined) condition = this.#emit.keep(control.condition)
     let target: Node | undefined
-    if (control?.kind === 'jump') target = this.#keep(control.target)
+    if (control?.kind === 'jump') target = this.#emit.keep(control.target)
 
     const batch: [Node, number][] = []
     // Flags that change in between must not be seen by the registers' new values.
     const early = change?.condition !== undefined
-    for (const [r, node] of unit.registers) batch.push([early ? this.#keep(node) : node, LOCAL.GPR + r])
-    for (const [r, node] of unit.vectors) batch.push([early ? this.#keep(node) : node, FIRST_VEC + r])
-    const old = this.#state
+    for (const [r, node] of unit.registers) batch.push([early ? this.#emit.keep(node) : node, LOCAL.GPR + r])
+    for (const [r, node] of unit.vectors) batch.push([early ? this.#emit.keep(node) : node, FIRST_VEC + r])
+    const old = this.#flags.state
     let next = old
     if (change !== undefined && made !== undefined) {
       const mask = flagsOf(change.rule)
       if (change.condition !== undefined) {
-        next = this.#conditionalFlags(change.condition, made, mask, after.live)
+        next = this.#flags.changeIf(change.condition, made, mask, after.live)
       } else {
         // Flags that the rule does not name leave the old recipe.
         if (old.known)
           for (const [f, flag] of FLAGS.entries()) {
             const bit = flagBit(flag)
             if ((old.lazy & bit & ~mask & wanted) === 0) continue
-            const node = this.#flag(f)
-            this.#count(node)
+            const node = this.#flags.flag(f)
+            this.#emit.count(node)
             batch.push([node, LOCAL.FLAG + f])
           }
         for (const [place, slot] of made.slots.entries())
@@ -495,40 +344,40 @@ class Generator {
     for (const [flag, node] of singles) {
       if (flag === 'df') {
         code.get(LOCAL.FRAME)
-        this.#put(node)
+        this.#emit.put(node)
         code.memory('i32.store8', STATE.DF)
         continue
       }
       batch.push([n.to32(node), LOCAL.FLAG + FLAGS.indexOf(flag)])
       singleMask |= flagBit(flag)
     }
-    for (const [node] of batch) this.#put(node)
+    for (const [node] of batch) this.#emit.put(node)
     for (let k = batch.length - 1; k >= 0; k--) code.set(batch[k]![1])
     if (singleMask !== 0) {
       if (next.known) next = { ...next, lazy: next.lazy & ~singleMask }
       else code.get(LOCAL.RULE).i32(~singleMask).op('i32.and').set(LOCAL.RULE)
     }
-    this.#state = next
+    this.#flags.state = next
     if (control === undefined) {
-      this.#release()
+      this.#emit.release()
       return
     }
 
     this.#done++
     const block = this.#blockOf(unit)
-    const [state, done] = [this.#state, this.#done]
+    const [state, done] = [this.#flags.state, this.#done]
     if (control.kind === 'jump') {
       this.#computed(block, target!)
-      this.#release()
+      this.#emit.release()
       return
     }
-    this.#release()
+    this.#emit.release()
     if (condition === undefined) {
       this.#edge(block, block.taken!)
       return
     }
     const branch = (to: Target) => () => {
-      this.#state = state
+      this.#flags.state = state
       this.#done = done
       this.#edge(block, to)
     }
@@ -536,7 +385,7 @@ class Generator {
       branch(condition.value === 1n ? block.taken! : block.next!)()
       return
     }
-    this.#put(condition)
+    this.#emit.put(condition)
     code.if(branch(block.taken!), branch(block.next!))
   }
 
@@ -552,20 +401,20 @@ class Generator {
   /** A return: compared with where the calls of the region come back to. */
   #computed(block: Block, target: Node): void {
     const code = this.#code
-    const [state, done] = [this.#state, this.#done]
-    const at = this.#temp(64)
+    const [state, done] = [this.#flags.state, this.#done]
+    const at = this.#emit.temp(64)
     if (block.jumps.length > 0 || block.isDynamic) {
-      this.#put(target)
+      this.#emit.put(target)
       code.get(LOCAL.BASE).op('i64.sub').set(at)
       for (const to of block.jumps) {
         code.get(at).i64(BigInt(to.start)).op('i64.eq')
         code.if(() => {
-          this.#state = state
+          this.#flags.state = state
           this.#done = done
           this.#edge(block, { block: to, offset: to.start })
         })
       }
-      this.#state = state
+      this.#flags.state = state
       this.#done = done
     }
     if (block.isDynamic) {
@@ -575,145 +424,18 @@ class Generator {
         code.get(LOCAL.MAP).get(at).op('i32.wrap_i64').op('i32.add').memory('i32.load8_u').tee(LOCAL.BLOCK)
         code.if(() => {
           code.get(LOCAL.BLOCK).i32(1).op('i32.sub').set(LOCAL.BLOCK)
-          this.#settleFlags(this.#region.root.live)
+          this.#flags.settle(this.#region.root.live)
           code.get(LOCAL.LEFT).i32(this.#done).op('i32.sub').set(LOCAL.LEFT)
           code.br(this.#labels.get(this.#region.root)!)
         })
       })
-      this.#state = state
+      this.#flags.state = state
       this.#done = done
     }
     code.get(LOCAL.FRAME)
-    this.#put(target)
+    this.#emit.put(target)
     code.memory('i64.store', STATE.RIP)
     this.#leave(STORED)
-  }
-
-  /** Flags that change only where `condition` holds: from here on only the function knows which recipe it is. */
-  #conditionalFlags(condition: Node, made: ReturnType<typeof recipeFor>, mask: number, live: number): FlagState {
-    const code = this.#code
-    const holds = this.#keep(condition)
-    const slots = made.slots.map(slot => (slot === undefined ? undefined : n.to64(this.#keep(slot))))
-    if (this.#state.known) {
-      this.#flagsToLocals(this.#state.lazy & (live | ~mask))
-      code.i32(encode({ ...this.#state, lazy: this.#state.lazy & mask })).set(LOCAL.RULE)
-    }
-    this.#put(holds)
-    code.if(() => {
-      const batch: [Node, number][] = []
-      for (const [place, slot] of slots.entries()) if (slot !== undefined) batch.push([slot, LOCAL.FLAG_A + place])
-      this.#assign(batch)
-      const next = { known: true, recipe: made.recipe, lazy: mask }
-      code.i32(encode(next)).set(LOCAL.RULE)
-      this.#state = next
-      this.#flagsToLocals(live & mask)
-    })
-    return UNKNOWN
-  }
-
-  // Effects
-
-  #countEffect(effect: Effect): void {
-    if (effect.kind === 'leaveIf') this.#count(effect.condition)
-    else if (effect.kind === 'loadHost' || effect.kind === 'storeHost') this.#count(effect.host)
-    else this.#count(effect.at)
-    if (effect.kind === 'store' || effect.kind === 'storeHost') this.#count(effect.value)
-  }
-
-  #effect(effect: Effect): void {
-    const code = this.#code
-    switch (effect.kind) {
-      case 'leaveIf':
-        if (effect.condition.op === 'const' && effect.condition.value === 0n) return
-        this.#put(effect.condition)
-        code.if(() => this.#leave(this.#unit.offset))
-        return
-      case 'load': {
-        const host = this.#probe(effect.at, effect.size, 'read')
-        code.get(host)
-        if (effect.size === 16) code.vectorMemory('load')
-        else code.memory(LOADS[effect.size]!)
-        this.#bind(effect.to)
-        return
-      }
-      case 'store': {
-        const host = this.#probe(effect.at, effect.size, 'write')
-        this.#store(() => code.get(host), effect.size, effect.value)
-        return
-      }
-      case 'probe':
-        effect.to.temp = this.#probe(effect.at, effect.size, 'write')
-        return
-      case 'loadHost':
-        this.#put(effect.host)
-        code.memory(LOADS[effect.size]!)
-        this.#bind(effect.to)
-        return
-      case 'storeHost':
-        this.#store(() => this.#put(effect.host), effect.size, effect.value)
-    }
-  }
-
-  #bind(node: Node): void {
-    node.temp = this.#temp(node.width)
-    this.#code.set(node.temp)
-  }
-
-  #store(host: () => void, size: number, value: Node): void {
-    const code = this.#code
-    if (this.#context.logs) {
-      host()
-      code.i32(size).call(this.#log)
-    }
-    host()
-    if (size === 16) {
-      this.#put(value)
-      code.vectorMemory('store')
-      return
-    }
-    const wide = size === 8
-    const node = wide ? n.to64(value) : n.to32(value)
-    this.#put(node)
-    code.memory(STORES[size]!)
-  }
-
-  /** The host address, in a local, of `size` bytes at a linear address. */
-  #probe(at: Node, size: number, access: 'read' | 'write'): number {
-    const code = this.#code
-    const [linear, entry, host] = [this.#temp(64), this.#temp(32), this.#temp(32)]
-    this.#put(at)
-    code.set(linear)
-    code.get(linear).op('i32.wrap_i64').i32(INDEX_SHIFT).op('i32.shr_u').get(LOCAL.MASK).op('i32.and')
-    code.get(LOCAL.TLB).op('i32.add').tee(entry)
-    code.memory('i64.load', TLB_WORD[access] * 4)
-    code.get(linear)
-    if (size > 1) code.i64(BigInt(size - 1)).op('i64.add')
-    code.i64(-4096n).op('i64.and')
-    if (this.#context.key !== 0) code.i64(BigInt(this.#context.key)).op('i64.or')
-    code.op('i64.ne')
-    code.if(
-      () => {
-        code
-          .get(linear)
-          .i32(size | (access === 'write' ? 256 : 0))
-          .call(this.#miss)
-          .tee(host)
-        code
-          .i32(-1)
-          .op('i32.eq')
-          .if(() => this.#leave(this.#unit.offset))
-      },
-      () => {
-        code
-          .get(entry)
-          .memory('i32.load', TLB_DELTA_WORD * 4)
-          .get(linear)
-          .op('i32.wrap_i64')
-          .op('i32.add')
-          .set(host)
-      },
-    )
-    return host
   }
 }
 

@@ -1,0 +1,97 @@
+/** Nodes as WebAssembly: what is used once goes by the stack, what is used more often by a local. */
+import { type Code, I32, I64, V128 } from '#wasm'
+import { LOCAL } from './build.ts'
+import type { Node } from './node.ts'
+import * as n from './node.ts'
+
+export class Emitter {
+  readonly code: Code
+  readonly #free: Record<32 | 64 | 128, number[]> = { 32: [], 64: [], 128: [] }
+  readonly #taken: Record<32 | 64 | 128, number[]> = { 32: [], 64: [], 128: [] }
+
+  constructor(code: Code) {
+    this.code = code
+  }
+
+  temp(width: 32 | 64 | 128): number {
+    const found = this.#free[width].pop() ?? this.code.local(width === 32 ? I32 : width === 64 ? I64 : V128)
+    this.#taken[width].push(found)
+    return found
+  }
+
+  release(): void {
+    for (const width of [32, 64, 128] as const) this.#free[width].push(...this.#taken[width].splice(0))
+  }
+
+  count(node: Node): void {
+    if (node.as !== undefined) {
+      this.count(node.as)
+      return
+    }
+    if (node.uses++ > 0) return
+    if (node.a !== undefined) this.count(node.a)
+    if (node.b !== undefined) this.count(node.b)
+    if (node.c !== undefined) this.count(node.c)
+  }
+
+  /** Writes the node's value to the stack. */
+  put(node: Node): void {
+    const code = this.code
+    if (node.as !== undefined) {
+      this.put(node.as)
+      return
+    }
+    if (node.temp >= 0) {
+      code.get(node.temp)
+      return
+    }
+    switch (node.op) {
+      case 'const':
+        if (node.width === 64) code.i64(node.value)
+        else code.i32(Number(node.value))
+        return
+      case 'local':
+        code.get(node.n)
+        return
+      case 'temp':
+        throw new Error('a value is used before the effect that makes it')
+      case 'flag':
+      case 'cc':
+        throw new Error(`${node.op} without a meaning`)
+      case 'simd':
+        if (node.a !== undefined) this.put(node.a)
+        if (node.b !== undefined) this.put(node.b)
+        code.simd(node.n, node.lanes)
+        break
+      case 'frame':
+        code.get(LOCAL.FRAME).memory(node.width === 32 ? 'i32.load8_u' : 'i64.load', node.n)
+        break
+      default:
+        if (node.a !== undefined) this.put(node.a)
+        if (node.b !== undefined) this.put(node.b)
+        if (node.c !== undefined) this.put(node.c)
+        code.op(node.op)
+    }
+    if (node.uses > 1) {
+      node.temp = this.temp(node.width)
+      code.tee(node.temp)
+    }
+  }
+
+  /** A node's value in a local of its own, to be used as often as one likes. */
+  keep(node: Node): Node {
+    const from = node.as ?? node
+    if (from.op === 'const') return from
+    this.put(from)
+    const at = this.temp(from.width)
+    this.code.set(at)
+    return n.local(at, from.width, from.bits)
+  }
+
+  /** New values of locals, all at once. */
+  assign(batch: readonly (readonly [Node, number])[]): void {
+    for (const [node] of batch) this.count(node)
+    for (const [node] of batch) this.put(node)
+    for (let k = batch.length - 1; k >= 0; k--) this.code.set(batch[k]![1])
+  }
+}

@@ -19,7 +19,7 @@ export class Machine {
   readonly host: Host
   readonly kvm: number
   readonly scratch: Hva
-  readonly learned: Learned = { capabilities: 8, vcpuBytes: 0 }
+  readonly learned: Learned = { capabilities: 32, vcpuBytes: 0 }
   /** What is to be closed when the test ends, in reverse order. */
   readonly closing: (() => void)[] = []
   /** Guest instructions of each TD of this test. */

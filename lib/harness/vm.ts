@@ -197,7 +197,7 @@ export class Vm {
     return host.read(hva(scratch + BigInt(kvm_cpuid2.size)), nent * kvm_cpuid_entry2.size)
   }
 
-  /** KVM_TDX_CAPABILITIES with as many entries as it takes: 8 at first, twice as many after each E2BIG. */
+  /** KVM_TDX_CAPABILITIES with as many entries as it takes: 32 at first, twice as many after each E2BIG. */
   #configurableCpuid(): Uint8Array {
     const { machine } = this
     for (;;) {

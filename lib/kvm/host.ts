@@ -57,6 +57,9 @@ export type HostOptions = {
  */
 export type Hack = 'KVM_GET_REGS of a TD' | 'moving a TD to another VM'
 
+/** What KVM_GET_SUPPORTED_CPUID answers, by what it follows from. */
+const supported = new WeakMap<Platform, readonly CpuidEntry[]>()
+
 /** /dev/kvm, opened. */
 const openKvm = (): OpenFile => ({ kind: 'kvm', references: 0, release: () => {} })
 
@@ -85,7 +88,6 @@ export class Host {
   /** Frames that the booted TDX module holds for good. */
   #resident = 0
   #tdx: Tdx | undefined
-  #supportedCpuid: readonly CpuidEntry[] | undefined
 
   constructor({
     memory,
@@ -124,11 +126,14 @@ export class Host {
   /** What KVM_GET_SUPPORTED_CPUID answers. */
   supportedCpuid(): readonly CpuidEntry[] {
     const { platform } = this
-    this.#supportedCpuid ??= supportedCpuid(
+    const known = supported.get(platform)
+    if (known !== undefined) return known
+    const entries = supportedCpuid(
       (leaf, subleaf) => nativeCpuid(platform, leaf, subleaf),
       platform.ept5 ? platform.physicalAddressBits : 48,
     )
-    return this.#supportedCpuid
+    supported.set(platform, entries)
+    return entries
   }
 
   /** Frames of the machine that the process and its VMs hold: 0 once everything is closed and unmapped. */

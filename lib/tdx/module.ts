@@ -59,6 +59,8 @@ export class TdxModule {
   readonly platform: Platform
   readonly processors: number
   random: Random
+  /** Addresses below it have nothing in their key id bits. */
+  readonly plainAddresses: bigint
   readonly makeCpu: (options: CpuOptions) => Cpu
   state: ModuleState = 'SYSINIT_PENDING'
   /** Logical processors whose SYS.LP.INIT is done. */
@@ -83,6 +85,7 @@ export class TdxModule {
     this.memory = memory
     this.platform = platform
     this.processors = processors
+    this.plainAddresses = 1n << BigInt(platform.physicalAddressBits - platform.keyIdBits)
     this.random = new Random(seed)
     this.makeCpu = makeCpu ?? (options => new Cpu(options))
     this.pamt = new Pamt(memory)
@@ -102,10 +105,11 @@ export class TdxModule {
 
   #seamcall(lp: LogicalProcessor, regs: SeamcallRegs): void {
     const { rax } = regs
-    const leaf = Number(rax & 0xffffn)
-    const version = Number((rax >> 16n) & 0xffn)
+    const low = Number(BigInt.asUintN(24, rax))
+    const leaf = low & 0xffff
+    const version = low >>> 16
     const call = SEAMCALLS[leaf]
-    if (rax >> 24n !== 0n || version > (call?.versions ?? 0)) {
+    if (rax > 0xff_ffffn || version > (call?.versions ?? 0)) {
       regs.rax = about(TDX_OPERAND_INVALID, 'RAX')
     } else if (this.state === 'SYS_SHUTDOWN' && leaf !== TDH_SYS_LP_SHUTDOWN) {
       regs.rax = TDX_SYS_SHUTDOWN

@@ -17,13 +17,12 @@ import { about, check, TdxStatus } from './status.ts'
 import type { Td } from './td.ts'
 
 /** A page address with nothing in its key id bits. */
-export const isPlainAddress = (module: TdxModule, address: bigint): boolean =>
-  address >> BigInt(module.platform.physicalAddressBits - module.platform.keyIdBits) === 0n
+export const isPlainAddress = (module: TdxModule, address: bigint): boolean => address < module.plainAddresses
 
 /** A 4 KiB page operand that must be of `type`. check_and_lock_explicit_4k_private_hpa. */
 export const page = (module: TdxModule, address: bigint, type: number, operand: OperandName): Hpa => {
-  check((address & 0xfffn) === 0n && isPlainAddress(module, address), TDX_OPERAND_INVALID, operand)
   const at = hpa(Number(address))
+  check(isPlainAddress(module, address) && (at & 0xfff) === 0, TDX_OPERAND_INVALID, operand)
   const { pamt } = module
   const entry = pamt.find(at)
   check(entry !== 0, TDX_OPERAND_ADDR_RANGE_ERROR, operand)

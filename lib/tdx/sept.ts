@@ -34,7 +34,9 @@ const ENCODINGS: readonly (readonly [state: number, encoding: Encoding])[] = [
   [abi.SEPT_NL_BLOCKED, 0x08],
 ]
 const encodingOf = new Map(ENCODINGS)
-const stateOf = new Map(ENCODINGS.map(([state, encoding]) => [encoding, state]))
+/** By encoding. */
+const STATES = Array.from({ length: 128 }, () => abi.SEPT_FREE)
+for (const [state, encoding] of ENCODINGS) STATES[encoding] = state
 
 /** The state bits of an entry in place. */
 const spread = (encoding: Encoding): bigint => {
@@ -47,11 +49,14 @@ const encoded = (state: number): bigint => spread(encodingOf.get(state) as numbe
 /** An entry of a fresh table. */
 export const SEPTE_FREE = encoded(abi.SEPT_FREE) | SUPPRESS_VE
 
+const whole = new BigUint64Array(1)
+const half = new Uint32Array(whole.buffer)
+
 /** The public number of an entry's state. */
 export const stateOfEntry = (entry: bigint): number => {
-  const low = Number(entry & 0xfffn)
-  const high = Number((entry >> 53n) & 0xfn)
-  return stateOf.get(((low >> 9) & 1) | (high << 1) | (((low >> 6) & 3) << 5)) ?? abi.SEPT_FREE
+  whole[0] = entry
+  const [low, high] = [half[0]!, half[1]!]
+  return STATES[((low >>> 9) & 1) | (((high >>> 21) & 0xf) << 1) | (((low >>> 6) & 3) << 5)]!
 }
 
 /** Leaf entries carry PS at every level. */

@@ -12,7 +12,7 @@ import type { Tlb } from './tlb.ts'
 /** Pages kept for content that no frame has any more. */
 const MOST_PAGES = 4096
 /** A frame written this often while it held code is a page of data with some code in it: nothing of it is kept. */
-const OFTEN = 256
+const OFTEN = 255
 
 /** What was decoded from one page of bytes. Instructions that go on in the next page are not in here. */
 export class CodePage {
@@ -66,7 +66,6 @@ export class CodeCache {
   readonly #words: Uint32Array
   readonly #byFrame = new Map<number, CodePage>()
   readonly #byHash = new Map<number, CodePage[]>()
-  readonly #written = new Map<number, number>()
   #pages = 0
 
   constructor(memory: PhysicalMemory) {
@@ -81,9 +80,7 @@ export class CodeCache {
 
   #forget(frame: Hpa): void {
     this.version++
-    const number = frame >>> PAGE_SHIFT
-    if (!this.#byFrame.delete(number)) return
-    this.#written.set(number, (this.#written.get(number) ?? 0) + 1)
+    this.#byFrame.delete(frame >>> PAGE_SHIFT)
   }
 
   /** The decoded page of what is in `frame` now. */
@@ -94,7 +91,7 @@ export class CodeCache {
     const bytes = this.#memory.u8.subarray(frame, frame + PAGE_SIZE)
     this.#memory.holdsCode[number] = 1
     for (const tlb of this.tlbs) tlb.dropWrites(frame)
-    const page = (this.#written.get(number) ?? 0) < OFTEN ? this.#shared(frame, bytes) : new CodePage(bytes)
+    const page = this.#memory.rewrites[number]! < OFTEN ? this.#shared(frame, bytes) : new CodePage(bytes)
     this.#byFrame.set(number, page)
     return page
   }

@@ -118,7 +118,18 @@ export type Features = {
   readonly summary: string
 }
 
+const answered = new WeakMap<Cpuid, Features>()
+
+/** What an answer says. CPUs that are given the same function share it: what it answers never changes. */
 export const featuresOf = (cpuid: Cpuid): Features => {
+  const before = answered.get(cpuid)
+  if (before !== undefined) return before
+  const features = readFeatures(cpuid)
+  answered.set(cpuid, features)
+  return features
+}
+
+const readFeatures = (cpuid: Cpuid): Features => {
   const known = new Map<string, boolean>()
   const has = (name: string): boolean => {
     const before = known.get(name)
@@ -131,11 +142,13 @@ export const featuresOf = (cpuid: Cpuid): Features => {
     known.set(name, found)
     return found
   }
+  let summary: string | undefined
   return {
     has,
     pdpe1gb: has('PDPE1GB'),
     get summary() {
-      return Object.keys(FEATURES).filter(has).join(' ')
+      summary ??= Object.keys(FEATURES).filter(has).join(' ')
+      return summary
     },
   }
 }

@@ -34,6 +34,8 @@ export class PhysicalMemory {
   readonly holdsCode: Uint8Array
   /** Called once when a frame that holds code is written; the mark is cleared first. */
   onCodeWrite: (frame: Hpa) => void = () => {}
+  /** How often a frame was written while it held code, since it was handed out; stops at 255. */
+  readonly rewrites: Uint8Array
   #next = 1
   readonly #free: number[] = []
   /** Runs given back whole: length to first frames. */
@@ -45,6 +47,7 @@ export class PhysicalMemory {
     this.view = new DataView(this.memory.buffer)
     this.frames = this.u8.length / PAGE_SIZE
     this.holdsCode = new Uint8Array(this.frames)
+    this.rewrites = new Uint8Array(this.frames)
   }
 
   /** A zeroed 4 KiB frame. Throws `OutOfMemory` when the machine has none left. */
@@ -94,6 +97,7 @@ export class PhysicalMemory {
   /** Gives all of a run back, to be the next run of that length. */
   freeRun(first: Hpa, count: number): void {
     this.fill(first, count * PAGE_SIZE, 0)
+    this.rewrites.fill(0, first / PAGE_SIZE, first / PAGE_SIZE + count)
     this.used -= count
     const kept = this.#runs.get(count)
     if (kept === undefined) this.#runs.set(count, [first / PAGE_SIZE])
@@ -103,6 +107,7 @@ export class PhysicalMemory {
   /** Gives a frame back; its content is gone. */
   free(frame: Hpa): void {
     this.fill(frame, PAGE_SIZE, 0)
+    this.rewrites[frame >>> PAGE_SHIFT] = 0
     this.used--
     this.#free.push(frame >>> PAGE_SHIFT)
   }
@@ -138,6 +143,7 @@ export class PhysicalMemory {
     const frame = Math.floor(at / PAGE_SIZE)
     if (this.holdsCode[frame] === 1) {
       this.holdsCode[frame] = 0
+      if (this.rewrites[frame]! < 255) this.rewrites[frame] = this.rewrites[frame]! + 1
       this.onCodeWrite(hpa(frame * PAGE_SIZE))
     }
   }

@@ -35,12 +35,11 @@ import {
 } from './field.ts'
 
 const table = new FieldTable(TD_FIELDS.filter(row => !OF_L2_VMS.has(row.name)))
-const TDR_CLASSES = [0n, 1n, 2n]
 const CPUID_CLASS = 0x14n
 const CPUID_VALUES = TD_FIELDS.find(row => row.name === 'CPUID_VALUES')!
 
 /** TDR fields are readable whatever the TD's state. */
-export const isTdrField = (id: bigint): boolean => TDR_CLASSES.includes(classCode(id))
+export const isTdrField = (id: bigint): boolean => classCode(id) <= 2n
 
 /** Row of CPUID_LOOKUP and element that a CPUID_VALUES id names: leaf and sub-leaf are in the field code. */
 const cpuidElement = (id: bigint): Element => {
@@ -54,7 +53,19 @@ const cpuidElement = (id: bigint): Element => {
   return { row: CPUID_VALUES, index: 2 * row + (code & 1) }
 }
 
+/** Elements of ids that were asked for: KVM reads all of CPUID for every vCPU. */
+const found = new Map<bigint, Element>()
+const MOST_FOUND = 4096
+
 export const findTdField = (id: bigint): Element => {
+  const before = found.get(id)
+  if (before !== undefined) return before
+  const element = findIn(id)
+  if (found.size < MOST_FOUND) found.set(id, element)
+  return element
+}
+
+const findIn = (id: bigint): Element => {
   if (classCode(id) !== CPUID_CLASS) return table.find(id)
   table.find((id & ~0xff_ffffn) | (id & 1n)) // the checks of every id
   return cpuidElement(id)

@@ -14,10 +14,10 @@ export const mrExtend = seamcall(TDH_MR_EXTEND, (module, regs) => {
   regs.rdx = 0n
   const td = module.td(rdx, 'RDX')
   td.checkState(BUILD)
-  check((rcx & 0xffn) === 0n, TDX_OPERAND_INVALID, 'RCX')
+  const at = Number(BigInt.asUintN(52, rcx))
+  check((at & 0xff) === 0, TDX_OPERAND_INVALID, 'RCX')
   check(isPrivateGpa(td, rcx), TDX_OPERAND_INVALID, 'RCX')
   const { tree } = td
-  const at = Number(rcx)
   const entry = tree.walk(at, 0)
   if (!isLeaf(entry) || !isAccessible(entry)) failSept(regs, TDX_EPT_ENTRY_NOT_PRESENT, entry, tree.level)
   if (stateOfEntry(entry) !== SEPT_MAPPED) fail(TDX_EPT_ENTRY_NOT_PRESENT)

@@ -2,7 +2,17 @@
  * CPUID in a TD: every leaf that the TDX module knows, against the module's table and against what KVM says of the TD.
  * TDX module ABI, "CPUID Virtualization"; LKVS, BM/tdx-compliance (which leaves raise #VE, which bits are fixed).
  */
-import { CPUID_LOOKUP, CPUID_SUBLEAF_NA, type CpuidRow, readCpuid, type Td, test, u32, u64 } from '#harness'
+import {
+  type Context,
+  CPUID_LOOKUP,
+  CPUID_SUBLEAF_NA,
+  type CpuidRow,
+  readCpuid,
+  type Td,
+  test,
+  u32,
+  u64,
+} from '#harness'
 
 const [VE, CPUID_EXIT] = [20n, 10n]
 const REGISTERS = ['eax', 'ebx', 'ecx', 'edx'] as const
@@ -10,7 +20,7 @@ type Seen = { readonly vector: bigint; readonly reason: bigint; readonly values:
 
 /** Leaf and sub-leaf of each question: 16 bytes in, 64 bytes out (vector, exit reason, the registers). */
 const ask = async (
-  t: { td(options: Parameters<Parameters<Parameters<typeof test>[1]>[0]['td']>[0]): Td },
+  t: Context,
   questions: readonly (readonly [leaf: number, subleaf: number])[],
 ): Promise<{ readonly td: Td; readonly seen: readonly Seen[] }> => {
   const table = new Uint8Array(new BigUint64Array(questions.flat().map(BigInt)).buffer)

@@ -2,7 +2,7 @@
  * MSRs in a TD: RDMSR and WRMSR of every MSR that the TDX module knows, and of some that it does not.
  * TDX module ABI, "MSR Virtualization"; LKVS, BM/tdx-compliance.
  */
-import { MSR_LOOKUP, type MsrAction, test, u64 } from '#harness'
+import { type Context, MSR_LOOKUP, type MsrAction, test, u64 } from '#harness'
 
 const [VE, GP] = [20n, 13n]
 const [RDMSR_EXIT, WRMSR_EXIT] = [31n, 32n]
@@ -10,7 +10,7 @@ const [RDMSR_EXIT, WRMSR_EXIT] = [31n, 32n]
 const RESULT = 40n
 
 const run = async (
-  t: Parameters<Parameters<typeof test>[1]>[0],
+  t: Context,
   indices: readonly number[],
 ): Promise<readonly { readonly read: bigint[]; readonly write: bigint[] }[]> => {
   const td = t.td({

@@ -1,6 +1,6 @@
 import t from 'tap'
 import * as abi from '#abi'
-import { guest, TDVMCALL } from '../testdata/guest.ts'
+import { DATA_PAGE, guest, TDVMCALL } from '../testdata/guest.ts'
 
 const WRITE_READ = (index: number, value: bigint) => `
   mov ecx, ${index}
@@ -116,4 +116,36 @@ t.test('every MSR of the table does what it says, read and write', async t => {
   }
   for (const index of [0x1b, 0x3a, 0x8b, 0x2000, 0xbfff_ffff, 0xc000_2000, 0x802, 0x830])
     t.same([outcome(index, false), outcome(index, true)], ['ve', 've'], `${index.toString(16)} is in no row`)
+})
+
+t.test('IA32_PKRS of a TD with PKS is what its pages are checked with', async t => {
+  const [PDPT, KEY_1, ALIAS] = [0xffff_d000n, 1n << 59n, 0x2_4000_0000n + DATA_PAGE - 0xc000_0000n]
+  const g = guest(
+    `mov rax, ${(3n << 30n) | 0x83n | KEY_1}
+    mov ebx, ${PDPT}
+    mov [rbx+72], rax
+    mov rax, cr4
+    bts rax, 24
+    mov cr4, rax
+    mov rdi, ${ALIAS}
+    mov [rdi], rdi
+    mov ecx, ${abi.IA32_PKRS}
+    mov eax, 4
+    xor edx, edx
+    wrmsr
+    xor eax, eax
+    rdmsr
+    mov r12d, eax
+    mov ecx, 0xfc00
+    xor eax, eax
+    tdcall
+    mov rax, [rdi]
+    hlt`,
+    { attributes: abi.TDX_ATTR_PKS },
+  )
+  t.equal(g.enter(), TDVMCALL)
+  t.same([g.host.regs.r15, g.host.regs.r12], [0n, 4n], 'it reads as it was written')
+  t.equal(g.enter(), TDVMCALL)
+  const { r15, r14, r12 } = g.host.regs
+  t.same([r15, r14, r12], [14n, 0x21n, ALIAS], 'the translation that was there does not help')
 })

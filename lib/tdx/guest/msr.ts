@@ -12,6 +12,7 @@ import {
   IA32_LSTAR,
   IA32_MISC_ENABLE,
   IA32_PAT,
+  IA32_PKRS,
   IA32_STAR,
   IA32_SYSENTER_CS,
   IA32_SYSENTER_EIP,
@@ -69,6 +70,7 @@ const IN_CPU = new Set([
   IA32_SYSENTER_ESP,
   IA32_SYSENTER_EIP,
   IA32_PAT,
+  IA32_PKRS,
   IA32_EFER,
   IA32_STAR,
   IA32_LSTAR,
@@ -168,7 +170,6 @@ const WRITABLE: Readonly<Record<number, bigint>> = {
   72: 0x4ffn,
   225: 0xffff_fffdn,
   290: 3n,
-  1761: 0xffff_ffffn,
 }
 
 /** An MSR of the guest, wherever it is kept, for a debugger. */
@@ -181,8 +182,10 @@ export const heldMsr = (vcpu: Vcpu, cpu: Cpu, index: number): bigint =>
 
 /** Puts a value in place with no check. */
 export const setHeldMsr = (vcpu: Vcpu, cpu: Cpu, index: number, value: bigint): void => {
-  if (IN_CPU.has(index)) cpu.msrs.set(index, value)
-  else vcpu.msrs.set(index, value)
+  if (!IN_CPU.has(index)) vcpu.msrs.set(index, value)
+  else cpu.msrs.set(index, value)
+  // What it allows is in the translations.
+  if (index === IA32_PKRS) cpu.tlb.flush()
 }
 
 /** 64 bits of the TD's MSR bitmaps: reads of low and high MSRs, writes of low and high ones, a set bit where it is intercepted. */

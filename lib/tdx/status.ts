@@ -22,3 +22,13 @@ export const fail = (code: bigint, operand?: OperandName | number): never => {
 export function check(holds: boolean, code: bigint, operand?: OperandName | number): asserts holds {
   if (!holds) throw new TdxStatus(about(code, operand))
 }
+
+/** What `act` returns, or the status that it completes the leaf with. */
+export const orStatus = <T>(act: () => T): T | TdxStatus => {
+  try {
+    return act()
+  } catch (error) {
+    if (error instanceof TdxStatus) return error
+    throw error
+  }
+}

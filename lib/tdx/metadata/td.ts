@@ -17,7 +17,7 @@ import { compactedLayout, cpuidRow } from '../guest/cpuid.ts'
 import { msrBitmap } from '../guest/msr.ts'
 import { isTopologyConfigured } from '../guest/topology.ts'
 import type { TdxModule } from '../module.ts'
-import { check } from '../status.ts'
+import { check, orStatus, TdxStatus } from '../status.ts'
 import type { Td } from '../td.ts'
 import { OF_L2_VMS, ZERO } from './decided.ts'
 import {
@@ -53,16 +53,23 @@ const cpuidElement = (id: bigint): Element => {
   return { row: CPUID_VALUES, index: 2 * row + (code & 1) }
 }
 
-/** Elements of ids that were asked for: KVM reads all of CPUID for every vCPU. */
-const found = new Map<bigint, Element>()
-const MOST_FOUND = 4096
+/** What ids name that were asked for: KVM reads all of CPUID for every vCPU, and asks for what is not there too. */
+const asked = new Map<bigint, Element | TdxStatus>()
+const MOST_ASKED = 4096
+
+/** The element that an id names, or the status that says why there is none. */
+export const seekTdField = (id: bigint): Element | TdxStatus => {
+  const before = asked.get(id)
+  if (before !== undefined) return before
+  const answer = orStatus(() => findIn(id))
+  if (asked.size < MOST_ASKED) asked.set(id, answer)
+  return answer
+}
 
 export const findTdField = (id: bigint): Element => {
-  const before = found.get(id)
-  if (before !== undefined) return before
-  const element = findIn(id)
-  if (found.size < MOST_FOUND) found.set(id, element)
-  return element
+  const answer = seekTdField(id)
+  if (answer instanceof TdxStatus) throw answer
+  return answer
 }
 
 const findIn = (id: bigint): Element => {

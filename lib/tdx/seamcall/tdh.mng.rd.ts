@@ -1,6 +1,7 @@
 import { MD_FIELD_ID_NA, TDH_MNG_RD, TDX_METADATA_FIRST_FIELD_ID_IN_CONTEXT, TDX_SUCCESS } from '#abi'
 import { seamcall } from '../leaf.ts'
-import { findTdField, firstTdField, isTdrField, nextTdField, readTdField } from '../metadata/td.ts'
+import { firstTdField, isTdrField, nextTdField, readTdField, seekTdField } from '../metadata/td.ts'
+import { TdxStatus } from '../status.ts'
 import { ANY_INITIALISED } from './op-states.ts'
 
 /** TDH.MNG.RD: read a field of TDR or TDCS. Version 1 also tells the id of the next one. tdh_mng_rd_wr.c. */
@@ -16,7 +17,8 @@ export const mngRd = seamcall(
       regs.rdx = firstTdField(module, td, 'host')
       return TDX_METADATA_FIRST_FIELD_ID_IN_CONTEXT
     }
-    const field = findTdField(rdx)
+    const field = seekTdField(rdx)
+    if (field instanceof TdxStatus) return field.code
     regs.r8 = readTdField(module, td, field, 'host')
     if (version > 0) regs.rdx = nextTdField(module, td, field, 'host')
     return TDX_SUCCESS

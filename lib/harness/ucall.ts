@@ -127,16 +127,23 @@ export const readUcall = (machine: Machine, image: GuestImage, pool: Pool, paylo
   const command = view.getBigUint64(at, true)
   const name = UCALL_NAMES[Number(command)]
   if (name === undefined) return `the ucall at ${hex(payload)} has the unknown command ${command}`
-  const word = (i: number): bigint => view.getBigUint64(at + ucall.offset.args + 8 * i, true)
-  const args = Array.from({ length: UCALL_MAX_ARGS }, (_, i) => word(i))
+  const args = wordsAt(view, at + ARGS, UCALL_MAX_ARGS)
   // A site's number, or GUEST_SYNC's "hello" pointer, stands before what the guest sent. The site knows how much that is;
   // what the seven arguments do not hold lies behind them, in the buffer.
   const site = image.convention === 'sites' ? image.sites[Number(args[0])] : undefined
   const count = Math.min(site?.types?.length ?? UCALL_MAX_ARGS - 1, UCALL_MOST_WORDS)
-  const values = Array.from({ length: count }, (_, i) => word(1 + i))
+  const values = count < UCALL_MAX_ARGS ? args.slice(1, 1 + count) : wordsAt(view, at + ARGS + 8, count)
   const buffer = site === undefined ? textAt(view, at + ucall.offset.buffer, ucall.fields.buffer.size) : ''
   const text = name === 'UCALL_PRINTF' ? printfText(image, site, values, buffer) : buffer
   return { name, args, stage: args[1]!, values, text }
+}
+
+const ARGS = ucall.offset.args
+
+const wordsAt = (view: DataView, at: number, count: number): bigint[] => {
+  const words: bigint[] = []
+  for (let i = 0; i < count; i++) words.push(view.getBigUint64(at + 8 * i, true))
+  return words
 }
 
 const decoder = new TextDecoder()

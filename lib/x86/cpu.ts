@@ -410,12 +410,25 @@ export class Cpu {
   }
 
   #refreshAccess(): void {
-    this.context = undefined
     const ac = (this.words[STATE.SYSTEM_FLAGS / 4]! & Number(RFLAGS_AC)) !== 0
     if (this.#cpl === 3) this.key = KEY_USER
     else this.key = (this.#cr4 & CR4_SMAP) !== 0n && !ac ? KEY_SMAP : KEY_SUPERVISOR
     this.words[STATE.TLB_KEY / 4] = this.key
     this.#alignmentChecked = ac && this.#cpl === 3 && (this.#cr0 & CR0_AM) !== 0n
+    this.#refreshContext(ac)
+  }
+
+  /** What `context` was worked out for. Elsewhere than in 64-bit mode it depends on more, and is worked out again. */
+  #contextFor = { cr0: -1n, cr4: -1n, access: -1 }
+
+  #refreshContext(ac: boolean): void {
+    const last = this.#contextFor
+    const access = this.key * 2 + (ac ? 1 : 0)
+    if (this.mode === 64 && access === last.access && this.#cr0 === last.cr0 && this.#cr4 === last.cr4) return
+    this.context = undefined
+    last.cr0 = this.#cr0
+    last.cr4 = this.#cr4
+    last.access = this.mode === 64 ? access : -1
   }
 
   /** Tells compiled code where the TLB is. */

@@ -33,6 +33,8 @@ const LOCKS: ReadonlyMap<number, readonly OperandName[]> = new Map<number, reado
   [abi.TDH_MNG_CREATE, ['RCX', 'KOT']],
   [abi.TDH_VP_CREATE, ['RCX', 'RDX']],
   [abi.TDH_MEM_PAGE_DEMOTE, ['RCX', 'RDX', 'SEPT_TREE']],
+  [abi.TDH_MEM_RD, ['RDX', 'SEPT_TREE']],
+  [abi.TDH_MEM_WR, ['RDX', 'SEPT_TREE']],
   [abi.TDH_MR_EXTEND, ['RDX', 'SEPT_TREE']],
   [abi.TDH_MR_FINALIZE, ['RCX', 'OP_STATE']],
   [abi.TDH_MNG_VPFLUSHDONE, ['RCX', 'KOT']],
@@ -46,6 +48,7 @@ const LOCKS: ReadonlyMap<number, readonly OperandName[]> = new Map<number, reado
   [abi.TDH_MEM_TRACK, ['RCX', 'TD_EPOCH']],
   [abi.TDH_MEM_RANGE_UNBLOCK, ['RCX', 'RDX', 'SEPT_TREE']],
   [abi.TDH_PHYMEM_CACHE_WB, ['WBCACHE', 'KOT']],
+  [abi.TDH_SYS_TDMR_INIT, ['RCX']],
 ])
 
 const GUEST_LOCKS: ReadonlyMap<number, OperandName> = new Map<number, OperandName>([

@@ -25,6 +25,7 @@ t.test('MEM.RD and MEM.WR: of a debug TD only', async t => {
   host.page(tdr, GPA, new Uint8Array(4096).fill(0xab))
   t.equal(read(GPA + 0x1000n), 'TDX_EPT_ENTRY_STATE_INCORRECT | RCX', 'a free entry')
   t.equal(host.regs.r8, 0n)
+  t.equal(write(GPA + 0x1000n, 1n), 'TDX_EPT_ENTRY_STATE_INCORRECT | RCX')
   t.equal(read(GPA + 8n), 'TDX_SUCCESS')
   t.equal(host.regs.r8, 0xabab_abab_abab_ababn)
   t.equal(write(GPA + 8n, 0x1122n), 'TDX_SUCCESS')

@@ -7,7 +7,8 @@ import { said } from '../testdata/status.ts'
 t.test('from power-on to ready, each step in its turn', async t => {
   const host = new Host({ processors: 2, platform: { ...SAPPHIRE_RAPIDS, packages: 2 } })
   const other = { id: 1, quantum: 0 }
-  t.equal(said(host, abi.TDH_SYS_RD, { rdx: 0n }), 'TDX_SYS_LP_INIT_NOT_DONE')
+  for (const leaf of [abi.TDH_SYS_RD, abi.TDH_SYS_INFO, abi.TDH_SYS_RDALL])
+    t.equal(said(host, leaf, { rdx: 0n }), 'TDX_SYS_LP_INIT_NOT_DONE')
   t.equal(said(host, abi.TDH_SYS_LP_INIT), 'TDX_SYS_LP_INIT_NOT_PENDING')
   t.equal(said(host, abi.TDH_SYS_INIT, { rcx: 1n }), 'TDX_OPERAND_INVALID | RCX')
   t.equal(said(host, abi.TDH_SYS_INIT), 'TDX_SUCCESS')
@@ -156,4 +157,23 @@ t.test('SYS.INFO writes its structures', async t => {
   t.same([host.regs.rdx, host.regs.r9], [1024n, 32n])
   t.equal(abi.TDSYSINFO.get(host.memory.view, Number(info), 'tdcs_base_size'), 6 * 4096)
   t.equal(host.memory.read(Number(cmrs) + 8, 8), BigInt(host.memory.u8.length))
+})
+
+t.test('SYS.CONFIG: TDMRs stand in order', async t => {
+  const host = new Host()
+  host.must(abi.TDH_SYS_INIT)
+  host.must(abi.TDH_SYS_LP_INIT)
+  const { list } = host.tdmr()
+  const second = host.memory.allocate()
+  host.memory.set(second, host.memory.bytes((Number(list) + 512) as typeof second, 512))
+  host.memory.write((Number(list) + 8) as typeof second, 8, BigInt(second))
+  t.equal(said(host, abi.TDH_SYS_CONFIG, { rcx: list, rdx: 2n, r8: 64n }), 'TDX_NON_ORDERED_TDMR | 0x1')
+})
+
+t.test('PHYMEM.PAGE.WBINVD: a page in no TDMR, a page that a TD has', async t => {
+  const host = new Host().boot()
+  const wbinvd = (rcx: bigint) => said(host, abi.TDH_PHYMEM_PAGE_WBINVD, { rcx })
+  t.equal(wbinvd(2n ** 34n), 'TDX_OPERAND_ADDR_RANGE_ERROR | RCX')
+  t.equal(wbinvd(host.create()), 'TDX_PAGE_METADATA_INCORRECT | RCX')
+  t.equal(wbinvd(host.frame()), 'TDX_SUCCESS')
 })

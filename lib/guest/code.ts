@@ -1,11 +1,12 @@
 /** Machine code under construction: bytes, labels, and branches that take two bytes where the distance allows. */
-import { encodeInto, type Operand as X86Operand } from '#x86'
+import type { Operand as X86Operand } from '#x86'
+import { Encoder } from './encoded.ts'
 
 /** A branch to a label of this code (number) or to an address (bigint). */
 type Branch = { readonly at: number; readonly kind: number; readonly target: number | bigint }
 
-const PLAIN = { mode: 64 } as const
-const LOCKED = { mode: 64, lock: true } as const
+const PLAIN = new Encoder({ mode: 64 })
+const LOCKED = new Encoder({ mode: 64, lock: true })
 
 /** Bytes of the longest instruction. SDM Vol. 2A, "Instruction Format". */
 const LONGEST = 15
@@ -25,12 +26,12 @@ export class Code {
 
   op(mnemonic: string, ...operands: X86Operand[]): void {
     this.#reserve(LONGEST)
-    this.#length += encodeInto(this.#bytes, this.#length, mnemonic, operands, PLAIN)
+    this.#length += PLAIN.into(this.#bytes, this.#length, mnemonic, operands)
   }
 
   locked(mnemonic: string, ...operands: X86Operand[]): void {
     this.#reserve(LONGEST)
-    this.#length += encodeInto(this.#bytes, this.#length, mnemonic, operands, LOCKED)
+    this.#length += LOCKED.into(this.#bytes, this.#length, mnemonic, operands)
   }
 
   raw(bytes: Uint8Array): void {

@@ -374,7 +374,7 @@ class Emitter {
     const code = this.#code
     const again = code.label()
     code.place(again)
-    for (const a of args.toReversed()) this.#places.push(a)
+    for (let n = args.length - 1; n >= 0; n--) this.#places.push(args[n]!)
     this.#places.push(BigInt(command | (args.length << 8)))
     code.call(this.#outside.ucall)
     const bytes = 8 * (args.length + 1)

@@ -78,7 +78,9 @@ export const simplify = (fn: Fn): void => {
       }
     }
   }
-  fn.ops.splice(0, ops.length, ...ops.filter(op => op.op !== 'nop'))
+  let kept = 0
+  for (const op of ops) if (op.op !== 'nop') ops[kept++] = op
+  ops.length = kept
 }
 
 const WINDOW = 8

@@ -69,7 +69,10 @@ export class Encoder {
   /** As `encodeInto` of the x86 room: the same bytes. */
   into(to: Uint8Array, at: number, mnemonic: string, operands: readonly X86Operand[]): number {
     let known = this.#known.get(mnemonic)
-    if (known === undefined) this.#known.set(mnemonic, (known = new Map()))
+    if (known === undefined) {
+      known = new Map()
+      this.#known.set(mnemonic, known)
+    }
     let key = operands.length
     let disp: bigint | undefined
     let imm: bigint | undefined

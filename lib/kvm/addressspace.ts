@@ -35,6 +35,8 @@ type Area = {
 
 type Shape = Parameters<typeof struct>[1]
 
+const NO_CHUNK: Uint32Array = new Uint32Array(0)
+
 /**
  * Anonymous memory gets a zeroed frame on first touch. Addresses are deterministic: the lowest hole that fits.
  * Sizes are bytes, addresses are HVAs; an access to what is not mapped is EFAULT.
@@ -48,7 +50,7 @@ export class AddressSpace {
   /** Page table: page number / 512 to 512 frame numbers, 0 where none. */
   readonly #chunks = new Map<number, Uint32Array>()
   #lastKey = -1
-  #lastChunk: Uint32Array = new Uint32Array(CHUNK)
+  #lastChunk = NO_CHUNK
   readonly #scratch = new DataView(new ArrayBuffer(8))
 
   constructor(memory: PhysicalMemory) {

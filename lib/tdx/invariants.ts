@@ -2,7 +2,7 @@
 import * as abi from '#abi'
 import type { TdxModule } from './module.ts'
 import { LEVEL_SIZE } from './pamt.ts'
-import { addressOf, isLeaf, stateOfEntry } from './sept.ts'
+import { addressOf, isLeaf, stateOfEntry, withoutCounter } from './sept.ts'
 import type { Td } from './td.ts'
 
 /** Pages of a TD's Secure EPT: address to type and level. Says what is wrong with the tree in `wrong`. */
@@ -15,7 +15,7 @@ const treePages = (module: TdxModule, td: Td, wrong: string[]): Map<number, { ty
       const entry = module.memory.read(table + 8 * i, 8)
       const state = stateOfEntry(entry)
       if (state === abi.SEPT_FREE) continue
-      const at = addressOf(entry)
+      const at = addressOf(withoutCounter(entry, level))
       const where = `TD ${td.tdr}, level ${level} entry ${i}`
       if (pages.has(at)) wrong.push(`${where}: page ${at} is mapped twice`)
       if (isLeaf(entry)) {

@@ -23,8 +23,11 @@ export type SeamcallRegs = {
   xmm?: Uint8Array
 }
 
-/** The processor that executes the SEAMCALL. `quantum`: instructions until the host's next timer interrupt. */
-export type LogicalProcessor = { id: number; quantum: number }
+/**
+ * The processor that executes the SEAMCALL. `quantum`: instructions until the host's next timer interrupt. `interrupted`: does
+ * an event of the host's wait for it? Leaves that take long ask between their steps; without an answer nothing waits.
+ */
+export type LogicalProcessor = { id: number; quantum: number; interrupted?: () => boolean }
 
 /** Returns the completion status; throws `TdxStatus` for one. */
 export type SeamcallHandler = (module: TdxModule, regs: SeamcallRegs, lp: LogicalProcessor, version: number) => bigint

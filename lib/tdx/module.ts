@@ -74,6 +74,8 @@ export class TdxModule {
   readonly keys = new Map<number, Key>()
   readonly tds = new Map<Hpa, Td>()
   readonly vcpus = new Map<Hpa, Vcpu>()
+  /** TDH.PHYMEM.CACHE.WB that was interrupted, by package: parts done, and the keys that it is for. */
+  readonly writeBacks = new Map<number, { done: number; readonly keys: readonly Key[] }>()
   /** CPUID of TDs, by how they are configured. */
   readonly cpuids = new Map<string, TdCpuid>()
   /** Who watches TDCALLs: calls `call` and hands its result on. */
@@ -180,6 +182,7 @@ export class TdxModule {
     this.random = new Random(seed)
     for (const hkid of this.keys.keys()) if (hkid !== this.globalHkid) this.keys.delete(hkid)
     this.poisoned.clear()
+    this.writeBacks.clear()
     this.faults = undefined
     this.onTdcall = undefined
     return true

@@ -4,6 +4,7 @@ import {
   PT_NDA,
   TDX_EPT_ENTRY_STATE_INCORRECT,
   TDX_EPT_WALK_FAILED,
+  TDX_INTERRUPTED_RESTARTABLE,
   TDX_OPERAND_ADDR_RANGE_ERROR,
   TDX_OPERAND_INVALID,
   TDX_PAGE_METADATA_INCORRECT,
@@ -12,7 +13,7 @@ import { type Hpa, hpa } from '#bits'
 import type { SeamcallRegs } from './leaf.ts'
 import type { TdxModule } from './module.ts'
 import { LEVEL_SIZE } from './pamt.ts'
-import { architectural, stateOfEntry } from './sept.ts'
+import { architectural, stateOfEntry, withoutCounter } from './sept.ts'
 import { about, check, TdxStatus } from './status.ts'
 import type { Td } from './td.ts'
 
@@ -84,7 +85,7 @@ export const isPrivateGpa = (td: Td, gpa: bigint): boolean => gpa < td.sharedBit
 
 /** RCX and RDX of an SEPT error: the entry as the host may see it, its level and state. set_arch_septe_details_in_vmm_regs. */
 export const setSeptDetails = (regs: SeamcallRegs, entry: bigint, level: number): void => {
-  regs.rcx = architectural(entry)
+  regs.rcx = architectural(withoutCounter(entry, level))
   regs.rdx = BigInt(level | (stateOfEntry(entry) << 8))
 }
 
@@ -116,4 +117,11 @@ export const checkEntryState = (
   const state = stateOfEntry(entry)
   if (!allowed.includes(state)) failSept(regs, TDX_EPT_ENTRY_STATE_INCORRECT, entry, level)
   return state
+}
+
+/** An event of the host's came before anything was done: RCX and RDX are as they were, the call starts over. */
+export const interrupted = (regs: SeamcallRegs, rcx: bigint, rdx: bigint): bigint => {
+  regs.rcx = rcx
+  regs.rdx = rdx
+  return TDX_INTERRUPTED_RESTARTABLE
 }

@@ -94,6 +94,16 @@ export const unblocked = (entry: bigint): bigint => {
   return state === undefined ? entry : inState(entry, state)
 }
 
+/** Pages of a pending 2 MiB page that TDG.MEM.PAGE.ACCEPT has got through before it was interrupted: ACCEPT_COUNTER. */
+const ACCEPT_COUNTER = 0x1f_f000n
+export const acceptCounter = (entry: bigint): number => Number((entry & ACCEPT_COUNTER) >> 12n)
+export const withAcceptCounter = (entry: bigint, pages: number): bigint =>
+  (entry & ~ACCEPT_COUNTER) | (BigInt(pages) << 12n)
+
+/** The entry without what TDG.MEM.PAGE.ACCEPT has left in it. sept_cleanup_if_pending. */
+export const withoutCounter = (entry: bigint, level: number): bigint =>
+  level === 1 && isPending(stateOfEntry(entry)) ? entry & ~ACCEPT_COUNTER : entry
+
 /** The entry with another page or table behind it. */
 export const withAddress = (entry: bigint, to: Hpa): bigint => (entry & ~ADDRESS) | BigInt(to)
 

@@ -50,6 +50,8 @@ export class Vcpu {
   vmcallMask = 0
   /** Its sub-function; -1 where R10 makes it something else. Kept only while coverage is recorded. */
   asked = -1n
+  /** While it runs: does an event of the host's wait for its processor? */
+  interrupted: (() => boolean) | undefined
   pendNmi = false
   /** A debugger has written guest state: the next VP.ENTER looks whether a CPU would take it. */
   hostWroteState = false

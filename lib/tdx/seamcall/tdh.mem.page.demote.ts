@@ -1,9 +1,9 @@
 import * as abi from '#abi'
 import { hpa } from '#bits'
 import { seamcall } from '../leaf.ts'
-import { checkEntryState, page, pageInfo, walkTo } from '../operand.ts'
+import { checkEntryState, interrupted, page, pageInfo, walkTo } from '../operand.ts'
 import { LEVEL_SIZE } from '../pamt.ts'
-import { addressOf, entriesOf, tableEntry, unblocked, withAddress } from '../sept.ts'
+import { addressOf, entriesOf, tableEntry, unblocked, withAddress, withoutCounter } from '../sept.ts'
 import { check } from '../status.ts'
 import { checkTracked } from '../tracking.ts'
 import { RANGE } from './op-states.ts'
@@ -14,9 +14,9 @@ const HANDLE = 0xf_ffff_ffff_f001n
 
 /**
  * TDH.MEM.PAGE.DEMOTE: split a 2 MiB or 1 GiB page into 512 of the next size, under a new table. tdh_mem_page_demote.c.
- * A call here is never interrupted: INTERRUPTED_RESTARTABLE does not come. R9 to R11 are tables of L2 VMs, which no TD has.
+ * R9 to R11 are tables of L2 VMs, which no TD has.
  */
-export const memPageDemote = seamcall(abi.TDH_MEM_PAGE_DEMOTE, (module, regs) => {
+export const memPageDemote = seamcall(abi.TDH_MEM_PAGE_DEMOTE, (module, regs, lp) => {
   const { rcx, rdx, r8 } = regs
   regs.rcx = 0n
   regs.rdx = 0n
@@ -26,13 +26,14 @@ export const memPageDemote = seamcall(abi.TDH_MEM_PAGE_DEMOTE, (module, regs) =>
   const mapping = pageInfo(rcx, 1, 2)
   const level = mapping.level as 1 | 2
   const { tree } = td
-  const entry = walkTo(td, regs, mapping)
+  const entry = withoutCounter(walkTo(td, regs, mapping), level)
   const { at } = tree
   checkEntryState(regs, entry, level, DEMOTABLE)
   const { pamt, memory } = module
   const large = addressOf(entry)
   checkTracked(module, td, regs, entry, level, pamt.at(large, level))
   const table = page(module, r8, abi.PT_NDA, 'R8')
+  if (lp.interrupted?.()) return interrupted(regs, rcx, rdx)
 
   const small = (level - 1) as 0 | 1
   const size = LEVEL_SIZE[small]

@@ -2,7 +2,7 @@ import * as abi from '#abi'
 import { type Hpa, hpa, NotModelled } from '#bits'
 import type { PhysicalMemory } from '#x86'
 import { seamcall } from '../leaf.ts'
-import { checkEntryState, failSept, pageInfo, walkTo } from '../operand.ts'
+import { checkEntryState, failSept, interrupted, pageInfo, walkTo } from '../operand.ts'
 import { LEVEL_SIZE } from '../pamt.ts'
 import { addressOf, entriesOf, isLeaf, stateOfEntry } from '../sept.ts'
 import { checkTracked } from '../tracking.ts'
@@ -21,12 +21,12 @@ const isOnePage = (memory: PhysicalMemory, table: Hpa, level: 1 | 2): boolean =>
 
 /**
  * TDH.MEM.PAGE.PROMOTE: make 512 pages one of the next size; the table they were in comes back in RCX.
- * tdh_mem_page_promote.c (which returns it in RCX, where other descriptions say R8). Never interrupted here.
+ * tdh_mem_page_promote.c (which returns it in RCX, where other descriptions say R8).
  * Not modelled: version 1, which returns the tables of L2 VMs as well.
  */
 export const memPagePromote = seamcall(
   abi.TDH_MEM_PAGE_PROMOTE,
-  (module, regs, _lp, version) => {
+  (module, regs, lp, version) => {
     if (version > 0) throw new NotModelled('TDH.MEM.PAGE.PROMOTE version 1')
     const { rcx, rdx } = regs
     regs.rcx = 0n
@@ -42,6 +42,7 @@ export const memPagePromote = seamcall(
     const tableMetadata = pamt.at(table, 0)
     checkTracked(module, td, regs, entry, level, tableMetadata)
     if (!isOnePage(memory, table, level)) failSept(regs, abi.TDX_EPT_INVALID_PROMOTE_CONDITIONS, entry, level)
+    if (lp.interrupted?.()) return interrupted(regs, rcx, rdx)
 
     const small = (level - 1) as 0 | 1
     const first = entriesOf(memory, table)[0] as bigint

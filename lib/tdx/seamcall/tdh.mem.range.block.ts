@@ -1,7 +1,7 @@
 import * as abi from '#abi'
 import { seamcall } from '../leaf.ts'
 import { failSept, pageInfo, walkTo } from '../operand.ts'
-import { addressOf, inState, isBlocked, isLeaf, stateOfEntry } from '../sept.ts'
+import { addressOf, inState, isBlocked, isLeaf, stateOfEntry, withoutCounter } from '../sept.ts'
 import { RANGE } from './op-states.ts'
 
 /** What becomes of a state that may be blocked. sept_state_lookup.c. */
@@ -22,7 +22,7 @@ export const memRangeBlock = seamcall(abi.TDH_MEM_RANGE_BLOCK, (module, regs) =>
   td.checkState(RANGE)
   const mapping = pageInfo(rcx, 0, td.tree.top)
   const { level } = mapping
-  const entry = walkTo(td, regs, mapping)
+  const entry = withoutCounter(walkTo(td, regs, mapping), level)
   const state = stateOfEntry(entry)
   const blocked = BLOCKED[state]
   if (blocked === undefined)

@@ -56,6 +56,7 @@ export const vpEnter = seamcall(TDH_VP_ENTER, (module, regs, lp) => {
   }
   vcpu.state = VCPU_ACTIVE
   vcpu.hasRun = true
+  vcpu.interrupted = lp.interrupted
   try {
     runVcpu(module, vcpu, cpu, regs, lp.quantum)
   } finally {

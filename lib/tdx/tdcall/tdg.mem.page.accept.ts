@@ -12,11 +12,22 @@ import {
   TDX_SUCCESS,
   VMX_EEQ_ACCEPT,
 } from '#abi'
-import { entryViolationExit } from '../guest/exit.ts'
+import { hpa, PAGE_SIZE } from '#bits'
+import { EXIT_REASON_EXTERNAL_INTERRUPT } from '#x86'
+import { asyncExit, entryViolationExit } from '../guest/exit.ts'
 import { tdcall } from '../leaf.ts'
 import { isPrivateGpa, pageInfo } from '../operand.ts'
 import { LEVEL_SIZE } from '../pamt.ts'
-import { addressOf, inState, isAccessible, isLeaf, stateOfEntry } from '../sept.ts'
+import {
+  acceptCounter,
+  addressOf,
+  inState,
+  isAccessible,
+  isLeaf,
+  stateOfEntry,
+  withAcceptCounter,
+  withoutCounter,
+} from '../sept.ts'
 import { check, fail } from '../status.ts'
 
 const ACCEPTED: Readonly<Record<number, number>> = {
@@ -26,7 +37,8 @@ const ACCEPTED: Readonly<Record<number, number>> = {
 
 /**
  * TDG.MEM.PAGE.ACCEPT: take a page that the host added: it is zeroed and mapped. tdg_mem_page_accept.c.
- * A 2 MiB page is accepted in one go: no interrupt comes in the middle of an emulated instruction.
+ * Of a 2 MiB page the entry counts what is done: where an event waits for the host, the TD is left before the instruction,
+ * and the next time goes on from there.
  */
 export const memPageAccept = tdcall(TDG_MEM_PAGE_ACCEPT, ({ module, vcpu, cpu, regs }) => {
   const { td } = vcpu
@@ -45,7 +57,17 @@ export const memPageAccept = tdcall(TDG_MEM_PAGE_ACCEPT, ({ module, vcpu, cpu, r
     return 'exit'
   }
 
-  module.memory.fill(addressOf(entry), LEVEL_SIZE[level as 0 | 1], 0)
-  tree.write(inState(entry, accepted))
+  const page = withoutCounter(entry, level)
+  const at0 = addressOf(page)
+  const pages = LEVEL_SIZE[level as 0 | 1] / PAGE_SIZE
+  for (let done = level === 0 ? 0 : acceptCounter(entry); done < pages; ) {
+    module.memory.fill(hpa(at0 + done * PAGE_SIZE), PAGE_SIZE, 0)
+    if (++done < pages && vcpu.interrupted?.()) {
+      tree.write(withAcceptCounter(entry, done))
+      asyncExit(vcpu, regs, EXIT_REASON_EXTERNAL_INTERRUPT)
+      return 'exit'
+    }
+  }
+  tree.write(inState(page, accepted))
   return TDX_SUCCESS
 })

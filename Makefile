@@ -50,9 +50,13 @@ INSTALL = $(NODE) --disable-warning=ExperimentalWarning runner/install.ts \
 LEFT_OUT = $(foreach t,$(SKIP_TARGETS),- suite($(t))) $(if $(filter 1,$(quicktest)),- tag(slow))
 CHOSEN = $(foreach t,$(TAKEN),-c $(t)) $(if $(strip $(LEFT_OUT)),-E 'all() $(strip $(LEFT_OUT))')
 
-.PHONY: all run_tests install gen_tar emit_tests kselftest check format lint types unit vectors oracle fuzz bench coverage-abi fuzz-tdx not-modelled reference listings versus clean
+.PHONY: all image run_tests install gen_tar emit_tests kselftest check format lint types unit vectors oracle fuzz bench coverage-abi fuzz-tdx not-modelled reference listings versus clean
 
-all: $(MODULES)
+all: image
+
+# What workers begin with, so that they need not load the sources: runner/image.ts.
+image: $(MODULES)
+	@$(NODE) runner/image.main.ts
 
 # With summary=1 the output of each test goes to a file in /tmp, as upstream has it.
 run_tests: $(if $(summary),install,$(MODULES))
@@ -99,7 +103,7 @@ oracle: $(MODULES)
 fuzz: $(MODULES)
 	@$(NODE) lib/x86/oracle/fuzz.main.ts --n $(or $(N),100000) --seed $(or $(SEED),1)
 
-bench: $(MODULES)
+bench: image
 	@$(NODE) lib/bench/bench.ts $(if $(WRITE),--write)
 
 schema: $(MODULES)

@@ -27,7 +27,8 @@ export type Room = keyof typeof ROOMS
 export const PACKAGES: Partial<Record<Room, readonly string[]>> = {
   harness: ['diff'],
   reports: ['ora', 'diff'],
-  runner: ['yargs'],
+  // esbuild makes the workers' image, where it is installed.
+  runner: ['yargs', 'esbuild'],
 }
 
 /** An import that is not allowed, and why. */

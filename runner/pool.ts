@@ -1,59 +1,70 @@
 /** Warm worker processes: taken for one order at a time, replaced after a crash or a kill. */
-import { type ChildProcess, fork } from 'node:child_process'
-import { getCompileCacheDir } from 'node:module'
+import type { ChildProcess } from 'node:child_process'
 import { stackOf } from './dump.ts'
+import { type Image, imageOf, renew, withOriginals } from './image.ts'
+import { signal } from './processes.ts'
 import type { Answer, Order } from './protocol.ts'
+import { early, start } from './start.ts'
 
 /** How a worker process ended. */
 export type Exit = { readonly code: number | null; readonly signal: NodeJS.Signals | null }
 
-/** Workers share what the launcher's Node has compiled. */
-const workerEnvironment = (): NodeJS.ProcessEnv => {
-  const cache = getCompileCacheDir()
-  return cache === undefined ? process.env : { ...process.env, NODE_COMPILE_CACHE: cache }
-}
-
-/** Beside us: a source, or in an installed tree a bundle. */
-const ENTRY = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url)
-
 /** One worker process. It does one order, answers, and waits for the next. */
 export class WorkerProcess {
-  readonly #child: ChildProcess
+  #child: ChildProcess
+  /** What it began with; undefined once it has loaded the sources, or shown that the image works. */
+  #image: Image | undefined
   #answer: ((answer: Answer) => void) | undefined
   #output: ((stream: 'stdout' | 'stderr', text: string) => void) | undefined
   #end: ((exit: Exit | undefined) => void) | undefined
   #exit: Exit | undefined
+  #order: Order | undefined
   isUsed = false
   /** Not to be used again: a test left something behind. */
   isSpent = false
   #isDumped = false
+  #isEnded = false
 
-  constructor() {
-    // A group of its own: what a test leaves behind dies with its worker, and a terminal's ctrl-C reaches only us.
-    this.#child = fork(ENTRY, {
-      // The port that a dump asks for, should it be needed: any that is free.
-      execArgv: ['--inspect-port=0'],
-      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-      detached: true,
-      env: workerEnvironment(),
-    })
-    this.#child.on('message', (answer: Answer) => {
+  /** `child` is a process started before, from the image. */
+  constructor(image?: Image, child = start(image)) {
+    this.#image = image
+    this.#child = this.#listen(child)
+  }
+
+  #listen(child: ChildProcess): ChildProcess {
+    child.on('message', (answer: Answer) => {
+      if (answer.type === 'sources') {
+        this.#again()
+        return
+      }
+      this.#image = undefined
       if (answer.type === 'done' && answer.spent) this.isSpent = true
       if (answer.type === 'done' || answer.type === 'broken') this.#finish(answer)
       else this.#answer?.(answer)
     })
     for (const stream of ['stdout', 'stderr'] as const)
-      this.#child[stream]?.setEncoding('utf8').on('data', (text: string) => {
+      child[stream]?.setEncoding('utf8').on('data', (text: string) => {
         // From the moment of a dump on it is the inspector who speaks.
         if (!this.#isDumped) this.#output?.(stream, text)
       })
-    this.#child.on('error', error => this.#output?.('stderr', `${error.message}\n`))
+    child.on('error', error => this.#output?.('stderr', `${error.message}\n`))
     // The channel may still hold what the worker said last, and a child of its own may hold the pipes for ever.
     let gone = (): void => {
-      gone = () => this.#gone({ code: this.#child.exitCode, signal: this.#child.signalCode })
+      gone = () => this.#gone(child, { code: child.exitCode, signal: child.signalCode })
     }
-    this.#child.on('disconnect', () => gone())
-    this.#child.on('exit', () => gone())
+    child.on('disconnect', () => gone())
+    child.on('exit', () => gone())
+    return child
+  }
+
+  /** Begins anew, from the sources. */
+  #again(): void {
+    const { pid } = this.#child
+    this.close()
+    if (pid !== undefined) signal(-pid, 'SIGKILL')
+    this.#image = undefined
+    this.#child = this.#listen(start(undefined))
+    if (this.#order !== undefined) this.#child.send(this.#order)
   }
 
   get alive(): boolean {
@@ -71,8 +82,14 @@ export class WorkerProcess {
     this.#output = output
     return new Promise(resolve => {
       this.#end = resolve
-      if (this.#exit !== undefined) this.#gone(this.#exit)
-      else this.#child.send(order)
+      if (this.#exit !== undefined) {
+        this.#gone(this.#child, this.#exit)
+        return
+      }
+      // Seen while the worker starts, and before it does anything.
+      if (this.#image?.isCurrent() === false) this.#again()
+      this.#order = order
+      if (this.#child.connected) this.#child.send(order)
     })
   }
 
@@ -84,16 +101,19 @@ export class WorkerProcess {
   /** Where it stands, for one that does not answer; see stackOf. It does not go on. */
   dump(): Promise<string> {
     this.#isDumped = true
-    return stackOf(this.#child)
+    return stackOf(this.#child).then(withOriginals)
   }
 
   /** SIGTERM to the worker and its children now, SIGKILL after `grace` milliseconds. */
   kill(grace: number): void {
-    this.#signal('SIGTERM')
-    const timer = setTimeout(() => this.#signal('SIGKILL'), grace)
+    const { pid } = this.#child
+    this.#isEnded = true
+    if (pid === undefined) return
+    signal(-pid, 'SIGTERM')
+    const timer = setTimeout(() => signal(-pid, 'SIGKILL'), grace)
     this.#child.once('exit', () => {
       clearTimeout(timer)
-      this.#signal('SIGKILL')
+      signal(-pid, 'SIGKILL')
     })
   }
 
@@ -105,14 +125,6 @@ export class WorkerProcess {
     this.#child.stderr?.destroy()
   }
 
-  #signal(signal: NodeJS.Signals): void {
-    try {
-      if (this.#child.pid !== undefined) process.kill(-this.#child.pid, signal)
-    } catch {
-      // Already gone.
-    }
-  }
-
   #finish(answer: Answer): void {
     this.#answer?.(answer)
     const end = this.#end
@@ -121,7 +133,13 @@ export class WorkerProcess {
     setImmediate(() => end?.(undefined))
   }
 
-  #gone(exit: Exit): void {
+  #gone(child: ChildProcess, exit: Exit): void {
+    if (child !== this.#child) return
+    // An image that this Node does not take, or that is there no more: it has not said a word.
+    if (this.#image !== undefined && !this.#isEnded) {
+      this.#again()
+      return
+    }
     this.#exit = exit
     const end = this.#end
     this.#end = undefined
@@ -139,13 +157,24 @@ export class Pool {
   readonly #busy = new Set<WorkerProcess>()
   readonly #queue: ((worker: WorkerProcess) => void)[] = []
 
+  #image: Image | undefined | 'unasked' = 'unasked'
+
   constructor(size: number) {
     this.size = size
   }
 
+  #new(): WorkerProcess {
+    if (this.#image === 'unasked') {
+      const first = early()
+      this.#image = first?.image ?? imageOf()
+      if (first !== undefined) return new WorkerProcess(first.image, first.child)
+    }
+    return new WorkerProcess(this.#image)
+  }
+
   /** Starts a worker that loads while the run is being prepared. */
   warm(): void {
-    if (this.#idle.length + this.#busy.size === 0) this.#idle.push(new WorkerProcess())
+    if (this.#idle.length + this.#busy.size === 0) this.#idle.push(this.#new())
   }
 
   /** A free worker; waits for one if all are busy. A `clean` one has run nothing yet. Give it back. */
@@ -154,7 +183,7 @@ export class Pool {
     if (!clean || !worker.isUsed) return worker
     worker.close()
     this.#busy.delete(worker)
-    const fresh = new WorkerProcess()
+    const fresh = this.#new()
     this.#busy.add(fresh)
     return fresh
   }
@@ -162,7 +191,7 @@ export class Pool {
   async #take(): Promise<WorkerProcess> {
     let worker = this.#idle.pop()
     while (worker !== undefined && !worker.alive) worker = this.#idle.pop()
-    if (worker === undefined && this.#busy.size < this.size) worker = new WorkerProcess()
+    if (worker === undefined && this.#busy.size < this.size) worker = this.#new()
     if (worker === undefined) return new Promise(resolve => this.#queue.push(resolve))
     this.#busy.add(worker)
     return worker
@@ -177,7 +206,7 @@ export class Pool {
       return
     }
     if (worker.alive && worker.isSpent) worker.close()
-    const next = worker.alive && !worker.isSpent ? worker : new WorkerProcess()
+    const next = worker.alive && !worker.isSpent ? worker : this.#new()
     this.#busy.add(next)
     waiting(next)
   }
@@ -186,5 +215,6 @@ export class Pool {
   close(grace: number): void {
     for (const worker of this.#idle.splice(0)) worker.close()
     for (const worker of this.#busy) worker.kill(grace)
+    if (this.#image !== 'unasked' && this.#image?.isCurrent() !== true) renew()
   }
 }

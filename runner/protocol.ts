@@ -28,6 +28,8 @@ export type Answer =
   | { readonly type: 'listed'; readonly tests: readonly Listed[] }
   /** The file did not load. */
   | { readonly type: 'broken'; readonly message: string; readonly stack: string }
+  /** The file imports modules that this worker has in its image: one that has loaded the sources is to do it. */
+  | { readonly type: 'sources' }
   /** Its tests ask for these resources; it waits for `go`. */
   | { readonly type: 'needs'; readonly tags: readonly string[] }
   | { readonly type: 'events'; readonly events: readonly Event[] }

@@ -7,7 +7,7 @@
   if (have[0] > NEEDED[0] || (have[0] === NEEDED[0] && have[1] >= NEEDED[1])) {
     // What was compiled once is not compiled again: most of the time to the first test is that.
     process.getBuiltinModule('node:module').enableCompileCache()
-    return import('./seamless.ts')
+    return import('./early.ts')
   }
 
   function giveUp() {

@@ -15,7 +15,7 @@ const ROUNDS = 5
 const rows = [
   ...(await guestRows(ROUNDS)),
   ...(await cpuRows(ROUNDS)),
-  ...startRows(ROUNDS),
+  ...(await startRows(ROUNDS)),
   ...(await runnerRows(ROUNDS)),
 ]
 const table = tableOf(rows)

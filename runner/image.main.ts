@@ -1,0 +1,127 @@
+/** Makes the workers' image, if it is not there already: `node runner/image.main.ts`. */
+import { spawnSync } from 'node:child_process'
+import { globSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { constants, setPriority } from 'node:os'
+import { join, relative } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import type { BuildOptions, PluginBuild } from 'esbuild'
+import { messageOf } from './errors.ts'
+import { IMAGE, imageOf, MANIFEST, type Manifest, ROOT, SCRIPT, stamp } from './image.ts'
+
+const ENTRY = 'runner/image.entry.ts'
+
+/** Each source keeps the URL it has: what lies beside it is found from there. */
+const withOwnUrl = (source: string, path: string): string =>
+  source.replaceAll('import.meta.url', JSON.stringify(pathToFileURL(path).href))
+
+/** Code that ran once, to fill tables, is not carried along; nor are warnings of what the image does on purpose. */
+const FLAGS = ['--stress-flush-code', '--disable-warning=ExperimentalWarning']
+
+/** Runs the bundle as if it stood beside the harness, and lets it import what tests are made of. */
+const BUILDER = `
+const { readFileSync } = require('node:fs')
+const { constants, Script } = require('node:vm')
+const text = '(require => {\\n' + readFileSync(process.env.IMAGE_BUNDLE, 'utf8') + '\\n})'
+const importModuleDynamically = constants.USE_MAIN_CONTEXT_DEFAULT_LOADER
+new Script(text, { filename: ${JSON.stringify(SCRIPT)}, lineOffset: -1, importModuleDynamically }).runInThisContext()(require)
+`
+
+/** Makes the snapshot in `into`; what it was made from. */
+const build = async (into: string): Promise<Manifest['stamps']> => {
+  // Before the sources are read: one that is written meanwhile makes an image that is never used.
+  const stamps = new Map(
+    globSync(['{lib,runner,reports}/**/*.ts', 'package.json'], { cwd: ROOT }).map(path => [path, stamp(ROOT + path)]),
+  )
+  const esbuild = await import('esbuild')
+  const sources = { filter: /\.ts$/ }
+  const options = {
+    absWorkingDir: ROOT,
+    bundle: true,
+    platform: 'node',
+    format: 'cjs',
+    target: `node${process.versions.node}`,
+    minifyWhitespace: true,
+    external: ['iced-x86'],
+    write: false,
+    metafile: true,
+    sourcemap: 'external',
+    outfile: join(IMAGE, 'worker.js'),
+    logLevel: 'silent',
+  } satisfies BuildOptions
+  const plugin = (paths: readonly string[]) => ({
+    name: 'urls',
+    setup: (build: PluginBuild) =>
+      build.onLoad(sources, ({ path }) => {
+        const text = withOwnUrl(readFileSync(path, 'utf8'), path)
+        const list = path === ROOT + ENTRY ? `const IMAGE_SOURCES = ${JSON.stringify(paths)};` : ''
+        return { contents: list + text.replace('declare const IMAGE_SOURCES: readonly string[]', ''), loader: 'ts' }
+      }),
+  })
+  // Once to see which sources there are, then with their list.
+  const { metafile } = await esbuild.build({ ...options, entryPoints: [ENTRY], plugins: [plugin([])] })
+  const inputs = Object.keys(metafile.inputs)
+  const { outputFiles } = await esbuild.build({ ...options, entryPoints: [ENTRY], plugins: [plugin(inputs)] })
+  const stamped: Record<string, string> = { [process.execPath]: stamp(process.execPath) }
+  for (const path of ['package.json', 'runner/image.main.ts', ...inputs])
+    stamped[ROOT + path] = stamps.get(path) ?? stamp(ROOT + path)
+  for (const { path, contents } of outputFiles) writeFileSync(join(into, relative(IMAGE, path)), contents)
+  const builder = join(into, 'builder.js')
+  writeFileSync(builder, BUILDER)
+  const blob = join(into, 'worker.blob')
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    [...FLAGS, '--snapshot-blob', blob, '--build-snapshot', builder],
+    {
+      env: { ...process.env, IMAGE_BUNDLE: join(into, 'worker.js') },
+      encoding: 'utf8',
+    },
+  )
+  if (status !== 0) throw new Error(stderr)
+  return stamped
+}
+
+/** Puts what was made where it is looked for; the manifest last, since that names the rest. */
+const publish = (from: string, stamps: Manifest['stamps']): void => {
+  mkdirSync(IMAGE, { recursive: true })
+  const blob = `worker-${crypto.randomUUID().slice(0, 8)}.blob`
+  renameSync(join(from, 'worker.js.map'), join(IMAGE, `${blob}.map`))
+  renameSync(join(from, 'worker.blob'), join(IMAGE, blob))
+  writeFileSync(join(from, 'manifest.json'), JSON.stringify({ blob, stamps } satisfies Manifest))
+  renameSync(join(from, 'manifest.json'), MANIFEST)
+  for (const name of readdirSync(IMAGE))
+    if (name.startsWith('worker-') && !name.startsWith(blob)) rmSync(join(IMAGE, name), { force: true })
+}
+
+/** One process at a time makes an image, in a directory that it has made. What a kill left is in nobody's way for long. */
+const lock = (directory: string): boolean => {
+  mkdirSync(join(directory, '..'), { recursive: true })
+  const age = Date.now() - (statSync(directory, { throwIfNoEntry: false })?.ctimeMs ?? Date.now())
+  if (age > 60_000) rmSync(directory, { recursive: true, force: true })
+  try {
+    mkdirSync(directory)
+    return true
+  } catch {
+    return false
+  }
+}
+
+const say = (text: string): void => {
+  if (!process.argv.includes('--quiet')) process.stderr.write(`image: ${text}\n`)
+}
+
+const make = async (): Promise<void> => {
+  const into = `${IMAGE}.new`
+  if (!lock(into)) return say('another process makes it')
+  try {
+    setPriority(constants.priority.PRIORITY_LOW)
+    publish(into, await build(into))
+    say(`made in ${IMAGE}`)
+  } catch (error) {
+    // Workers load the sources then.
+    say(`not made: ${messageOf(error)}`)
+  } finally {
+    rmSync(into, { recursive: true, force: true })
+  }
+}
+
+if (imageOf()?.isCurrent() !== true) await make()

@@ -1,0 +1,77 @@
+/** The workers' image: used where it is of these very sources, and nobody can tell but by the clock. */
+import { spawnSync } from 'node:child_process'
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
+/** A copy of the project, whose sources may be changed. */
+const copy = mkdtempSync(join(tmpdir(), 'seamless-image-'))
+t.teardown(() => rmSync(copy, { recursive: true }))
+const isSource = (path: string): boolean => !/\.test\.ts$|\/(testdata|oracle|bench|linux)$/.test(path)
+for (const name of ['lib', 'runner', 'reports'])
+  cpSync(join(ROOT, name), join(copy, name), { recursive: true, filter: isSource })
+cpSync(join(ROOT, 'lib/linux'), join(copy, 'lib/linux'), { recursive: true })
+cpSync(join(ROOT, 'package.json'), join(copy, 'package.json'))
+symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'))
+
+const TESTS = `import { fork } from 'node:child_process'
+import { test } from '#harness'
+const isImage = () => globalThis[Symbol.for('seamless:harness')] !== undefined
+test('tells', t => t.log(isImage() ? 'from the image' : 'from the sources'))
+test('boots', async t => { await t.td({ guest: g => g.done() }).vcpu.until('UCALL_DONE') })
+test('throws', () => { null.x })
+test('is_refused', t => { t.td({ guest: g => g.done(), attributes: 1n }) })
+test('forks', async t => {
+  const child = fork(import.meta.dirname + '/../child.mjs')
+  t.assert.eq(await new Promise(resolve => child.on('message', resolve)), 'hello')
+})
+`
+const INSIDE = "import { hex } from '#bits'\nimport { test } from '#harness'\ntest('inside', t => t.log(hex(1n)))\n"
+
+const tests = join(copy, 'selftests')
+cpSync(join(ROOT, 'selftests/port_io_test.ts'), join(tests, 'port_io_test.ts'))
+writeFileSync(join(tests, 'a_test.ts'), TESTS)
+writeFileSync(join(tests, 'inside_test.ts'), INSIDE)
+writeFileSync(join(copy, 'child.mjs'), "process.send('hello')\n")
+
+// A run that missed the image makes none here: the test does, when it wants one.
+const env = { ...process.env, CI: '1', SEAMLESS_STATE: join(copy, 'state'), SEAMLESS_HARNESS: undefined }
+const node = (...args: string[]) => spawnSync(process.execPath, args, { cwd: copy, encoding: 'utf8', env })
+const make = () => node('runner/image.main.ts').stderr
+const seamless = (...args: string[]) => node('runner/seamless.js', ...args).stdout
+const directory = () => join(copy, '.seamless/image', readdirSync(join(copy, '.seamless/image'))[0] ?? '')
+const blob = () => join(directory(), readdirSync(directory()).find(name => name.endsWith('.blob')) ?? '')
+
+t.test('a run without an image, with one, and with one of other sources', async t => {
+  const without = seamless('selftests/a_test.ts')
+  t.match(without, /^# # from the sources$/m)
+  t.match(make(), /^image: made in /)
+  t.equal(make(), '', 'there is nothing to do')
+
+  const withImage = seamless('selftests/a_test.ts')
+  t.equal(withImage, without.replace('from the sources', 'from the image'), 'every other byte is the same')
+  t.match(withImage, /stack {2}at perform \(lib\/harness\/trial\.ts:\d+:\d+\)/, 'a stack names the sources')
+  t.match(withImage, /^# ok 5 global\.forks$/m)
+
+  const source = join(copy, 'lib/harness/thrown.ts')
+  writeFileSync(source, readFileSync(source, 'utf8').replace(/\$\{error\.name\}: \$\{error\.message\}/g, 'CHANGED'))
+  const run = () => seamless('selftests/a_test.ts', '-t', 'tells', '-t', 'throws')
+  const changed = run()
+  t.match(changed, /^# # from the sources\n[\s\S]*CHANGED/m, 'a change counts at once')
+  t.match(make(), /^image: made in /)
+  t.equal(run(), changed.replace('from the sources', 'from the image'))
+})
+
+t.test('a file that looks inside the rooms is run from the sources', async t => {
+  t.match(seamless('selftests/inside_test.ts'), /^# # 0x1\n[\s\S]*^ok 1 /m)
+})
+
+t.test('an image that this Node does not take is none', async t => {
+  writeFileSync(blob(), 'no snapshot')
+  t.match(seamless('selftests/a_test.ts', '-t', 'tells'), /^# # from the sources$/m)
+  rmSync(blob())
+  t.match(seamless('selftests/a_test.ts', '-t', 'tells'), /^# # from the sources$/m)
+})

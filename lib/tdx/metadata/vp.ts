@@ -77,6 +77,9 @@ const control = (vcpu: Vcpu, name: string): bigint | undefined => {
     case 'TIME_STAMP_COUNTER_OFFSET':
     case 'VM_FUNCTION_CONTROLS':
     case 'EPTP_LIST_ADDRESS':
+    // Nothing leaves a loop of PAUSE: td_vmcs_init.c gives no numbers for it.
+    case 'PLE_GAP':
+    case 'PLE_WINDOW':
       return 0n
     case 'TIME_STAMP_COUNTER_MULTIPLIER':
       return vcpu.td.tscMultiplier

@@ -2,11 +2,15 @@
 import {
   type GuestBuilder,
   KVM_CAP_EXIT_HYPERCALL,
+  KVM_CAP_SPLIT_IRQCHIP,
   KVM_CAP_VM_MOVE_ENC_CONTEXT_FROM,
   KVM_CHECK_EXTENSION,
+  KVM_CREATE_VCPU,
+  KVM_CREATE_VM,
   KVM_ENABLE_CAP,
   KVM_HC_MAP_GPA_RANGE,
   KVM_RUN,
+  KVM_X86_TDX_VM,
   kvm_enable_cap,
   type Td,
   test,
@@ -110,6 +114,37 @@ test('a_vm_is_moved_to_only_where_it_fits', t => {
   t.expect.errno(() => move(open, source.vm.fd), 'EINVAL')
   t.expect.errno(() => move(open, source.vcpu.fd), 'EBADF')
   t.expect.errno(() => move(open, 9999), 'EBADF')
+})
+
+test('a_vm_that_waits_for_a_td_has_its_vcpus', async t => {
+  const td = t.td({ ...MOVES, guest: reportTwice })
+  const { host, kvm, scratch } = td.vm.machine
+  const vms: number[] = []
+  const empty = (vcpus: readonly number[]): number => {
+    const fd = host.ioctl(kvm, KVM_CREATE_VM, KVM_X86_TDX_VM)
+    vms.push(fd)
+    host.write(scratch, kvm_enable_cap.encode({ cap: KVM_CAP_SPLIT_IRQCHIP, args: [24n, 0n, 0n, 0n] }))
+    host.ioctl(fd, KVM_ENABLE_CAP, scratch)
+    for (const id of vcpus) vms.push(host.ioctl(fd, KVM_CREATE_VCPU, id))
+    return fd
+  }
+  const move = (to: number, from: number): number => {
+    const args = [BigInt(from), 0n, 0n, 0n]
+    host.write(scratch, kvm_enable_cap.encode({ cap: KVM_CAP_VM_MOVE_ENC_CONTEXT_FROM, args }))
+    return host.ioctl(to, KVM_ENABLE_CAP, scratch)
+  }
+
+  // Neither a VM that is no TD yet, with vCPUs or without, nor to one that has none, or others.
+  t.expect.errno(() => move(empty([]), empty([])), 'EINVAL')
+  t.expect.errno(() => move(empty([0]), empty([0])), 'EINVAL')
+  t.expect.errno(() => move(empty([]), td.vm.fd), 'EINVAL')
+  t.expect.errno(() => move(empty([1]), td.vm.fd), 'EINVAL')
+  t.expect.errno(() => move(empty([0, 1]), td.vm.fd), 'EINVAL')
+  // A TD that nobody took goes on where it is.
+  await reports(t, td, 1n)
+  await reports(t, td, 2n)
+  await td.vcpu.until('UCALL_DONE')
+  for (const fd of vms.reverse()) host.close(fd)
 })
 
 test('without_the_hack_kvm_moves_no_td', t => {

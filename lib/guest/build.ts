@@ -9,7 +9,7 @@ import { encodeGdt, encodeTss, gdtSize, TSS_SIZE, tssSelector, userCodeSelector 
 import { type ElfGuest, loadElf } from './elf.ts'
 import { emit } from './emit.ts'
 import type { FlatGuest } from './flat.ts'
-import { type GuestImage, type Segment, type Sym, type Transport, wholePages } from './image.ts'
+import { type CodeLine, type GuestImage, type Segment, type Sym, type Transport, wholePages } from './image.ts'
 import type { Op } from './ir.ts'
 import { FAULT_RECORD, RUNTIME, RUNTIME_GVA, runtime } from './runtime.ts'
 import { Scope } from './scope.ts'
@@ -31,6 +31,8 @@ export type BuildOptions = {
   readonly isTd?: boolean
   /** Pages of each vCPU's stack: 2 for the builder's guests, 5 for others unless given. */
   readonly stackPages?: number
+  /** The image says where its code was written: takes several times as long. */
+  readonly lines?: boolean
 }
 
 /** Where an image's parts go. All in the first 2 MiB that one table maps, while there is room. */
@@ -94,7 +96,12 @@ class Region {
   }
 }
 
-type Part = { readonly entry: Gva; readonly segments: readonly Segment[]; readonly symbols: readonly Sym[] }
+type Part = {
+  readonly entry: Gva
+  readonly segments: readonly Segment[]
+  readonly symbols: readonly Sym[]
+  readonly lines?: readonly CodeLine[]
+}
 
 /**
  * Builds an image for `options.vcpus` vCPUs, each with its own guest or all with the same one. Several guests of the
@@ -154,8 +161,9 @@ export const buildGuest = (guest: Guest | readonly Guest[], options: BuildOption
           },
         },
         () => asked.records !== undefined || asked.user,
+        options.lines === true,
       )
-    : loadGuest(guests[0] as CGuest | ElfGuest | FlatGuest, sites)
+    : loadGuest(guests[0] as CGuest | ElfGuest | FlatGuest, sites, options.lines === true)
 
   const support = runtime({ transport, sharedBit, pool, capacity, handlers: handlersAt, ...asked })
   const idt = data.take(TD_IDT_LIMIT + 1, PAGE_SIZE, support.idt)
@@ -205,6 +213,9 @@ export const buildGuest = (guest: Guest | readonly Guest[], options: BuildOption
       a.gva < b.gva ? -1 : 1,
     ),
     ucall: { transport, pool, capacity },
+    ...(options.lines === true
+      ? { lines: parts.flatMap(p => p.lines ?? []).sort((a, b) => (a.gva < b.gva ? -1 : 1)) }
+      : {}),
     convention: isBuilt || sites.length > 0 ? 'sites' : 'upstream',
   }
 }
@@ -244,6 +255,7 @@ const assembleGuests = (
   guests: readonly ((g: GuestBuilder) => void)[],
   shop: Omit<Workshop, 'declare'>,
   needsTask: () => boolean,
+  isPlaced: boolean,
 ): Part[] => {
   const code = new Code()
   const functions: { name: string; label: number; scope: Scope; build: (scope: Scope) => void }[] = []
@@ -253,14 +265,14 @@ const assembleGuests = (
     result: IntType | undefined,
     build: (scope: Scope) => void,
   ): number => {
-    functions.push({ name, label: code.label(), scope: new Scope(name, false, result), build })
+    functions.push({ name, label: code.label(), scope: new Scope(name, false, result, isPlaced), build })
     return functions.length - 1
   }
   // Entries come first and in order: the first one's address is the code's. Bodies may declare more functions.
   for (const [n, guest] of guests.entries()) {
     const name =
       guest.name === '' || guest.name === 'guest' ? (guests.length === 1 ? 'guest' : `guest${n}`) : guest.name
-    const scope = new Scope(name, true, undefined)
+    const scope = new Scope(name, true, undefined, isPlaced)
     const build = (): void => {
       const g = new GuestBuilder({ ...shop, declare }, scope)
       guest(g)
@@ -274,7 +286,7 @@ const assembleGuests = (
   for (const { scope, label } of functions) emit(scope.fn, code, label, outside)
   const end = code.label()
   code.place(end)
-  const { bytes, addresses } = code.link(CODE_GVA)
+  const { bytes, addresses, lines } = code.link(CODE_GVA)
   const symbols = functions.map(({ name, label }, i) => ({
     name,
     gva: gva(addresses[label]!),
@@ -295,10 +307,11 @@ const assembleGuests = (
     entry: symbols[n]!.gva,
     segments: n === 0 ? segments : [],
     symbols: n === 0 ? symbols : [],
+    ...(n === 0 && isPlaced ? { lines: [...lines, { gva: addresses[end]!, file: '', line: 0 }] } : {}),
   }))
 }
 
-const loadGuest = (guest: CGuest | ElfGuest | FlatGuest, sites: Site[]): Part[] => {
+const loadGuest = (guest: CGuest | ElfGuest | FlatGuest, sites: Site[], isPlaced: boolean): Part[] => {
   switch (guest.kind) {
     case 'flat': {
       const { bytes, at } = guest
@@ -313,7 +326,7 @@ const loadGuest = (guest: CGuest | ElfGuest | FlatGuest, sites: Site[]): Part[] 
     }
     case 'elf':
     case 'c': {
-      const elf = loadElf(guest.kind === 'c' ? compile(guest) : guest.bytes, guest.name)
+      const elf = loadElf(guest.kind === 'c' ? compile(guest) : guest.bytes, guest.name, isPlaced)
       sites.push(...elf.sites)
       return [elf]
     }

@@ -1,6 +1,8 @@
 /** Machine code under construction: bytes, labels, and branches that take two bytes where the distance allows. */
 import type { Operand as X86Operand } from '#x86'
 import { Encoder } from './encoded.ts'
+import type { CodeLine } from './image.ts'
+import type { Place } from './site.ts'
 
 /** A branch to a label of this code (number) or to an address (bigint). */
 type Branch = { readonly at: number; readonly kind: number; readonly target: number | bigint }
@@ -23,6 +25,8 @@ export class Code {
   readonly #pointers: { readonly at: number; readonly before: number; readonly label: number }[] = []
   /** Label to [offset without branches, branches before it]. */
   readonly #labels: (readonly [number, number] | undefined)[] = []
+
+  readonly #marks: (readonly [label: number, place: Place])[] = []
 
   op(mnemonic: string, ...operands: X86Operand[]): void {
     this.#reserve(LONGEST)
@@ -61,6 +65,13 @@ export class Code {
     return this.#labels.length - 1
   }
 
+  /** Where the code from here on was written. */
+  mark(place: Place): void {
+    const label = this.label()
+    this.place(label)
+    this.#marks.push([label, place])
+  }
+
   place(label: number): void {
     this.#labels[label] = [this.#length, this.#branches.length]
   }
@@ -78,7 +89,7 @@ export class Code {
   }
 
   /** The bytes for code that begins at `origin`, and where each label is. Throws where a label was never placed. */
-  link(origin: bigint): { bytes: Uint8Array; addresses: readonly bigint[] } {
+  link(origin: bigint): { bytes: Uint8Array; addresses: readonly bigint[]; lines: readonly CodeLine[] } {
     const branches = this.#branches
     const isLong = branches.map(b => b.kind === CALL)
     const before = new Int32Array(branches.length + 1)
@@ -132,6 +143,7 @@ export class Code {
     }
     bytes.set(this.#bytes.subarray(from, this.#length), to)
     for (const p of this.#pointers) view.setUint32(p.at + before[p.before]!, Number(addressOf(p.label)), true)
-    return { bytes, addresses: this.#labels.map((l, n) => (l === undefined ? 0n : addressOf(n))) }
+    const lines = this.#marks.map(([label, { file, line }]) => ({ gva: addressOf(label), file, line }))
+    return { bytes, addresses: this.#labels.map((l, n) => (l === undefined ? 0n : addressOf(n))), lines }
   }
 }

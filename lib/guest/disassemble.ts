@@ -1,6 +1,6 @@
 /** A guest's code as text, for reports. */
 import { hex } from '#bits'
-import { decode, type Insn, print } from '#x86'
+import { decode, type Insn, type Mode, print } from '#x86'
 import { type Sym, symbolAt } from './image.ts'
 
 export type Line = {
@@ -12,8 +12,8 @@ export type Line = {
   readonly where: string | undefined
 }
 
-const insnAt = (bytes: Uint8Array, at: number): Insn | undefined => {
-  const found = decode(bytes, at, 64)
+const insnAt = (bytes: Uint8Array, at: number, mode: Mode): Insn | undefined => {
+  const found = decode(bytes, at, mode)
   return typeof found === 'object' ? found : undefined
 }
 
@@ -24,9 +24,9 @@ export const nameOfAddress = (symbols: readonly Sym[], address: bigint): string 
   return found.offset === 0 ? found.name : `${found.name}+${hex(found.offset)}`
 }
 
-const lineAt = (bytes: Uint8Array, origin: bigint, at: number, symbols: readonly Sym[]): Line => {
+const lineAt = (bytes: Uint8Array, origin: bigint, at: number, symbols: readonly Sym[], mode: Mode = 64): Line => {
   const address = origin + BigInt(at)
-  const insn = insnAt(bytes, at)
+  const insn = insnAt(bytes, at, mode)
   const length = insn?.length ?? 1
   return {
     address,
@@ -36,17 +36,18 @@ const lineAt = (bytes: Uint8Array, origin: bigint, at: number, symbols: readonly
   }
 }
 
-/** `count` instructions from `address` on. `bytes` begin at `origin`. */
+/** `count` instructions from `address` on. `bytes` begin at `origin`; `mode` is the size of the code segment. */
 export const disassemble = (
   bytes: Uint8Array,
   origin: bigint,
   address: bigint,
   count: number,
   symbols: readonly Sym[] = [],
+  mode: Mode = 64,
 ): Line[] => {
   const lines: Line[] = []
   for (let at = Number(address - origin); at >= 0 && at < bytes.length && lines.length < count; ) {
-    const line = lineAt(bytes, origin, at, symbols)
+    const line = lineAt(bytes, origin, at, symbols, mode)
     lines.push(line)
     at += line.bytes.length
   }

@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { type Gva, gva, hex } from '#bits'
 import { sitesOf } from './csite.ts'
-import { type Segment, type Sym, wholePages } from './image.ts'
+import { dwarfLines } from './dwarf.ts'
+import { type CodeLine, type Segment, type Sym, wholePages } from './image.ts'
 import type { Site } from './site.ts'
 
 export type ElfGuest = { readonly kind: 'elf'; readonly name: string; readonly bytes: Uint8Array }
@@ -37,6 +38,7 @@ export type LoadedElf = {
   readonly segments: readonly Segment[]
   readonly symbols: readonly Sym[]
   readonly sites: readonly Site[]
+  readonly lines?: readonly CodeLine[]
 }
 
 type Section = {
@@ -47,8 +49,8 @@ type Section = {
   readonly address: bigint
 }
 
-/** Reads an ELF file. Throws `ElfError` where it is broken or not a static x86-64 program. */
-export const loadElf = (bytes: Uint8Array, name: string): LoadedElf => {
+/** Reads an ELF file, with the lines of its code where `hasLines`. Throws `ElfError` where it is broken or not a static x86-64 program. */
+export const loadElf = (bytes: Uint8Array, name: string, hasLines = false): LoadedElf => {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const refuse = (why: string): never => {
     throw new ElfError(`${name}: ${why}`)
@@ -113,7 +115,14 @@ export const loadElf = (bytes: Uint8Array, name: string): LoadedElf => {
   const [records, texts] = [part('.seamless.sites'), part('.seamless.text')]
   const sites =
     records === undefined || texts === undefined ? [] : sitesOf(records.bytes, texts.bytes, texts.address, refuse)
-  return { entry, segments: joined(segments), symbols: loaded, sites }
+  const loadable = { entry, segments: joined(segments), symbols: loaded, sites }
+  const line = part('.debug_line')?.bytes
+  if (!hasLines || line === undefined) return loadable
+  const [strings, lineStrings] = [part('.debug_str')?.bytes, part('.debug_line_str')?.bytes]
+  const debug = { line, ...(strings && { strings }), ...(lineStrings && { lineStrings }) }
+  // Code that the linker removed has lines too, at address 0 and on.
+  const lowest = segments.reduce((low, s) => (s.gva < low ? s.gva : low), segments[0]!.gva)
+  return { ...loadable, lines: dwarfLines(debug).filter(l => l.gva >= lowest) }
 }
 
 const text = new TextDecoder()

@@ -55,8 +55,17 @@ class Emitter {
     code.place(label)
     for (const r of this.#saved) code.op('PUSH', reg(r, 8))
     if (this.#frame > 0) code.op('SUB', reg(RSP, 8), imm(BigInt(this.#frame), 8))
-    for (const op of this.#fn.ops) this.#op(op)
+    for (const op of this.#fn.ops) {
+      this.#mark(op)
+      this.#op(op)
+    }
     for (const cold of this.#cold) cold()
+  }
+
+  /** From here on the code is `op`'s. */
+  #mark(op: Op): void {
+    const place = this.#fn.places?.get(op)
+    if (place !== undefined) this.#code.mark(place)
   }
 
   // Operations.
@@ -392,6 +401,7 @@ class Emitter {
     code.place(on)
     this.#cold.push(() => {
       code.place(cold)
+      this.#mark(op)
       this.#ucall(UCALL_ABORT, [BigInt(op.site), op.a, op.b], op.resume)
       if (op.resume) code.jump(on)
     })

@@ -19,6 +19,9 @@ export type Segment = {
 /** A name for a place. `size` in bytes, 0 where unknown. */
 export type Sym = { readonly name: string; readonly gva: Gva; readonly size: number }
 
+/** Code from an address on, up to the next one's. `file` is absolute where its compiler or Node says so; line 0: nobody's. */
+export type CodeLine = { readonly gva: bigint; readonly file: string; readonly line: number }
+
 /** Ways in which a guest's ucall reaches the host; see `runtime.ts`. */
 export type Transport = 'mmio' | 'fatal' | 'port-rdi' | 'port-index' | 'pio'
 
@@ -41,6 +44,8 @@ export type GuestImage = {
     /** Number of structures in the pool. */
     readonly capacity: number
   }
+  /** Where code was written, by address; of a guest that was built with its lines. */
+  readonly lines?: readonly CodeLine[]
   /** ABORT, SYNC and PRINTF ucalls carry site numbers (our guests), or what upstream's macros put there. */
   readonly convention: 'sites' | 'upstream'
 }
@@ -112,6 +117,18 @@ export const symbolAt = (symbols: readonly Sym[], at: bigint): { name: string; o
     if (symbol.size === 0 || at < symbol.gva + BigInt(symbol.size)) best = symbol
   }
   return best === undefined ? undefined : { name: best.name, offset: Number(at - best.gva) }
+}
+
+/** The line that `at` was written in. `lines` are in the order of their addresses. */
+export const lineOf = (lines: readonly CodeLine[], at: bigint): CodeLine | undefined => {
+  let [low, high] = [0, lines.length]
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (lines[middle]!.gva <= at) low = middle + 1
+    else high = middle
+  }
+  const found = lines[low - 1]
+  return found === undefined || found.line === 0 ? undefined : found
 }
 
 /** The address of a symbol. Throws where there is none of that name. */

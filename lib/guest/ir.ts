@@ -1,5 +1,6 @@
 /** What the builder's calls append to: straight operations on virtual registers, with structured control. */
 import type { Size } from '#bits'
+import type { Place } from './site.ts'
 
 /** A virtual register: assigned once (a temporary) or often (a variable). */
 export type Vreg = number
@@ -164,6 +165,8 @@ export type Fn = {
   labels: number
   /** A vCPU's first function: it has no caller, so it keeps nothing and never returns. */
   readonly entry: boolean
+  /** Where each operation was written, of a guest that is built once more to explain a failure. */
+  readonly places?: Map<Op, Place>
 }
 
 /** Calls `use` with every virtual register that `op` reads. */

@@ -12,6 +12,7 @@ import {
   type Vreg,
   type Width,
 } from './ir.ts'
+import { placeOutside } from './site.ts'
 import { type IntType, u64 } from './types.ts'
 
 /** Width a type is computed in. */
@@ -83,8 +84,8 @@ export class Scope {
   /** Position of the last write. */
   readonly #writtenAt: number[] = []
 
-  constructor(name: string, entry: boolean, result: IntType | undefined) {
-    this.fn = { name, ops: [], vregs: 0, labels: 0, entry }
+  constructor(name: string, entry: boolean, result: IntType | undefined, isPlaced = false) {
+    this.fn = { name, ops: [], vregs: 0, labels: 0, entry, ...(isPlaced ? { places: new Map() } : {}) }
     this.result = result
   }
 
@@ -95,6 +96,7 @@ export class Scope {
   emit(op: Op): void {
     const at = this.fn.ops.length
     this.fn.ops.push(op)
+    this.fn.places?.set(op, placeOutside())
     if (op.op === 'label') this.#block++
     else
       eachDefinition(op, v => {

@@ -1,7 +1,8 @@
 /** Who called: the return addresses on a guest's stack, by the names of the image. */
 import { gva, hex } from '#bits'
-import { disassemble, type GuestImage, nameOfAddress, symbolAt } from '#guest'
+import { disassemble, type GuestImage, lineOf, nameOfAddress, symbolAt } from '#guest'
 import type { Inspection } from '#kvm'
+import { placeText } from './where.ts'
 
 /** Quadwords of the stack that are looked through. */
 const DEPTH = 512
@@ -43,7 +44,9 @@ export const backtraceNotes = (image: GuestImage, seen: Inspection, rip: bigint,
   const out: string[] = []
   for (const address of returnAddresses(image, seen, rsp)) {
     if (address === rip || isRuntime(image, address - 1n)) continue
-    out.push(`called from ${hex(address)}  ${nameOfAddress(image.symbols, address - 1n) ?? ''}`)
+    const line = lineOf(image.lines ?? [], address - 1n)
+    const written = line === undefined ? '' : `  ${placeText(line)}`
+    out.push(`called from ${hex(address)}  ${nameOfAddress(image.symbols, address - 1n) ?? ''}${written}`)
     if (out.length === MOST) break
   }
   return out

@@ -8,6 +8,7 @@ import { chainNotes, septText } from './chain.ts'
 import type { Machine } from './machine.ts'
 import { registerNamed } from './operand.ts'
 import type { Td } from './td.ts'
+import type { Vcpu } from './vcpu.ts'
 
 type GuestState = NonNullable<FailureData['guest']>
 
@@ -43,14 +44,16 @@ export type Wanted = {
 export const guestState = (
   machine: Machine,
   td: Td,
-  { index, fd }: { readonly index: number; readonly fd: number },
+  vcpu: Vcpu,
   { isWild, isTriple = false, at, rsp, gpa }: Wanted,
 ): GuestState | undefined => {
+  const { index, fd } = vcpu
   const seen = machine.host.inspect(fd)
   if (seen === undefined) return undefined
   const { image } = td
   const rip = at ?? ownRip(image, seen)
-  const notes = isWild ? codeNotes(td, seen, rip) : []
+  const recorded = machine.recorder?.notes(vcpu, rip) ?? []
+  const notes = recorded.length > 0 ? recorded : isWild ? codeNotes(td, seen, rip) : []
   notes.push(...backtraceNotes(image, seen, rip, rsp ?? seen.gpr[RSP] ?? 0n))
   if (gpa !== undefined) notes.push(`GPA ${hex(gpa)}: ${septText(seen, gpa)}`)
   if (isWild) notes.push(...chainNotes(seen, image.symbols, isTriple))
@@ -95,7 +98,7 @@ const codeNotes = (td: Td, seen: Inspection, rip: bigint): string[] => {
 }
 
 /** The registers that an instruction names, with their values: `  ; rax 0x10, rbx 0x0`. */
-export const valuesOf = (text: string, { gpr }: Inspection): string => {
+export const valuesOf = (text: string, { gpr }: Pick<Inspection, 'gpr'>): string => {
   const named = new Set<number>()
   for (const [word] of text.matchAll(/\b[a-z][a-z0-9]+\b/g)) {
     const register = registerNamed(word)

@@ -1,6 +1,7 @@
 /** The machine that a worker's tests run on: a host process with /dev/kvm, its memory reused from test to test. */
 import { type Hva, PAGE_SIZE } from '#bits'
 import { Host, type HostOptions } from '#kvm'
+import type { Recorder } from './recorder.ts'
 import type { Trace } from './trace.ts'
 import type { Vcpu } from './vcpu.ts'
 import type { Learned } from './vm.ts'
@@ -28,6 +29,8 @@ export class Machine {
   /** What is shown while guests run, and the vCPU that runs. */
   trace: Trace | undefined
   running: Vcpu | undefined
+  /** What keeps the last instructions before a failure, of a test that runs once more to tell them. */
+  recorder: Recorder | undefined
   /** The guest may run so many instructions more before a signal comes; without a number no signal comes. */
   slice: number | undefined
   /** Guest instructions that all the test's vCPUs may run together. */
@@ -48,39 +51,45 @@ export class Machine {
 
   /** Instructions until the host's next tick. A slice is over with its first tick, or whatever else KVM does in between. */
   #quantum(): number {
-    const { trace, running } = this
-    if (trace?.isStepping === true && running !== undefined) return this.#step(trace, running)
+    const { trace, recorder, running } = this
+    if (running !== undefined && (trace?.isStepping === true || recorder !== undefined)) {
+      // What KVM does between two entries ends a slice; that is no new instruction.
+      trace?.step(this, running)
+      recorder?.step(this, running)
+      return this.#part(running, trace?.isStepping === true ? 1 : recorder?.until(running))
+    }
     const slice = this.slice ?? TICK
     if (this.slice !== undefined) this.slice = 0
     return this.limit === Number.POSITIVE_INFINITY ? slice : Math.min(slice, this.limit - this.instructions())
   }
 
-  /** Instructions of a slice that is traced one by one, and what the vCPU had run before the last of them. */
+  /** Instructions of a slice that is run in parts, what the vCPU had run before the last of them, and that one's length. */
   #left = 0
   #before = -1
+  #length = 1
 
-  /** Runs one instruction of a slice, and shows it first. */
-  #step(trace: Trace, vcpu: Vcpu): number {
+  /** A part of a slice, at most `most` instructions. */
+  #part(vcpu: Vcpu, most = TICK): number {
     if (this.slice !== undefined && this.#before < 0) this.#left = this.slice
-    // What KVM does between two entries ends a slice; that is no new instruction.
-    trace.step(this, vcpu)
     this.#before = vcpu.instructions
-    return 1
+    const rest = Math.min(this.slice === undefined ? TICK : this.#left, this.limit - this.instructions())
+    this.#length = Math.max(1, Math.min(most, rest))
+    return this.#length
   }
 
-  /** KVM_RUN is back: whatever is left of a slice is over with its first entry, traced or not. */
+  /** KVM_RUN is back: whatever is left of a slice is over with its first entry, in parts or not. */
   endRun(): void {
     if (this.#before >= 0 && this.slice !== undefined) this.slice = 0
     this.#before = -1
     this.trace?.settle(this)
   }
 
-  /** The slice that is traced is over. */
+  /** The slice that is run in parts is over. */
   #isStepped(): boolean {
     const { running } = this
     if (this.#before < 0 || running === undefined || this.slice === undefined) return false
-    const hasRun = running.instructions > this.#before
-    this.#left = hasRun ? this.#left - 1 : 0
+    const hasRun = running.instructions - this.#before >= this.#length
+    this.#left = hasRun ? this.#left - this.#length : 0
     if (this.#left > 0) return false
     this.slice = 0
     this.#before = -1

@@ -133,7 +133,8 @@ export class Td {
     const vm = new Vm(machine, ordinary ?? params ?? {})
     this.vm = vm
     beginImage()
-    const image = buildGuest(guest, { vcpus, sharedBit: vm.sharedBit, transport })
+    const lines = trial.isRecorded
+    const image = buildGuest(guest, { vcpus, sharedBit: vm.sharedBit, transport, lines })
     this.image = image
     this.#maps = map
     const extra = map.map(m => ({ ...m, gva: gva(m.gva), gpa: gpa(m.gpa) }))

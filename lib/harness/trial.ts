@@ -1,11 +1,12 @@
 /** One test being run: setup, body, teardown, and what becomes of everything that any of them throws. */
 import { ranBy } from '#bits'
 import { Errno } from '#kvm'
-import type { Failure as FailureData, Status } from '#reports'
+import type { Event, Failure as FailureData, Status } from '#reports'
 import type { Outcome, RunOptions } from './collect.ts'
 import { type Context, contextOf } from './context.ts'
 import { Failure, Skip } from './failure.ts'
 import { giveMachine, type Machine, takeMachine } from './machine.ts'
+import { type Moment, Recorder } from './recorder.ts'
 import { Schedule } from './schedule.ts'
 import type { Steps } from './steps.ts'
 import type { Declared, Group } from './test.ts'
@@ -35,11 +36,18 @@ export class Trial {
   /** Guest instructions that the test may run. */
   readonly limit: number
   trace: Trace | undefined
+  /** Where guests stood when something failed, of a test that has failed before: it runs to tell how that came about. */
+  readonly #recorded: readonly Moment[] | undefined
+  /** Where guests stood when something failed. */
+  readonly moments: Moment[] = []
+  /** What was said from a guest's first failure on, until it is known how that came about. */
+  #held: Event[] | undefined
   #machine: Machine | undefined
   /** The innermost part that runs; the test as a whole where none does. */
   #part: Part = { path: [], parts: 0, status: 'pass', reason: undefined }
 
-  constructor(job: Job, options: RunOptions) {
+  constructor(job: Job, options: RunOptions, recorded?: readonly Moment[]) {
+    this.#recorded = recorded
     this.job = job
     this.options = options
     this.xfail = job.xfail
@@ -53,6 +61,7 @@ export class Trial {
       ranBy(this.job.file)
       this.#machine = takeMachine(this.options.seed, this.options.deadline)
       this.#machine.limit = this.limit
+      if (this.#recorded !== undefined) this.#machine.recorder = new Recorder(this.#recorded)
       const { trace = [] } = this.options
       if (trace.length > 0) {
         this.trace = new Trace(trace, line => this.say('trace', line))
@@ -63,9 +72,33 @@ export class Trial {
     return this.#machine
   }
 
+  /** Does the test run once more, to tell how it failed? */
+  get isRecorded(): boolean {
+    return this.#recorded !== undefined
+  }
+
   say(stream: 'guest' | 'log' | 'trace', text: string): void {
     const { file, name: test } = this.job
-    this.options.emit({ type: 'output', file, test, stream, text })
+    this.#emit({ type: 'output', file, test, stream, text })
+  }
+
+  #emit(event: Event): void {
+    if (this.#held === undefined) this.options.emit(event)
+    else this.#held.push(event)
+  }
+
+  /** What was held back is said. `told`: the same failures in the same order, with more about each. */
+  release(told: readonly FailureData[] = []): void {
+    const held = this.#held ?? []
+    this.#held = undefined
+    let number = 0
+    for (const event of held)
+      this.options.emit(event.type === 'failure' ? { ...event, failure: fuller(event.failure, told[number++]) } : event)
+  }
+
+  /** Is there something held back that another run of the test would tell more about? */
+  get isWorthTelling(): boolean {
+    return this.#held !== undefined && (this.#machine?.instructions() ?? 0) <= MOST_REPEATED && !this.options.deadline()
   }
 
   /** Notes a failure; the test goes on. */
@@ -73,9 +106,13 @@ export class Trial {
     const { file, name: test } = this.job
     const led = noted.side === 'host' && noted.steps.length === 0 ? this.steps?.list() : undefined
     const failure = led === undefined ? noted : { ...noted, steps: led }
-    this.options.emit({ type: 'failure', file, test, failure })
+    // Where the clock decided, the next run stops elsewhere; where everything is traced, everything is told.
+    const isRepeatable = failure.guest !== undefined && (failure.kind !== 'timeout' || this.#machine?.isSpent === true)
+    if (isRepeatable && !this.isRecorded && (this.options.trace ?? []).length === 0) this.#held ??= []
+    this.#emit({ type: 'failure', file, test, failure })
     if (failure.kind === 'not-modelled' || failure.kind === 'crash') worsen(this.#part, 'error', failure.message)
-    else if (failure.kind === 'timeout') worsen(this.#part, 'timeout', failure.message.replace(/^.* within /, ''))
+    else if (failure.kind === 'timeout')
+      worsen(this.#part, 'timeout', failure.message.replace(/^.* within ([^:]*).*$/, '$1'))
     else worsen(this.#part, 'fail')
   }
 
@@ -113,7 +150,7 @@ export class Trial {
     }
     const { file, name: test } = this.job
     const { path, status, reason } = part
-    this.options.emit({
+    this.#emit({
       type: 'subtest',
       file,
       test,
@@ -162,11 +199,62 @@ const worsen = (part: Part, status: Status, reason?: string): void => {
   part.reason = reason
 }
 
+/** Guest instructions of a failed test that are run once more to tell how it failed. */
+const MOST_REPEATED = 50_000_000
+
+/** `failure` with what `told` knows more, where that is the same failure. */
+const fuller = (failure: FailureData, told: FailureData | undefined): FailureData => {
+  const isSame =
+    told !== undefined &&
+    told.kind === failure.kind &&
+    told.message === failure.message &&
+    told.guest?.rip === failure.guest?.rip &&
+    told.guest?.instructions === failure.guest?.instructions
+  return isSame ? told : failure
+}
+
 /** Runs one test: setup, body, teardown. Never throws for what a test does. */
 export const runTest = async (job: Job, options: RunOptions): Promise<Outcome> => {
   const trial = new Trial(job, options)
+  await perform(trial)
+  const isWorthTelling = trial.isWorthTelling
+  const outcome = trial.end()
+  trial.release(isWorthTelling ? await retell(trial) : [])
+  return outcome
+}
+
+/** The failures of a test that has failed, from a second run: the same, and the last instructions before each were seen. */
+const retell = async ({ job, options, moments }: Trial): Promise<readonly FailureData[]> => {
+  const told: FailureData[] = []
+  const { seed, timeout, deadline, instructions } = options
+  const again = new Trial(
+    job,
+    {
+      seed,
+      timeout,
+      deadline,
+      ...(instructions === undefined ? {} : { instructions }),
+      emit: event => {
+        if (event.type === 'failure') told.push(event.failure)
+      },
+    },
+    moments,
+  )
+  // What the test prints by itself has been heard the first time.
+  const { write } = process.stdout
+  process.stdout.write = () => true
+  try {
+    await perform(again)
+    again.end()
+  } finally {
+    process.stdout.write = write
+  }
+  return told
+}
+
+const perform = async (trial: Trial): Promise<void> => {
   const t: Context = contextOf(trial)
-  const { group, test, variant } = job
+  const { group, test, variant } = trial.job
   try {
     const self = await group.setup?.(t, variant)
     let isOver = false
@@ -182,5 +270,4 @@ export const runTest = async (job: Job, options: RunOptions): Promise<Outcome> =
     trial.caught(thrown)
   }
   await trial.schedule.settle(true)
-  return trial.end()
 }

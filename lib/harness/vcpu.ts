@@ -1,7 +1,7 @@
 /** A vCPU as a test sees it: runs until something happens, and fails the test where something else does. */
 import { KVM_RUN, kvm_run } from '#abi'
 import { gva, hva, type Layout, PAGE_SIZE, type struct, type Values } from '#bits'
-import type { GuestImage } from '#guest'
+import { type GuestImage, lineOf } from '#guest'
 import { Errno } from '#kvm'
 import type { Failure as FailureData } from '#reports'
 import { abortFailure, unhandledText } from './abort.ts'
@@ -197,7 +197,7 @@ export class Vcpu {
       if (error.code !== 'EINTR') this.#fail('unexpected-exit', error.message)
       return this.#interrupted(slice, error, machine.slice === 0)
     } finally {
-      if (machine.trace !== undefined) machine.endRun()
+      if (machine.trace !== undefined || machine.recorder !== undefined) machine.endRun()
       if (slice === undefined) machine.slice = undefined
     }
     if (payload === undefined) return readExit(this.#page)
@@ -218,8 +218,7 @@ export class Vcpu {
     if (this.#page.view.getUint8(this.#page.at + IMMEDIATE_EXIT) !== 0) return { name: 'KVM_EXIT_INTR' }
     const { reason } = this.#waiting
     if (machine.isSpent) this.#fail('timeout', `the guest did not reach ${reason} within ${limit} instructions`)
-    if (options.deadline())
-      this.#fail('timeout', `the guest did not reach ${reason} within ${seconds(options.timeout)}`)
+    if (options.deadline()) this.#fail('timeout', tooLate(reason, options.timeout, machine.instructions()))
     // A vCPU that has halted with nothing to wake it: others that run may.
     if (slice === undefined && this.#signalAt === undefined) this.#fail('unexpected-exit', error.message)
     return undefined
@@ -257,9 +256,18 @@ export class Vcpu {
     const { reason: waiting, from } = this.#waiting
     const place = from === undefined ? caller() : callerIn(from)
     this.#dump()
-    const guest = guestState(this.#trial.machine, this.td, this, { isWild: what.kind !== 'assertion', ...known })
+    const { machine } = this.#trial
+    const guest = guestState(machine, this.td, this, { isWild: what.kind !== 'assertion', ...known })
+    if (guest !== undefined)
+      this.#trial.moments.push({ td: this.td.name, vcpu: this.index, instructions: guest.instructions })
+    // A wild guest has no assertion to point at: where the instruction was written is next best.
+    const line =
+      what.site === undefined &&
+      guest !== undefined &&
+      lineOf(this.td.image.lines ?? [], BigInt(guest.rip.replaceAll('_', '')))
     return {
       ...what,
+      ...(line ? { site: siteOf({ path: line.file, line: line.line, column: 0 }) } : {}),
       ...(guest === undefined ? {} : { guest }),
       steps: this.td.steps.list(),
       host: { waiting, ...(place === undefined ? {} : { site: siteOf(place) }) },
@@ -278,6 +286,11 @@ type Called = { stack?: string }
 
 const is = <R extends Reason>(outcome: Exit | Ucall, reason: R): outcome is Outcomes[R] & (Exit | Ucall) =>
   outcome.name === reason
+
+/** Where the clock stops a guest is another place in every run: an instruction limit is the same in each. */
+const tooLate = (reason: Reason, timeout: number, instructions: number): string =>
+  `the guest did not reach ${reason} within ${seconds(timeout)}: by the clock, so that another run stops elsewhere; ` +
+  `--instructions ${instructions} stops it here`
 
 /** The message for an exit that nobody waited for. */
 const unexpected = (outcome: Exit | Ucall, image: GuestImage): string => {

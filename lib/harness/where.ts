@@ -90,3 +90,7 @@ export const siteOf = (place: Place, name?: string): Site => ({
   column: place.column,
   ...(name === undefined ? {} : { function: name }),
 })
+
+/** `file:line` of a guest's code, the file as reports show it. */
+export const placeText = ({ file: path, line }: { readonly file: string; readonly line: number }): string =>
+  `${siteOf({ path, line, column: 0 }).file}:${line}`

@@ -220,3 +220,68 @@ test('touches_what_is_not_there', async t => {
   td.setPrivate(td.gpa('hole'), 4096n, false)
   await td.vcpu.until('UCALL_DONE')
 })
+
+test('is_wild_in_c', async t => {
+  const td = t.td({
+    guest: c`
+      #include "seamless.h"
+      __attribute__((noinline)) static void poke(u64 *at)
+      {
+        *at = 5;
+      }
+      void guest_code(void)
+      {
+        poke((u64 *)0x76543210);
+        GUEST_DONE();
+      }`,
+  })
+  await td.vcpu.until('UCALL_DONE')
+})
+
+test('counts_to_a_failure', async t => {
+  const td = t.td({
+    guest(g) {
+      const { rax } = g.asm('mov rax, 3\nadd rax, 1\nadd rax, 0x10\nadd rax, 0x100', { out: ['rax'], clobbers: [] })
+      g.assert.eq(rax, 0n)
+      g.done()
+    },
+  })
+  await td.vcpu.until('UCALL_DONE')
+})
+
+test('one_of_two_fails', async t => {
+  const td = t.td({
+    guest: [
+      g => {
+        g.repeat(1000, () => g.cpu.pause())
+        g.done()
+      },
+      g => {
+        g.asm('mov rcx, 900\nagain: dec rcx\njnz again', { clobbers: ['rcx'] })
+        g.fail('counted down')
+      },
+    ],
+  })
+  await td.run()
+})
+
+test('prints_and_fails', async t => {
+  const td = t.td({
+    guest(g) {
+      g.printf('one\n')
+      g.sync(1)
+      g.fail('the end')
+    },
+  })
+  await td.vcpu.until('UCALL_SYNC')
+  t.log('from the host')
+  await td.vcpu.until('UCALL_DONE')
+})
+
+let times = 0
+
+test('fails_another_way_each_time', async t => {
+  const port = ++times
+  const td = t.td({ guest: g => g.out(port, 1, 0) })
+  await td.vcpu.until('UCALL_DONE')
+})

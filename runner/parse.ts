@@ -129,9 +129,12 @@ export const compiledFigures = (stats: Compiled): Readonly<Record<string, string
     ? {}
     : {
         compiled: `${stats.regions} regions, ${stats.instructions} instructions, ${stats.bytes} bytes of WebAssembly in ${stats.ms.toFixed(0)} ms`,
-        'run compiled': `${stats.retired} instructions in ${stats.entered} calls, ${stats.misses} TLB misses`,
+        'run compiled': `${stats.retired} instructions in ${stats.entered} calls`,
+        'left compiled code': countsOf(stats.exits),
       }
-type Compiled = Readonly<Record<'regions' | 'instructions' | 'bytes' | 'ms' | 'entered' | 'retired' | 'misses', number>>
+type Compiled = Readonly<Record<'regions' | 'instructions' | 'bytes' | 'ms' | 'entered' | 'retired', number>> & {
+  readonly exits: Readonly<Record<string, number>>
+}
 
 /** Speed in millions of instructions a second. */
 export const speedOf = (instructions: number, milliseconds: number): string =>

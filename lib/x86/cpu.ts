@@ -411,9 +411,13 @@ export class Cpu {
 
   #refreshAccess(): void {
     const ac = (this.words[STATE.SYSTEM_FLAGS / 4]! & Number(RFLAGS_AC)) !== 0
-    if (this.#cpl === 3) this.key = KEY_USER
-    else this.key = (this.#cr4 & CR4_SMAP) !== 0n && !ac ? KEY_SMAP : KEY_SUPERVISOR
-    this.words[STATE.TLB_KEY / 4] = this.key
+    const supervisor = (this.#cr4 & CR4_SMAP) !== 0n && !ac ? KEY_SMAP : KEY_SUPERVISOR
+    const key = this.#cpl === 3 ? KEY_USER : supervisor
+    if (key !== this.key) {
+      this.key = key
+      this.tlb.use(key)
+      this.tlbMoved()
+    }
     this.#alignmentChecked = ac && this.#cpl === 3 && (this.#cr0 & CR0_AM) !== 0n
     this.#refreshContext(ac)
   }
@@ -511,7 +515,7 @@ export class Cpu {
     const low = half[0]!
     const { words, mask } = this.tlb
     const at = ((low >>> 12) & mask) * TLB_ENTRY_WORDS
-    if (words[at] === ((low & ~0xfff) | this.key) >>> 0 && words[at + 1] === half[1] && (low & 0xfff) + size <= 4096) {
+    if (words[at] === (low & ~0xfff) >>> 0 && words[at + 1] === half[1] && (low & 0xfff) + size <= 4096) {
       const host = (low + words[at + TLB_DELTA_WORD]!) >>> 0
       const { view } = this.memory
       if (size === 8) return view.getBigUint64(host, true)
@@ -527,11 +531,7 @@ export class Cpu {
     const low = half[0]!
     const { words, mask } = this.tlb
     const at = ((low >>> 12) & mask) * TLB_ENTRY_WORDS
-    if (
-      words[at + 2] === ((low & ~0xfff) | this.key) >>> 0 &&
-      words[at + 3] === half[1] &&
-      (low & 0xfff) + size <= 4096
-    ) {
+    if (words[at + 2] === (low & ~0xfff) >>> 0 && words[at + 3] === half[1] && (low & 0xfff) + size <= 4096) {
       const host = (low + words[at + TLB_DELTA_WORD]!) >>> 0
       const { view } = this.memory
       if (size === 8) view.setBigUint64(host, value, true)

@@ -234,7 +234,7 @@ const OUTSIDE = hpa(-1)
 
 const miss = (cpu: Cpu, linear: bigint, access: Access, key: number): number => {
   cpu.followStage()
-  if (cpu.tlb.missed()) cpu.tlbMoved()
+  if (cpu.tlb.missed(key)) cpu.tlbMoved()
   const gpa = toGpa(cpu, linear, access, key)
   const offset = gpa % 4096
   const frame = cpu.stage.frame(BigInt(gpa - offset) as Gpa, access)
@@ -259,10 +259,10 @@ const miss = (cpu: Cpu, linear: bigint, access: Access, key: number): number => 
 export const lookup = (cpu: Cpu, linear: bigint, access: Access, key: number): Hpa => {
   whole[0] = linear
   const low = half[0]!
-  const { words, mask } = cpu.tlb
+  const { words, mask } = cpu.tlb.table(key)
   const at = ((low >>> 12) & mask) * TLB_ENTRY_WORDS
   const tag = at + TLB_WORD[access]
-  if (words[tag] === ((low & ~0xfff) | key) >>> 0 && words[tag + 1] === half[1]!) {
+  if (words[tag] === (low & ~0xfff) >>> 0 && words[tag + 1] === half[1]!) {
     return hpa((low + words[at + TLB_DELTA_WORD]!) >>> 0)
   }
   return hpa(miss(cpu, linear, access, key))

@@ -62,7 +62,7 @@ const fetchAt = (cpu: Cpu): Hpa => {
   }
   const { words: tlb, mask } = cpu.tlb
   const at = ((low >>> 12) & mask) * TLB_ENTRY_WORDS
-  if (tlb[at + 4] === ((low & ~0xfff) | cpu.key) >>> 0 && tlb[at + 5] === high) {
+  if (tlb[at + 4] === (low & ~0xfff) >>> 0 && tlb[at + 5] === high) {
     return hpa((low + tlb[at + TLB_DELTA_WORD]!) >>> 0)
   }
   if (cpu.mode === 64 && !cpu.isCanonical(cpu.rip)) cpu.raise(VECTOR_GP, 0)

@@ -25,11 +25,9 @@ export const STATE = {
   SYSTEM_FLAGS: 0x098,
   /** ES CS SS DS FS GS LDTR TR, 8 bytes each. */
   BASES: 0x0a0,
-  /** HPA of the TLB (32 bits) and index mask of its entries (32 bits). */
+  /** HPA of the TLB's table for the code that runs (32 bits) and index mask of its entries (32 bits). */
   TLB: 0x0e0,
   TLB_MASK: 0x0e4,
-  /** What the tags of the TLB carry in their low bits for accesses of the code that runs; see tlb.ts. */
-  TLB_KEY: 0x0e8,
   MXCSR: 0x0ec,
   FCW: 0x0f0,
   FSW: 0x0f2,

@@ -1,11 +1,12 @@
 /**
- * The software TLB: direct-mapped entries in machine memory, made to be read by compiled code. It has one frame, and
- * eight once a guest has shown that one is too small; so that a thousand idle guests cost little, and a busy one has
- * reach.
+ * The software TLB: direct-mapped entries in machine memory, made to be read by compiled code. Accesses with different
+ * rights have tables of their own, which are small (they share one frame) until a guest has shown that one is too
+ * small; so that a thousand idle guests cost little, and a busy one has reach.
  *
  * An entry is 32 bytes: three 64-bit tags (read, write, fetch), then 32 bits that added to the low half of the linear
- * address (modulo 2^32) give the host physical address, then 32 bits that are not used. A tag holds the page's linear
- * address, and in its low bits the key of the accesses it is good for. A write tag is only there once the page is
+ * address (modulo 2^32) give the host physical address, then the host physical address of the page. A tag is the page's
+ * linear address: that of an access, exclusive-or the tag, is the offset in the page, or more than any offset; so one
+ * comparison says that the page is known and that the access ends in it. A write tag is only there once the page is
  * dirty, and while nothing was made from the frame's bytes, so a hit needs no further check.
  */
 import { type Hpa, hpa, PAGE_SIZE } from '#bits'
@@ -18,108 +19,183 @@ export const KEY_SUPERVISOR = 0
 export const KEY_USER = 1
 /** Supervisor accesses under SMAP: explicit ones with RFLAGS.AC clear, and all implicit ones. */
 export const KEY_SMAP = 2
+const KEYS = [KEY_SUPERVISOR, KEY_USER, KEY_SMAP] as const
 
 /** 32-bit words of an entry, and of the tags in it. */
 export const TLB_ENTRY_WORDS = 8
 export const TLB_WORD: Record<Access, number> = { read: 0, write: 2, fetch: 4 }
 export const TLB_DELTA_WORD = 6
+export const TLB_FRAME_WORD = 7
+const TAG_WORDS = 6
 const ENTRIES_PER_FRAME = PAGE_SIZE / (TLB_ENTRY_WORDS * 4)
-const LARGE_FRAMES = 8
+/** Entries of a table at first. */
+const SMALL = ENTRIES_PER_FRAME / 4
+/** Misses after which a table gets so many frames. */
+const GROWTH: readonly { readonly misses: number; readonly frames: number }[] = [
+  { misses: 256, frames: 8 },
+  { misses: 16_384, frames: 32 },
+]
 /** Up to this many entries are flushed one by one. */
 const FEW = 32
-/** Misses after which the TLB becomes large. */
-const GROW_AFTER = 1024
-/** Never equal to the low half of a tag: no key has these low bits. */
+/**
+ * Both halves of a tag of no page, but in the last entry: there it would be that of the last page, and zero is no
+ * page's.
+ */
 const NONE = 0xffff_ffff
 
-export class Tlb {
+/** Translations for the accesses under one key. */
+class Table {
   frame: Hpa
   words: Uint32Array
   /** Number of entries minus one. */
-  mask = ENTRIES_PER_FRAME - 1
-  readonly #memory: PhysicalMemory
-  #frames = 1
-  #misses = 0
+  mask: number
+  /** Frames of its own. */
+  frames = 0
+  misses = 0
   /** The first entries made since the last flush, as word offsets, and how many were made. */
-  readonly #entered = new Uint16Array(FEW)
-  #count = 0
+  readonly entered = new Uint16Array(FEW)
+  count = 0
+
+  constructor(memory: PhysicalMemory, frame: Hpa, entries: number) {
+    this.frame = frame
+    this.words = new Uint32Array(memory.memory.buffer, frame, entries * TLB_ENTRY_WORDS)
+    this.mask = entries - 1
+    this.clear()
+  }
+
+  /** Where the entry of a page is, in words. */
+  at(low: number): number {
+    return ((low >>> 12) & this.mask) * TLB_ENTRY_WORDS
+  }
+
+  /** Fills tags of an entry with what is no page's. */
+  drop(at: number, from: number, to: number): void {
+    this.words.fill(at === this.mask * TLB_ENTRY_WORDS ? 0 : NONE, at + from, at + to)
+  }
+
+  clear(): void {
+    this.words.fill(NONE)
+    this.drop(this.mask * TLB_ENTRY_WORDS, 0, TAG_WORDS)
+    this.count = 0
+  }
+
+  flush(): void {
+    if (this.count > FEW) this.clear()
+    else for (let n = 0; n < this.count; n++) this.drop(this.entered[n]!, 0, TAG_WORDS)
+    this.count = 0
+  }
+
+  dropWrites(frame: Hpa): void {
+    const { words } = this
+    if (this.count === 0) return
+    for (let at = 0; at < words.length; at += TLB_ENTRY_WORDS)
+      if (words[at + TLB_FRAME_WORD] === frame) this.drop(at, TLB_WORD.write, TLB_WORD.write + 2)
+  }
+}
+
+export class Tlb {
+  /** The table of the key in use: its frame, its words, and its number of entries minus one. */
+  frame: Hpa
+  words: Uint32Array
+  mask: number
+  readonly #memory: PhysicalMemory
+  readonly #small: Hpa
+  readonly #tables: readonly Table[]
+  #key = KEY_SUPERVISOR
 
   constructor(memory: PhysicalMemory) {
     this.#memory = memory
-    this.frame = memory.allocate()
-    this.words = new Uint32Array(memory.memory.buffer, this.frame, PAGE_SIZE / 4)
-    this.words.fill(NONE)
+    this.#small = memory.allocate()
+    const size = SMALL * TLB_ENTRY_WORDS * 4
+    this.#tables = KEYS.map(key => new Table(memory, hpa(this.#small + key * size), SMALL))
+    const { frame, words, mask } = this.#tables[this.#key]!
+    this.frame = frame
+    this.words = words
+    this.mask = mask
   }
 
   close(): void {
-    for (let n = 0; n < this.#frames; n++) this.#memory.free(hpa(this.frame + n * PAGE_SIZE))
+    this.#memory.free(this.#small)
+    for (const table of this.#tables) this.#free(table)
+  }
+
+  #free({ frame, frames }: Table): void {
+    for (let n = 0; n < frames; n++) this.#memory.free(hpa(frame + n * PAGE_SIZE))
+  }
+
+  /** Accesses are under `key` from now on. */
+  use(key: number): void {
+    this.#key = key
+    const { frame, words, mask } = this.#tables[key]!
+    this.frame = frame
+    this.words = words
+    this.mask = mask
+  }
+
+  table(key: number): Readonly<Pick<Table, 'words' | 'mask'>> {
+    return this.#tables[key]!
   }
 
   /** How often a translation had to be looked up. */
   get misses(): number {
-    return this.#misses
+    return this.#tables.reduce((sum, { misses }) => sum + misses, 0)
   }
 
-  /** Counts a miss; true where the TLB has just become large and lies elsewhere. */
-  missed(): boolean {
-    if (++this.#misses !== GROW_AFTER) return false
+  /** Counts a miss; true where the table has just become larger and lies elsewhere. */
+  missed(key: number): boolean {
+    const table = this.#tables[key]!
+    table.misses++
+    const step = GROWTH.find(({ misses }) => misses === table.misses)
+    if (step === undefined) return false
     let frame: Hpa
     try {
-      frame = this.#memory.allocateRun(LARGE_FRAMES)
+      frame = this.#memory.allocateRun(step.frames)
     } catch (error) {
       // A machine that is nearly full keeps its small TLBs.
       if (error instanceof OutOfMemory) return false
       throw error
     }
-    this.close()
-    this.frame = frame
-    this.#frames = LARGE_FRAMES
-    this.words = new Uint32Array(this.#memory.memory.buffer, frame, (LARGE_FRAMES * PAGE_SIZE) / 4)
-    this.mask = LARGE_FRAMES * ENTRIES_PER_FRAME - 1
-    this.words.fill(NONE)
-    this.#count = 0
+    this.#free(table)
+    table.frame = frame
+    table.frames = step.frames
+    table.words = new Uint32Array(this.#memory.memory.buffer, frame, (step.frames * PAGE_SIZE) / 4)
+    table.mask = step.frames * ENTRIES_PER_FRAME - 1
+    table.clear()
+    this.use(this.#key)
     return true
   }
 
   flush(): void {
-    const { words } = this
-    if (this.#count > FEW) words.fill(NONE)
-    else for (let n = 0; n < this.#count; n++) words.fill(NONE, this.#entered[n]!, this.#entered[n]! + TLB_ENTRY_WORDS)
-    this.#count = 0
+    for (const table of this.#tables) table.flush()
   }
 
   /** Drops what allows writes to `frame`: they are to be looked at from now on. */
   dropWrites(frame: Hpa): void {
-    const { words } = this
-    if (this.#count === 0) return
-    for (let at = TLB_WORD.write; at < words.length; at += TLB_ENTRY_WORDS) {
-      if (words[at] === NONE) continue
-      const delta = words[at - TLB_WORD.write + TLB_DELTA_WORD]!
-      if (((words[at]! & ~0xfff) + delta) >>> 0 === frame) words.fill(NONE, at, at + 2)
-    }
+    for (const table of this.#tables) table.dropWrites(frame)
   }
 
   /** Drops what is known about the page at `low`, whatever its upper half. */
   flushPage(low: number): void {
-    const at = ((low >>> 12) & this.mask) * TLB_ENTRY_WORDS
-    this.words.fill(NONE, at, at + TLB_ENTRY_WORDS)
+    for (const table of this.#tables) table.drop(table.at(low), 0, TAG_WORDS)
   }
 
   /** Enters that the page at `high:low` is in `frame` for this kind of access under `key`. */
   enter(low: number, high: number, access: Access, key: number, frame: Hpa): void {
-    const { words } = this
+    const table = this.#tables[key]!
+    const { words } = table
     const page = low & ~0xfff
-    const at = ((low >>> 12) & this.mask) * TLB_ENTRY_WORDS
-    const delta = (frame - page) >>> 0
+    const at = table.at(low)
     // The three tags of an entry share a frame: what named another one goes.
-    if (words[at + TLB_DELTA_WORD] !== delta) {
-      words.fill(NONE, at, at + TLB_DELTA_WORD)
+    const delta = (frame - page) >>> 0
+    if (words[at + TLB_DELTA_WORD] !== delta || words[at + TLB_FRAME_WORD] !== frame) {
+      table.drop(at, 0, TAG_WORDS)
       words[at + TLB_DELTA_WORD] = delta
+      words[at + TLB_FRAME_WORD] = frame
     }
     const tag = at + TLB_WORD[access]
-    words[tag] = page | key
+    words[tag] = page
     words[tag + 1] = high
-    if (this.#count < FEW) this.#entered[this.#count] = at
-    this.#count++
+    if (table.count < FEW) table.entered[table.count] = at
+    table.count++
   }
 }

@@ -1,8 +1,9 @@
-/** What an instruction does to memory: the TLB is looked up inline, and the runtime called where it does not know. */
-import { TLB_DELTA_WORD, TLB_ENTRY_WORDS, TLB_WORD } from '../tlb.ts'
+/** What an instruction does to memory: the TLB is looked up inline, and the region left where it does not know. */
+import { TLB_ENTRY_WORDS, TLB_FRAME_WORD, TLB_WORD } from '../tlb.ts'
 import { type Effect, LOCAL } from './build.ts'
 import type { Context } from './context.ts'
 import type { Emitter } from './emit.ts'
+import { type Leave, SCRATCH } from './generate.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
 
@@ -23,14 +24,12 @@ const INDEX_SHIFT = 12 - Math.log2(TLB_ENTRY_WORDS * 4)
 export class Accesses {
   readonly #emit: Emitter
   readonly #context: Context
-  /** Functions of the runtime. */
-  readonly #miss: number
+  /** Function of the runtime. */
   readonly #log: number
 
-  constructor(emit: Emitter, context: Context, miss: number, log: number) {
+  constructor(emit: Emitter, context: Context, log: number) {
     this.#emit = emit
     this.#context = context
-    this.#miss = miss
     this.#log = log
   }
 
@@ -41,13 +40,13 @@ export class Accesses {
     if (effect.kind === 'store' || effect.kind === 'storeHost') this.#emit.count(effect.value)
   }
 
-  effect(effect: Effect, leave: () => void): void {
+  effect(effect: Effect, leave: Leave): void {
     const code = this.#emit.code
     switch (effect.kind) {
       case 'leaveIf':
         if (effect.condition.op === 'const' && effect.condition.value === 0n) return
         this.#emit.put(effect.condition)
-        code.if(() => leave())
+        code.if(() => leave('case'))
         return
       case 'load': {
         const host = this.#probe(effect.at, effect.size, 'read', leave)
@@ -99,41 +98,37 @@ export class Accesses {
   }
 
   /** The host address, in a local, of `size` bytes at a linear address. */
-  #probe(at: Node, size: number, access: 'read' | 'write', leave: () => void): number {
+  #probe(at: Node, size: number, access: 'read' | 'write', leave: Leave): number {
     const code = this.#emit.code
     const [linear, entry, host] = [this.#emit.temp(64), this.#emit.temp(32), this.#emit.temp(32)]
     this.#emit.put(at)
     code.set(linear)
     code.get(linear).op('i32.wrap_i64').i32(INDEX_SHIFT).op('i32.shr_u').get(LOCAL.MASK).op('i32.and')
-    code.get(LOCAL.TLB).op('i32.add').tee(entry)
-    code.memory('i64.load', TLB_WORD[access] * 4)
-    code.get(linear)
-    if (size > 1) code.i64(BigInt(size - 1)).op('i64.add')
-    code.i64(-4096n).op('i64.and')
-    if (this.#context.key !== 0) code.i64(BigInt(this.#context.key)).op('i64.or')
-    code.op('i64.ne')
-    code.if(
-      () => {
-        code
-          .get(linear)
-          .i32(size | (access === 'write' ? 256 : 0))
-          .call(this.#miss)
-          .tee(host)
-        code
-          .i32(-1)
-          .op('i32.eq')
-          .if(() => leave())
-      },
-      () => {
-        code
-          .get(entry)
-          .memory('i32.load', TLB_DELTA_WORD * 4)
-          .get(linear)
-          .op('i32.wrap_i64')
-          .op('i32.add')
-          .set(host)
-      },
-    )
+    code.get(LOCAL.TLB).op('i32.add').set(entry)
+    code
+      .get(linear)
+      .get(entry)
+      .memory('i64.load', TLB_WORD[access] * 4)
+      .op('i64.xor')
+      .tee(linear)
+    code.i64(BigInt(4096 - size)).op('i64.gt_u')
+    code.if(() => {
+      code
+        .get(LOCAL.FRAME)
+        .get(linear)
+        .get(entry)
+        .memory('i64.load', TLB_WORD[access] * 4)
+        .op('i64.xor')
+      code.memory('i64.store', SCRATCH.LINEAR)
+      leave('access', access === 'write' ? -size : size)
+    })
+    code
+      .get(linear)
+      .op('i32.wrap_i64')
+      .get(entry)
+      .memory('i32.load', TLB_FRAME_WORD * 4)
+      .op('i32.add')
+      .set(host)
     return host
   }
 }

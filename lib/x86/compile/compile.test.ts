@@ -153,6 +153,35 @@ t.test('faults are those of the instruction, with the registers before it', asyn
   }
 })
 
+t.test('the last page of all is not known before it is looked up', async t => {
+  for (const tier of TIERS) {
+    for (const at of ['0xfffffffffffff000', '0xfffffffffffffff8', '0x8000000000000000', '0x7ffffffffffff008']) {
+      const m = machine(tier, `mov rdi, ${at}\nmov rax, [rdi]\nhlt`)
+      const exit = m.cpu.run(1000)
+      t.equal(exit.reason, EXIT_REASON_EXCEPTION_NMI, `${tier} ${at}`)
+      t.equal(exit.qualification & 0xffn, at.startsWith('0xf') ? 14n : 13n, `${tier} ${at}`)
+    }
+  }
+})
+
+t.test('accesses end in their page, or are taken apart', async t => {
+  const sums = TIERS.map(tier => {
+    // Every offset near the end of the page, stored and loaded again, with all sizes.
+    const m = machine(
+      tier,
+      'mov rdi, 0x40fe0\nagain: mov [rdi], rdi\nadd rax, [rdi+1]\nadd eax, [rdi+2]\nadd ax, [rdi+3]\nadd al, [rdi]\n' +
+        'inc rdi\ncmp rdi, 0x41008\njb again\nmov rdi, 0x40fe0\ninc rdx\ncmp rdx, 70\njb again\nhlt',
+    )
+    t.equal(m.cpu.run(1_000_000).reason, EXIT_REASON_HLT)
+    return m.cpu.gpr[0]
+  })
+  t.same(
+    sums,
+    sums.map(() => sums[0]),
+  )
+  t.not(sums[0], 0n)
+})
+
 t.test('code that changes itself, and the page it is in, is seen at once', async t => {
   for (const tier of TIERS) {
     // Where everything is compiled, each change is a module.

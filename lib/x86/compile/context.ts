@@ -8,8 +8,6 @@ export type Context = {
   readonly id: number
   readonly mode: Mode
   readonly stackSize: 2 | 4 | 8
-  /** Low bits of the TLB's tags. */
-  readonly key: number
   /** SSE instructions may run. */
   readonly sse: boolean
   /** MXCSR is as simd.ts wants it. */
@@ -61,11 +59,11 @@ export const contextOf = (cpu: Cpu, logs: boolean, most: number): Context | unde
   // All exceptions masked, to nearest, neither DAZ nor FTZ, and something was inexact before.
   const float = sse && (cpu.mxcsr & 0xffe0) === 0x1fa0
   const id = featureId(cpu.features)
-  const name = `${mode} ${cpu.key} ${sse} ${float} ${id} ${logs} ${most}`
+  const name = `${mode} ${sse} ${float} ${id} ${logs} ${most}`
   const before = known.get(name)
   if (before !== undefined) return before
-  const { stackSize, key, features } = cpu
-  const made: Context = { id: known.size, mode, stackSize, key, sse, float, features, logs, most }
+  const { stackSize, features } = cpu
+  const made: Context = { id: known.size, mode, stackSize, sse, float, features, logs, most }
   known.set(name, made)
   return made
 }

@@ -18,21 +18,34 @@ import { flagsOf, recipeFor } from './recipe.ts'
 import { type Block, killsOf, type Region, readsOf, type Target, visibleBefore } from './region.ts'
 
 /** Where things of compiled code are in the state frame, behind the registers. */
-export const SCRATCH = { LEFT: 0x400, RULE: 0x404, FLAG_A: 0x408, FLAG_B: 0x410, FLAG_R: 0x418 } as const
+export const SCRATCH = { LEFT: 0x400, RULE: 0x404, FLAG_A: 0x408, FLAG_B: 0x410, FLAG_R: 0x418, LINEAR: 0x420 } as const
 /** Offset of a site that has stored RIP itself. */
 export const STORED = -0x8000_0000
 /** Rule of a site where the function knows the recipe, at run time. */
 export const DYNAMIC = -1
 
+/**
+ * Why a region is left: `slice` (it ran for long enough), `edge` (the code goes on outside of it, or where nothing is
+ * compiled), `jump` (the same, to where only running tells), `access` (the TLB does not know the page, or the access
+ * ends in another), `case` (what the instruction meets is the interpreter's).
+ */
+export type Way = 'slice' | 'edge' | 'jump' | 'access' | 'case'
+
 /** Places where the region is left, by number. */
 export type Sites = {
+  readonly ways: Way[]
   /** RIP, from the beginning of the page. */
   readonly offsets: number[]
   /** Instructions to take from what is left. */
   readonly done: number[]
   /** Number of the recipe times 64 plus the flags that follow from it. */
   readonly rules: number[]
+  /** Size of the access that the TLB did not know, negative for a write; its address is in SCRATCH.LINEAR. */
+  readonly sizes: number[]
 }
+
+/** Leaves before the instruction that is being written. */
+export type Leave = (way: Way, size?: number) => void
 
 export type Generated = { readonly bytes: Uint8Array<ArrayBuffer>; readonly sites: Sites }
 
@@ -42,7 +55,7 @@ class Generator {
   readonly #region: Region
   readonly #context: Context
   readonly #builder: Builder
-  readonly #sites: Sites = { offsets: [], done: [], rules: [] }
+  readonly #sites: Sites = { ways: [], offsets: [], done: [], rules: [], sizes: [] }
   #code!: Code
   #emit!: Emitter
   #flags!: Flags
@@ -64,13 +77,12 @@ class Generator {
   run(): Generated {
     const module = new Module()
     module.importMemory('env', 'memory', 1, 65536)
-    const miss = module.importFunc('env', 'miss', module.type([I64, I32], [I32]))
     const log = this.#context.logs ? module.importFunc('env', 'log', module.type([I32, I32], [])) : 0
     const { index, code } = module.func(module.type([I32, I32, I32, I32, I32, I32], [I32]))
     this.#code = code
     this.#emit = new Emitter(code)
     this.#flags = new Flags(this.#emit, this.#builder)
-    this.#accesses = new Accesses(this.#emit, this.#context, miss, log)
+    this.#accesses = new Accesses(this.#emit, this.#context, log)
     for (const type of [I32, I32, I64, I64, I64, I64, I32, I32, I32, I32, I32, I32] as const) code.local(type)
     for (let r = LOCAL.GPR; r < FIRST_VEC; r++) code.local(I64)
 
@@ -217,7 +229,7 @@ class Generator {
       this.#flags.state = UNKNOWN
       this.#done = 0
       code.get(LOCAL.LEFT).i32(this.#need(block)).op('i32.lt_s')
-      code.if(() => this.#leave(block.start))
+      code.if(() => this.#leave('slice', block.start))
     }
     const after = this.#wanted(block)
     for (const [k, unit] of block.units.entries()) {
@@ -250,7 +262,7 @@ class Generator {
     const code = this.#code
     const { block } = to
     if (block === undefined) {
-      this.#leave(to.offset)
+      this.#leave('edge', to.offset)
       return
     }
     if (!block.isHead && !from.throughRoot.has(block)) {
@@ -271,8 +283,10 @@ class Generator {
     else this.#tree(block, UNKNOWN, 0)
   }
 
-  #leave(offset: number, done = this.#done): void {
+  #leave(way: Way, offset: number, done = this.#done, size = 0): void {
     const { offsets, rules } = this.#sites
+    this.#sites.ways.push(way)
+    this.#sites.sizes.push(size)
     offsets.push(offset)
     this.#sites.done.push(done)
     rules.push(this.#flags.state.known ? encode(this.#flags.state) : DYNAMIC)
@@ -286,7 +300,7 @@ class Generator {
 
   #instruction(unit: Unit, after: { live: number; visible: number }): void {
     const code = this.#code
-    const leave = () => this.#leave(unit.offset)
+    const leave: Leave = (way, size) => this.#leave(way, unit.offset, this.#done, size)
     for (const node of unit.pending)
       node.as = node.op === 'cc' ? this.#flags.condition(node.n) : this.#flags.flag(node.n)
 
@@ -435,7 +449,7 @@ class Generator {
     code.get(LOCAL.FRAME)
     this.#emit.put(target)
     code.memory('i64.store', STATE.RIP)
-    this.#leave(STORED)
+    this.#leave('jump', STORED)
   }
 }
 

@@ -48,7 +48,7 @@ for (const [name, whole] of Object.entries(SCALES)) {
   const of = (text: string) => text.trim().split('\n').at(-1)!.split(' ')
   const [, sum] = of(execFileSync(path, [scale], { encoding: 'utf8' }))
   const nativeNs = nativeTime(path, scale)
-  Object.assign(stats, { regions: 0, instructions: 0, bytes: 0, ms: 0, entered: 0, retired: 0, misses: 0 })
+  Object.assign(stats, { regions: 0, instructions: 0, bytes: 0, ms: 0, entered: 0, retired: 0 })
   const { output, instructions } = runElf(readFileSync(path), [path, scale], { tier: values.tier as TierName })
   const [, ours, ns] = of(output)
   const ratio = Number(ns) / Number(nativeNs)
@@ -57,7 +57,7 @@ for (const [name, whole] of Object.entries(SCALES)) {
   console.log(
     `${name.padEnd(9)} ${(Number(nativeNs) / 1e6).toFixed(0).padStart(5)} ms native ${(Number(ns) / 1e6).toFixed(0).padStart(6)} ms ours ${ratio.toFixed(2).padStart(7)} x ` +
       `${((instructions / Number(ns)) * 1e3).toFixed(0).padStart(6)} MIPS ${sum === ours ? 'same' : 'WRONG'} ` +
-      `regions ${stats.regions} (${stats.instructions} insns, ${stats.bytes} bytes, ${stats.ms.toFixed(1)} ms) entered ${stats.entered} compiled ${((stats.retired / instructions) * 100).toFixed(2)} % misses ${stats.misses}`,
+      `regions ${stats.regions} (${stats.instructions} insns, ${stats.bytes} bytes, ${stats.ms.toFixed(1)} ms) entered ${stats.entered} compiled ${((stats.retired / instructions) * 100).toFixed(2)} %`,
   )
 }
 console.log(`geometric mean ${(product ** (1 / count)).toFixed(2)} x native`)

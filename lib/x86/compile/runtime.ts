@@ -10,7 +10,7 @@ import { STATE } from '../state.ts'
 import { TLB_ENTRY_WORDS } from '../tlb.ts'
 import { type Context, contextOf } from './context.ts'
 import { settleFlags } from './flagstate.ts'
-import { DYNAMIC, generate, SCRATCH, type Sites, STORED } from './generate.ts'
+import { DYNAMIC, generate, SCRATCH, type Sites, STORED, type Way } from './generate.ts'
 import { regionAt } from './region.ts'
 
 /** `auto` compiles what is hot, `compile` everything at once; `lockstep` checks every region against the interpreter. */
@@ -70,37 +70,26 @@ class PageCode {
 export type Compiled = (PageCode | undefined)[]
 
 /** For `--stats`. */
-export const stats = { regions: 0, instructions: 0, bytes: 0, ms: 0, entered: 0, retired: 0, misses: 0 }
+export const stats = {
+  regions: 0,
+  instructions: 0,
+  bytes: 0,
+  ms: 0,
+  entered: 0,
+  retired: 0,
+  /** Why regions were left. */
+  exits: { slice: 0, edge: 0, jump: 0, access: 0, case: 0 } satisfies Record<Way, number>,
+}
 
-/** Which CPU runs compiled code now. */
-let current: Cpu | undefined
 /** Where stores went, and what was there: see lockstep.ts. */
 export let log: { host: number; old: Uint8Array }[] = []
 export const clearLog = (): void => {
   log = []
 }
 
-const access = (cpu: Cpu, linear: bigint, how: number): number => {
-  stats.misses++
-  const size = how & 0xff
-  if (Number(linear & 0xfffn) + size > 4096 || !cpu.isCanonical(linear)) return -1
-  const write = how >= 256
-  try {
-    const { frame } = cpu.tlb
-    const host = lookup(cpu, linear, write ? 'write' : 'read', cpu.key)
-    // A TLB that has moved ends the call that was given the old one.
-    return cpu.tlb.frame !== frame || host < 0 || (write && cpu.memory.holdsCode[host >>> 12] !== 0) ? -1 : host
-  } catch (error) {
-    // The interpreter meets it again, and answers it.
-    if (error instanceof Fault || error instanceof Leave) return -1
-    throw error
-  }
-}
-
 const importsOf = (memory: PhysicalMemory) => ({
   env: {
     memory: memory.memory,
-    miss: (linear: bigint, how: number): number => access(current!, BigInt.asUintN(64, linear), how),
     log: (host: number, size: number): void => {
       const at = host >>> 0
       log.push({ host: at, old: memory.u8.slice(at, at + size) })
@@ -183,19 +172,48 @@ const stray = (cpu: Cpu, { code, page, start }: Entry, low: number, high: number
   compile(cpu, page, code, start, false)
 }
 
+/** Looks up what an access did not find in the TLB: whether it would find it now. */
+const refill = (cpu: Cpu, size: number): boolean => {
+  const { words } = cpu
+  const at = SCRATCH.LINEAR / 4
+  const linear = BigInt(words[at]!) | (BigInt(words[at + 1]!) << 32n)
+  const write = size < 0
+  if (Number(linear & 0xfffn) + Math.abs(size) > 4096 || !cpu.isCanonical(linear)) return false
+  try {
+    const host = lookup(cpu, linear, write ? 'write' : 'read', cpu.key)
+    return host >= 0 && !(write && cpu.memory.holdsCode[host >>> 12] !== 0)
+  } catch (error) {
+    // The interpreter meets it again, and answers it.
+    if (error instanceof Fault || error instanceof Leave) return false
+    throw error
+  }
+}
+
 /** Runs compiled code for at most `left` instructions; how many it was. */
 export const enter = (cpu: Cpu, entry: Entry, left: number): number => {
+  const { words } = cpu
+  let count = 0
+  for (let next: Entry | undefined = entry; next !== undefined && count < left; ) {
+    const slice = Math.min(left - count, SLICE)
+    const site = once(cpu, next, slice)
+    const { sites, code }: Entry = next
+    count += slice - words[SCRATCH.LEFT / 4]! + sites.done[site]!
+    next = sites.sizes[site] !== 0 && refill(cpu, sites.sizes[site]!) ? code.entries[sites.offsets[site]!] : undefined
+  }
+  cpu.instructions += count
+  if (count > 0) cpu.shadow = 'none'
+  stats.retired += count
+  return count
+}
+
+/** Runs a region once: the site where it was left. */
+const once = (cpu: Cpu, entry: Entry, slice: number): number => {
   const { words } = cpu
   const low = words[STATE.RIP / 4]!
   const high = words[STATE.RIP / 4 + 1]!
   const page = low - (low & 0xfff)
-  const slice = left < SLICE ? left : SLICE
-  const before = current
-  current = cpu
   const site = entry.run(cpu.frame, cpu.tlb.frame, cpu.tlb.mask * (TLB_ENTRY_WORDS * 4), entry.block, slice, entry.map)
-  current = before
   const { sites } = entry
-  const count = slice - words[SCRATCH.LEFT / 4]! + sites.done[site]!
   const offset = sites.offsets[site]!
   if (offset !== STORED) {
     const at = page + offset
@@ -206,9 +224,7 @@ export const enter = (cpu: Cpu, entry: Entry, left: number): number => {
   } else stray(cpu, entry, low, high)
   const rule = sites.rules[site]!
   settleFlags(cpu, rule === DYNAMIC ? words[SCRATCH.RULE / 4]! : rule)
-  cpu.instructions += count
-  if (count > 0) cpu.shadow = 'none'
   stats.entered++
-  stats.retired += count
-  return count
+  stats.exits[sites.ways[site]!]++
+  return site
 }

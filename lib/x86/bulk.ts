@@ -3,13 +3,13 @@
  * addresses in flat segments. SDM Vol. 1, "Fast-String Operation".
  */
 import { RFLAGS_AC, RFLAGS_TF } from '#abi'
-import type { Size } from '#bits'
 import type { Cpu } from './cpu.ts'
 import { DS, ES, type Insn, type Seg } from './insn.ts'
 import { lookup } from './mmu.ts'
+import { elementSize } from './semantics/operands.ts'
 
 /** Iterations of a REP instruction before the run loop looks for events; see `repeat` in interpret.ts. */
-const MOST = 65537
+export const MOST_REPEATS = 65537
 const REFUSED = Number(RFLAGS_AC | RFLAGS_TF)
 
 const isFlat = (cpu: Cpu, seg: Seg): boolean => cpu.mode === 64 || cpu.segments[seg]!.limit === 0xffff_ffff
@@ -23,12 +23,12 @@ export const repeatInBulk = (cpu: Cpu, insn: Insn): boolean => {
   const found = insn.operands.find(o => o.kind === 'mem' && o.base === 6)
   const from: Seg = found?.kind === 'mem' ? found.seg : DS
   if (!isFlat(cpu, ES) || (moves && !isFlat(cpu, from))) return false
-  const size = (insn.operands.find(o => o.kind === 'mem' && o.size !== 0)?.size ?? insn.operandSize) as Size
+  const size = elementSize(insn)
   const width = insn.addressSize * 8
   const { gpr } = cpu
   let left = BigInt.asUintN(width, gpr[1]!)
   if (left === 0n) return true
-  for (let room = MOST; ; ) {
+  for (let room = MOST_REPEATS; ; ) {
     const to = BigInt.asUintN(width, gpr[7]!)
     const at = BigInt.asUintN(width, gpr[6]!)
     const source = moves ? cpu.linear(from, at, size, 'read') : 0n

@@ -6,6 +6,7 @@ import type { Emitter } from './emit.ts'
 import { type Leave, SCRATCH } from './generate.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
+import { emitRepeat } from './repeat.ts'
 
 const LOADS: Record<number, 'i32.load8_u' | 'i32.load16_u' | 'i32.load' | 'i64.load'> = {
   1: 'i32.load8_u',
@@ -34,6 +35,7 @@ export class Accesses {
   }
 
   count(effect: Effect): void {
+    if (effect.kind === 'repeat') return
     if (effect.kind === 'leaveIf') this.#emit.count(effect.condition)
     else if (effect.kind === 'loadHost' || effect.kind === 'storeHost') this.#emit.count(effect.host)
     else this.#emit.count(effect.at)
@@ -71,7 +73,20 @@ export class Accesses {
         return
       case 'storeHost':
         this.#store(() => this.#emit.put(effect.host), effect.size, effect.value)
+        return
+      case 'repeat':
+        emitRepeat(this.#emit, this, effect, leave)
     }
+  }
+
+  /** Puts the host address of `size` bytes at a linear address on the stack. */
+  probe(at: Node, size: number, access: 'read' | 'write', leave: () => void): void {
+    this.#emit.code.get(this.#probe(at, size, access, leave))
+  }
+
+  /** Where stores are logged: these `length` bytes are about to be written. */
+  logRange(host: number, length: number): void {
+    if (this.#context.logs) this.#emit.code.get(host).get(length).call(this.#log)
   }
 
   #bind(node: Node): void {

@@ -3,16 +3,19 @@
  * registers and flags, which all appear at once when nothing can fault any more.
  */
 import type { Size } from '#bits'
+import { MOST_REPEATS } from '../bulk.ts'
 import type { CallName } from '../calls.ts'
 import type { FlagRule } from '../flags.ts'
 import { CS, FS, type Insn, type Mem, type Operand, type Reg, type Rel, type Seg } from '../insn.ts'
 import type { PackedName } from '../packed.ts'
 import { semantics } from '../semantics/index.ts'
+import { elementSize } from '../semantics/operands.ts'
 import { STATE } from '../state.ts'
 import type { Flag, Tier } from '../tier.ts'
 import type { Context } from './context.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
+import type { Repeat } from './repeat.ts'
 import * as simd from './simd.ts'
 
 /** The instruction is left to the interpreter. */
@@ -36,6 +39,8 @@ export type Effect =
   | { readonly kind: 'probe'; readonly at: Node; readonly size: number; readonly to: Node }
   | { readonly kind: 'loadHost'; readonly host: Node; readonly size: number; readonly to: Node }
   | { readonly kind: 'storeHost'; readonly host: Node; readonly size: number; readonly value: Node }
+  /** REP MOVS or REP STOS: RCX, RSI and RDI change in place, page by page. */
+  | ({ readonly kind: 'repeat' } & Repeat)
   /** The interpreter takes the instruction where it holds. */
   | { readonly kind: 'leaveIf'; readonly condition: Node }
 
@@ -510,8 +515,24 @@ export class Builder implements Tier<Node, Node> {
   }
 
   repeat(i: Insn, body: () => Node): void {
-    if (i.rep !== '') throw unsupported
-    body()
+    if (i.rep === '') body()
+    else this.#repeatInBulk(i)
+  }
+
+  /** Ascending and in flat segments, and not longer than what the interpreter does at once. */
+  #repeatInBulk(i: Insn): void {
+    const { semantics: name } = i.row
+    const { addressSize } = i
+    if ((name !== 'movs' && name !== 'stos') || addressSize === 2) throw unsupported
+    const from = i.operands.find(o => o.kind === 'mem' && o.base === 6)
+    if (from?.kind === 'mem' && from.seg >= FS) throw unsupported
+    const count = n.truncate(this.#gpr(1), addressSize)
+    const refused = n.either(n.frameByte(STATE.DF), n.no(n.atMost(count, n.number(MOST_REPEATS))))
+    this.#effect({ kind: 'leaveIf', condition: refused })
+    const moves = name === 'movs'
+    this.#effect({ kind: 'repeat', moves, size: elementSize(i), addressSize })
+    for (const r of moves ? [1, 6, 7] : [1, 7]) this.#registers.set(r, this.#gpr(r))
+    if (!moves) this.#gpr(0)
   }
 
   // SIMD

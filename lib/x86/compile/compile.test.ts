@@ -45,6 +45,16 @@ const two = fc.constantFrom('add', 'sub', 'adc', 'sbb', 'and', 'or', 'xor', 'cmp
 const one = fc.constantFrom('inc', 'dec', 'neg', 'not', 'mul', 'imul')
 const shift = fc.constantFrom('shl', 'shr', 'sar', 'rol', 'ror', 'rcl', 'rcr')
 
+const strings = fc.constantFrom('movsb', 'movsw', 'movsd', 'movsq', 'stosb', 'stosw', 'stosd', 'stosq')
+const length = fc.oneof(fc.nat(20), fc.nat(140), fc.nat(1200))
+const repeated: fc.Arbitrary<string> = fc
+  .tuple(strings, length, fc.nat(0x1fff), fc.integer({ min: -0x100, max: 0x100 }), fc.boolean(), fc.boolean())
+  .map(
+    ([op, count, to, by, high, down]) =>
+      `mov ecx, ${count}\nlea rsi, [rdi+${to + by}]\nadd rdi, ${to}\n${high ? 'mov rax, 0x0101010101010101\n' : ''}` +
+      `${down ? 'std\n' : ''}rep ${op}\n${down ? 'cld\n' : ''}mov rdi, 0x40000`,
+  )
+
 const instruction: fc.Arbitrary<string> = fc.oneof(
   fc.tuple(two, size, register, register).map(([op, s, a, b]) => `${op} ${names[s]![a]}, ${names[s]![b]}`),
   fc.tuple(two, size, register, value).map(([op, s, a, n]) => `${op} ${names[s]![a]}, ${immediate(s, n)}`),
@@ -98,6 +108,7 @@ const instruction: fc.Arbitrary<string> = fc.oneof(
     )
     .map(([op, a, b]) => `${op} xmm${a}, xmm${b}`),
   fc.tuple(fc.nat(3), register).map(([a, b]) => `cvtsi2sd xmm${a}, ${registers[b]}`),
+  repeated,
   fc.tuple(fc.nat(3), register).map(([a, b]) => `cvttsd2si ${registers[b]}, xmm${a}`),
 )
 /** A loop of blocks, each of which may be jumped over. */

@@ -42,3 +42,9 @@ export const AH: Reg = { kind: 'reg', file: 'high', index: 0, size: 1 }
 
 export const zero = <V, C>(t: Tier<V, C>): V => t.constant(0n)
 export const number = <V, C>(t: Tier<V, C>, n: number): V => t.constant(BigInt(n))
+
+/** Bytes of one element of a string instruction, as the mnemonic's last letter says. */
+export const elementSize = (i: Insn): Size => {
+  const size = i.operands.find(o => o.kind === 'mem' && o.size !== 0)?.size
+  return size === 1 || size === 2 || size === 4 || size === 8 ? size : i.operandSize
+}

@@ -3,13 +3,8 @@ import type { Size } from '#bits'
 import * as flags from '../flags.ts'
 import { DS, ES, type Insn, type Reg, type Seg } from '../insn.ts'
 import type { Semantics, Tier } from '../tier.ts'
-import { number, rax, rdi, rdx, rsi } from './operands.ts'
+import { elementSize, number, rax, rdi, rdx, rsi } from './operands.ts'
 
-/** Bytes of one element, as the mnemonic's last letter says. */
-const elementSize = (i: Insn): Size => {
-  const size = i.operands.find(o => o.kind === 'mem' && o.size !== 0)?.size
-  return size === 1 || size === 2 || size === 4 || size === 8 ? size : i.operandSize
-}
 /** The segment of the rSI side: DS, or the one a prefix names. ES:rDI cannot be overridden. */
 const sourceSeg = (i: Insn): Seg => {
   const found = i.operands.find(o => o.kind === 'mem' && o.base === 6)

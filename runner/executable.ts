@@ -175,12 +175,12 @@ const execute = async (
   const space = netns ? netnsOf(file.name) : undefined
   if (netns && space === undefined) return { ...nothing, error: 'Create NS failed' }
   const path = fifos.take()
-  const { writeEnd, reader } = openFifo(path)
   const decoder = new StringDecoder('utf8')
+  const { writeEnd, reader } = openFifo(path, bytes => say(decoder.write(bytes)))
   const closed = new Promise<void>(resolve => {
     reader.on('close', () => resolve())
   })
-  reader.on('data', (bytes: Buffer) => say(decoder.write(bytes)))
+  reader.resume()
   reader.on('error', () => reader.destroy())
   // A group of its own: the limit ends whatever the test started, and ctrl-C reaches only us.
   const command = space === undefined ? [program, ...words] : ['ip', 'netns', 'exec', space, program, ...words]
@@ -227,8 +227,10 @@ const execute = async (
 /** Waits for the output to end, for a moment; then finds and ends who holds it, or is still in the test's group. */
 const nobodyLeft = async (group: number, path: string, closed: Promise<void>): Promise<Process[]> => {
   const found = new Map<number, Process>()
-  if (signal(-group, 0)) for (const one of members(group)) found.set(one.pid, one)
-  signal(-group, 'SIGKILL')
+  if (signal(-group, 0)) {
+    for (const one of members(group)) found.set(one.pid, one)
+    signal(-group, 'SIGKILL')
+  }
   let timer: NodeJS.Timeout | undefined
   const lingers = new Promise<true>(resolve => {
     timer = setTimeout(() => resolve(true), LINGER)

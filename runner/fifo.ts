@@ -46,12 +46,22 @@ export class Fifos {
   }
 }
 
-/** Opens both ends. The reader ends when the last writer has closed. */
-export const openFifo = (path: string): Opened => {
+/** What every pipe is read into: a buffer of its own would cost each test as much as its result. */
+const BUFFER = Buffer.allocUnsafeSlow(65536)
+
+/** Opens both ends. `take` is handed bytes that stay as they are until it returns. The reader ends when the last writer has closed. */
+export const openFifo = (path: string, take: (bytes: Buffer) => void): Opened => {
   const readEnd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
   try {
     const writeEnd = openSync(path, constants.O_WRONLY)
-    return { writeEnd, reader: new Socket({ fd: readEnd, readable: true, writable: false }) }
+    const onread = {
+      buffer: BUFFER,
+      callback: (size: number) => {
+        take(BUFFER.subarray(0, size))
+        return true
+      },
+    }
+    return { writeEnd, reader: new Socket({ fd: readEnd, readable: true, writable: false, onread }) }
   } catch (error) {
     closeSync(readEnd)
     throw error

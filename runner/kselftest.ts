@@ -301,13 +301,13 @@ const fileOf = ({ root }: Asked, { collection, name }: Entry, seen: Map<string, 
     collection,
     name: name.slice(name.lastIndexOf('/') + 1),
   }
+  if (isExecutable(path)) return file
   let head: string
   try {
     head = readFileSync(path, { encoding: 'latin1' }).slice(0, 4096)
   } catch {
     return { ...file, warning: `Warning: file ${name} is missing!`, command: [] }
   }
-  if (isExecutable(path)) return file
   if (isExecutable(join(directory, 'ksft_runner.sh')))
     return { ...file, command: ['./ksft_runner.sh', `./${file.name}`] }
   const warning = `Warning: file ${name} is not executable`

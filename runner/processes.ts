@@ -41,10 +41,15 @@ export const members = (group: number): Process[] =>
 
 /** Sends `signal` to a process, or with a negative number to a group; false if it is gone. */
 export const signal = (pid: number, signal: NodeJS.Signals | 0): boolean => {
+  const { stackTraceLimit } = Error
+  // Mostly it is gone, and nobody wants the stack of that.
+  Error.stackTraceLimit = 0
   try {
     process.kill(pid, signal)
     return true
   } catch {
     return false
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit
   }
 }

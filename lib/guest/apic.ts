@@ -48,6 +48,24 @@ export type Ipi = {
   readonly delivery?: keyof typeof DELIVERY
 }
 
+/** Bit patterns of the divide configuration register. SDM Vol. 3A, "Divide Configuration Register". */
+const DIVIDE = { 1: 0xbn, 2: 0n, 4: 1n, 8: 2n, 16: 3n, 32: 8n, 64: 9n, 128: 0xan } as const
+const TIMER = { once: 0n, periodic: 1n, deadline: 2n } as const
+
+export type Timer =
+  | { readonly vector: number; readonly mode: 'deadline' }
+  | {
+      readonly vector: number
+      readonly mode: 'once' | 'periodic'
+      readonly count: In<'u64'>
+      readonly divide?: keyof typeof DIVIDE
+    }
+
+const IA32_APIC_BASE = 0x1bn
+const IA32_TSC_DEADLINE = 0x6e0n
+/** IA32_APIC_BASE: enabled, x2APIC mode. */
+const X2APIC_MODE = 0xc00n
+
 export type Apic = ReturnType<typeof apicOf>
 
 export const apicOf = (g: GuestBuilder, says: Says, isTd: boolean) => {
@@ -69,7 +87,7 @@ export const apicOf = (g: GuestBuilder, says: Says, isTd: boolean) => {
     const { status } = g.vmcall.wrmsr({ index: msr, value })
     says.check('assert', 'eq', status, 0n, placeOf(write), `TDVMCALL Instruction.WRMSR of x2APIC ${register}: status`)
   }
-  return {
+  const apic = {
     read,
     write,
     /** x2APIC ID. */
@@ -77,8 +95,37 @@ export const apicOf = (g: GuestBuilder, says: Says, isTd: boolean) => {
     /** End of interrupt. */
     eoi: (): void => write('EOI', 0n),
     selfIpi: (vector: number): void => write('SELF_IPI', BigInt(vector)),
-    /** Software-enables the APIC with this spurious vector: before that it takes no interrupt that others send. */
-    enable: (spurious = 0xff): void => write('SVR', BigInt(0x100 | spurious)),
+    /** Software-enables the APIC with this spurious vector: before that it takes no interrupt that others send. In an ordinary VM it goes into x2APIC mode first. */
+    enable: (spurious = 0xff): void => {
+      if (!isTd) g.cpu.wrmsr(IA32_APIC_BASE, g.cpu.rdmsr(IA32_APIC_BASE).or(X2APIC_MODE))
+      write('SVR', BigInt(0x100 | spurious))
+    },
+    /**
+     * Sets the timer up. `deadline`: it fires when the TSC is what `deadline` says. `once`, `periodic`: after `count` times
+     * `divide` ticks of the TSC, from now on; a count of 0 stops it. SDM Vol. 3A, "APIC Timer".
+     */
+    timer: (timer: Timer): void => {
+      const mode = TIMER[timer.mode]
+      if (timer.mode !== 'deadline') write('DIVIDE', DIVIDE[timer.divide ?? 1])
+      write('LVT_TIMER', BigInt(timer.vector) | (mode << 17n))
+      if (timer.mode !== 'deadline') write('INITIAL_COUNT', timer.count)
+    },
+    /** IA32_TSC_DEADLINE: when the timer fires, in ticks of the TSC; 0 disarms it. */
+    deadline: (tsc: In<'u64'>): void => {
+      if (!isTd) {
+        g.cpu.wrmsr(IA32_TSC_DEADLINE, tsc)
+        return
+      }
+      const { status } = g.vmcall.wrmsr({ index: IA32_TSC_DEADLINE, value: tsc })
+      says.check(
+        'assert',
+        'eq',
+        status,
+        0n,
+        placeOf(apic.deadline),
+        'TDVMCALL Instruction.WRMSR of IA32_TSC_DEADLINE: status',
+      )
+    },
     /** Sends an interrupt by the ICR. SDM Vol. 3A, "ICR Operation in x2APIC Mode". */
     send: ({ vector, to = 0n, shorthand = 'none', delivery = 'fixed' }: Ipi): void => {
       const asserted = 1n << 14n
@@ -86,4 +133,5 @@ export const apicOf = (g: GuestBuilder, says: Says, isTd: boolean) => {
       write('ICR', to instanceof Value ? to.shl(32n).or(command) : (BigInt(to) << 32n) | command)
     },
   }
+  return apic
 }

@@ -353,6 +353,11 @@ export class GuestBuilder {
     return gpa | this.#shop.sharedBit
   }
 
+  /** Halts until an interrupt comes: TDVMCALL Instruction.HLT in a TD, HLT in an ordinary VM. Interrupts have to be on. */
+  halt(): void {
+    this.#io.halt(placeOf(this.halt))
+  }
+
   // What the host hears.
 
   /** GUEST_SYNC: values for the host, the first one usually a stage. */

@@ -26,7 +26,7 @@ export class Code {
   /** Label to [offset without branches, branches before it]. */
   readonly #labels: (readonly [number, number] | undefined)[] = []
 
-  readonly #marks: (readonly [label: number, place: Place])[] = []
+  readonly #marks: (readonly [label: number, place: Place, isReport: boolean])[] = []
 
   op(mnemonic: string, ...operands: X86Operand[]): void {
     this.#reserve(LONGEST)
@@ -66,10 +66,10 @@ export class Code {
   }
 
   /** Where the code from here on was written. */
-  mark(place: Place): void {
+  mark(place: Place, isReport = false): void {
     const label = this.label()
     this.place(label)
-    this.#marks.push([label, place])
+    this.#marks.push([label, place, isReport])
   }
 
   place(label: number): void {
@@ -143,7 +143,12 @@ export class Code {
     }
     bytes.set(this.#bytes.subarray(from, this.#length), to)
     for (const p of this.#pointers) view.setUint32(p.at + before[p.before]!, Number(addressOf(p.label)), true)
-    const lines = this.#marks.map(([label, { file, line }]) => ({ gva: addressOf(label), file, line }))
+    const lines = this.#marks.map(([label, { file, line }, isReport]) => ({
+      gva: addressOf(label),
+      file,
+      line,
+      ...(isReport ? { isReport } : {}),
+    }))
     return { bytes, addresses: this.#labels.map((l, n) => (l === undefined ? 0n : addressOf(n))), lines }
   }
 }

@@ -56,16 +56,16 @@ class Emitter {
     for (const r of this.#saved) code.op('PUSH', reg(r, 8))
     if (this.#frame > 0) code.op('SUB', reg(RSP, 8), imm(BigInt(this.#frame), 8))
     for (const op of this.#fn.ops) {
-      this.#mark(op)
+      this.#mark(op, op.op === 'ucall')
       this.#op(op)
     }
     for (const cold of this.#cold) cold()
   }
 
   /** From here on the code is `op`'s. */
-  #mark(op: Op): void {
+  #mark(op: Op, isReport = false): void {
     const place = this.#fn.places?.get(op)
-    if (place !== undefined) this.#code.mark(place)
+    if (place !== undefined) this.#code.mark(place, isReport)
   }
 
   // Operations.
@@ -401,7 +401,7 @@ class Emitter {
     code.place(on)
     this.#cold.push(() => {
       code.place(cold)
-      this.#mark(op)
+      this.#mark(op, true)
       this.#ucall(UCALL_ABORT, [BigInt(op.site), op.a, op.b], op.resume)
       if (op.resume) code.jump(on)
     })

@@ -19,8 +19,16 @@ export type Segment = {
 /** A name for a place. `size` in bytes, 0 where unknown. */
 export type Sym = { readonly name: string; readonly gva: Gva; readonly size: number }
 
-/** Code from an address on, up to the next one's. `file` is absolute where its compiler or Node says so; line 0: nobody's. */
-export type CodeLine = { readonly gva: bigint; readonly file: string; readonly line: number }
+/**
+ * Code from an address on, up to the next one's. `file` is absolute where its compiler or Node says so; line 0: nobody's.
+ * `isReport`: it hands something to the host that the guest has said.
+ */
+export type CodeLine = {
+  readonly gva: bigint
+  readonly file: string
+  readonly line: number
+  readonly isReport?: boolean
+}
 
 /** Ways in which a guest's ucall reaches the host; see `runtime.ts`. */
 export type Transport = 'mmio' | 'fatal' | 'port-rdi' | 'port-index' | 'pio'

@@ -18,6 +18,7 @@ export type Io = {
   in<S extends Size>(port: In<'u64'>, size: S, place: Place): Value<NameOf<S>>
   mmioRead<S extends Size>(gpa: In<'u64'>, size: S, place: Place): Value<NameOf<S>>
   mmioWrite(gpa: In<'u64'>, size: Size, value: In<TypeName>, place: Place): void
+  halt(place: Place): void
 }
 
 export const ioOf = (g: GuestBuilder, says: Says, isTd: boolean, sharedBit: bigint): Io => {
@@ -57,6 +58,10 @@ export const ioOf = (g: GuestBuilder, says: Says, isTd: boolean, sharedBit: bigi
       const data = wide(size, value)
       const { status } = g.vmcall.mmio({ size: BigInt(size), direction: 1n, gpa: shared(gpa), data })
       succeeded(status, place, 'TDVMCALL #VE.RequestMMIO (write)')
+    },
+    halt(place) {
+      if (isTd) succeeded(g.vmcall.hlt({ interruptsBlocked: 0n }).status, place, 'TDVMCALL Instruction.HLT')
+      else g.cpu.hlt()
     },
   }
 }

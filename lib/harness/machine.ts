@@ -38,7 +38,9 @@ export class Machine {
 
   constructor(options: HostOptions, deadline: () => boolean) {
     this.host = new Host(options)
-    this.host.signalPending = () => this.slice === 0 || deadline() || this.isSpent || this.#isStepped()
+    this.host.signalPending = () =>
+      this.slice === 0 || deadline() || this.isSpent || this.#isStepped() || this.running?.sleepLimit === 0
+    this.host.sleepLimit = () => this.running?.sleepLimit
     this.host.quantum = () => this.#quantum()
     this.kvm = this.host.open('/dev/kvm')
     this.scratch = this.host.mmap(SCRATCH_BYTES)

@@ -16,8 +16,8 @@ export type Moment = { readonly td: string; readonly vcpu: number; readonly inst
 
 /** Instructions before a failure that are looked at: those of the runtime, which says it to the host, are among them. */
 const WINDOW = 1024
-/** Of the guest's own code, how many are kept; the last five hand a failed assertion over. */
-const KEPT = 12
+/** Of the guest's own code, how many are kept. */
+const KEPT = 8
 /** The longest instruction. SDM Vol. 2A, "Instruction Format". */
 const LONGEST = 15
 
@@ -52,7 +52,7 @@ export class Recorder {
     const isNear = this.#moments.get(keyOf(vcpu))?.some(at => at >= instructions && at - instructions <= WINDOW)
     if (isNear !== true) return
     const seen = machine.host.inspect(vcpu.fd)
-    if (isOurs(td.image, seen.rip)) return
+    if (isOurs(td.image, seen.rip) || lineOf(td.image.lines ?? [], seen.rip)?.isReport === true) return
     const bytes = seen.read(gva(seen.rip), LONGEST) ?? seen.read(gva(seen.rip), 1)
     if (bytes === undefined) return
     const ring = this.#seen.get(keyOf(vcpu)) ?? []
@@ -68,8 +68,11 @@ export class Recorder {
   notes(vcpu: Vcpu, rip: bigint): string[] {
     const { symbols, lines = [] } = vcpu.td.image
     const ring = this.#seen.get(keyOf(vcpu)) ?? []
-    // A guest's own words stand behind the call that said them.
-    const at = ring.findLastIndex(seen => seen.rip <= rip && rip - seen.rip <= BigInt(LONGEST))
+    // RIP may stand behind the call that handed the failure over. Where that is not among them, the last one led to it.
+    const isReport = lineOf(lines, rip - 1n)?.isReport === true
+    const at = isReport
+      ? ring.length - 1
+      : ring.findLastIndex(({ rip: at }) => at <= rip && rip - at <= BigInt(LONGEST))
     const rows = ring.map(({ rip: address, bytes, gpr, mode }, n) => {
       const text = disassemble(bytes, address, address, 1, [], mode === 32 || mode === 16 ? mode : 64)[0]?.text ?? ''
       const line = lineOf(lines, address)

@@ -171,6 +171,11 @@ export class Td {
     return Promise.all(this.vcpus.map(vcpu => vcpu.until(reason ?? ('UCALL_DONE' as R))))
   }
 
+  /** Lets `ticks` of every vCPU's time go by, as `vcpu.advance`. */
+  async advance(ticks: bigint | number): Promise<void> {
+    await Promise.all(this.vcpus.map(vcpu => vcpu.advance(ticks)))
+  }
+
   finalize(): void {
     this.vm.finalize()
     finalized(this)

@@ -36,6 +36,8 @@ export class Vcpu {
   #waiting: { readonly reason: Reason; readonly from: Called | undefined } = { reason: 'UCALL_DONE', from: undefined }
   /** The count of instructions at which a signal comes. */
   #signalAt: number | undefined
+  /** The time at which `advance` is over. */
+  #wakeAt: bigint | undefined
 
   constructor(td: Td, trial: Trial, index: number, { fd, run }: VcpuFile) {
     this.index = index
@@ -110,7 +112,42 @@ export class Vcpu {
     this.#signalAt = this.instructions + instructions
   }
 
+  /**
+   * The vCPU's time: what its guest reads by RDTSC. One tick goes by with each instruction; while the guest is halted, all
+   * those until its timer fires go by at once. Each vCPU has a time of its own. 0 before it first ran.
+   */
+  get clock(): bigint {
+    return this.#trial.machine.host.inspect(this.fd).tsc
+  }
+
+  /**
+   * Lets `ticks` of the vCPU's time go by: its guest runs, sleeps and is woken by its timers as it has set them. What it says to
+   * the host meanwhile was not waited for, and fails the test. A halted guest that nothing wakes sleeps on when they are over.
+   */
+  async advance(ticks: bigint | number): Promise<void> {
+    // A vCPU that has not run yet has no time to count from.
+    if (this.instructions === 0) {
+      this.signal({ instructions: 1 })
+      await this.until('KVM_EXIT_INTR')
+    }
+    this.#wakeAt = this.clock + BigInt(ticks)
+    try {
+      await this.until('KVM_EXIT_INTR')
+    } finally {
+      this.#wakeAt = undefined
+    }
+  }
+
+  /** For the machine: ticks that `advance` leaves to the guest; undefined where nobody counts. */
+  get sleepLimit(): number | undefined {
+    if (this.#wakeAt === undefined) return undefined
+    return Math.max(0, Number(this.#wakeAt - this.clock))
+  }
+
   /** kvm_run.immediate_exit: KVM_RUN completes the last exit and ends with EINTR (KVM_EXIT_INTR) before it enters the guest. */
+  get immediateExit(): boolean {
+    return this.#page.view.getUint8(this.#page.at + IMMEDIATE_EXIT) !== 0
+  }
   set immediateExit(value: boolean) {
     this.#page.view.setUint8(this.#page.at + IMMEDIATE_EXIT, value ? 1 : 0)
   }
@@ -182,7 +219,7 @@ export class Vcpu {
   #run(slice: number | undefined): Exit | Ucall | undefined {
     const { machine } = this.#trial
     let payload: bigint | undefined
-    const signalIn = this.#signalAt === undefined ? undefined : this.#signalAt - this.instructions
+    const signalIn = this.#signalAt === undefined ? this.sleepLimit : this.#signalAt - this.instructions
     if (signalIn !== undefined && machine.slice !== 0)
       machine.slice = Math.max(0, Math.min(signalIn, slice ?? signalIn))
     machine.running = this
@@ -215,12 +252,14 @@ export class Vcpu {
       this.#signalAt = undefined
       return { name: 'KVM_EXIT_INTR' }
     }
-    if (this.#page.view.getUint8(this.#page.at + IMMEDIATE_EXIT) !== 0) return { name: 'KVM_EXIT_INTR' }
+    if (this.sleepLimit === 0) return { name: 'KVM_EXIT_INTR' }
+    if (this.immediateExit) return { name: 'KVM_EXIT_INTR' }
     const { reason } = this.#waiting
     if (machine.isSpent) this.#fail('timeout', `the guest did not reach ${reason} within ${limit} instructions`)
     if (options.deadline()) this.#fail('timeout', tooLate(reason, options.timeout, machine.instructions()))
     // A vCPU that has halted with nothing to wake it: others that run may.
-    if (slice === undefined && this.#signalAt === undefined) this.#fail('unexpected-exit', error.message)
+    if (slice === undefined && this.#signalAt === undefined && this.#wakeAt === undefined)
+      this.#fail('unexpected-exit', error.message)
     return undefined
   }
 

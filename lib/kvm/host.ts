@@ -80,6 +80,8 @@ export class Host {
   quantum: ((vcpuId: number) => number) | undefined
   /** A vCPU is halted and KVM knows nothing that would wake it. True: look again; false: KVM_RUN ends with EINTR. */
   onBlock: ((vcpuId: number) => boolean) | undefined
+  /** Ticks of the TSC that may go by at most while a vCPU is halted, asked each time; without a number, all until its timer. */
+  sleepLimit: ((vcpuId: number) => number | undefined) | undefined
   readonly space: AddressSpace
   readonly descriptors = new Descriptors()
   readonly vms = new Set<Vm>()

@@ -20,6 +20,8 @@ export type Inspection = {
   readonly mode: number
   /** Instructions retired since the vCPU was made. */
   readonly instructions: number
+  /** What the guest would read by RDTSC. */
+  readonly tsc: bigint
   /** RAX of the last VP.ENTER: completion status and exit reason. */
   readonly lastExit: bigint
   /** The last exceptions, oldest first. */
@@ -62,6 +64,7 @@ export const inspect = (vcpu: Vcpu): Inspection => {
     cpl: cpu.cpl,
     mode: cpu.mode,
     instructions: cpu.instructions,
+    tsc: cpu.tsc,
     lastExit: vcpu.enterStatus,
     faults: cpu.faults.list(),
     ve: td === undefined ? undefined : { ...td.ve },
@@ -84,6 +87,7 @@ const NOT_RUN = {
   cpl: 0,
   mode: 0,
   instructions: 0,
+  tsc: 0n,
   faults: [],
   ve: undefined,
   walk: () => undefined,

@@ -6,6 +6,7 @@
 import { VMCS_FIELDS, VP_FIELDS } from '#abi'
 import { type Hpa, hpa } from '#bits'
 import { Apic, type Cpu, deliverCommand } from '#x86'
+import { ApicClock, ticksToTimer } from './apicclock.ts'
 import { fieldNamed } from './field.ts'
 import type { Vcpu } from './vcpu.ts'
 
@@ -24,6 +25,7 @@ const BASE_EXTD = 1n << 10n
 
 export class Posted {
   readonly #vcpu: Vcpu
+  readonly #clock: ApicClock
   readonly apic: Apic
   /** The posted-interrupt descriptor's frame, or 0 before INIT_VCPU. */
   #descriptor: Hpa = hpa(0)
@@ -32,9 +34,9 @@ export class Posted {
 
   constructor(vcpu: Vcpu) {
     this.#vcpu = vcpu
+    this.#clock = new ApicClock(vcpu.vm)
     this.apic = new Apic(vcpu.id, {
-      // Not modelled: the frequency of the APIC's bus clock (KVM_CAP_X86_APIC_BUS_CYCLES_NS); its timer counts as the TSC does.
-      now: () => (this.#cpu?.instructions ?? 0) + this.#idle,
+      now: () => this.#clock.cycles(this.ticks),
       tsc: () => this.#cpu?.tsc ?? 0n,
       send: (command, from) => deliverCommand(vcpu.vm.apics, command, from),
       changed: () => this.#postAll(),
@@ -99,9 +101,10 @@ export class Posted {
     return !isBlocked && (vcpu.readField(STATE_DETAILS) & VMXIP) !== 0n
   }
 
-  /** Only a timer can wake the halted guest: the time until then goes by. False where none runs. */
-  sleep(): boolean {
-    const ticks = this.apic.ticksToTimer
+  /** Only a timer can wake the halted guest: the time until then goes by, `most` ticks of it. False where none runs and there is no `most`. */
+  sleep(most?: number): boolean {
+    const timer = this.apic.ticksToTimer
+    const ticks = most === undefined ? timer : Math.min(timer ?? most, most)
     const cpu = this.#cpu
     if (ticks === undefined || cpu === undefined) return false
     this.#idle += ticks

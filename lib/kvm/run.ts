@@ -166,7 +166,7 @@ const block = (vcpu: Vcpu): void => {
   const { host } = vcpu.vm
   while (!vcpu.hasEvents) {
     if (host.signalPending?.()) throw interrupted(vcpu, SIGNAL)
-    if ((vcpu.ordinary ?? vcpu.posted)?.sleep() === true) continue
+    if ((vcpu.ordinary ?? vcpu.posted)?.sleep(host.sleepLimit?.(vcpu.id)) === true) continue
     if (!host.onBlock?.(vcpu.id)) throw interrupted(vcpu, BLOCKED)
   }
   vcpu.mpState = KVM_MP_STATE_RUNNABLE

@@ -135,9 +135,10 @@ export class OrdinaryCpu {
     this.hasRun = true
   }
 
-  /** The guest is halted and only its timer can wake it: the time until then goes by. False where no timer runs. */
-  sleep(): boolean {
-    const ticks = this.apic?.ticksToTimer
+  /** The guest is halted and only its timer can wake it: the time until then goes by, `most` ticks of it. False where no timer runs and there is no `most`. */
+  sleep(most?: number): boolean {
+    const timer = this.apic?.ticksToTimer
+    const ticks = most === undefined ? timer : Math.min(timer ?? most, most)
     if (ticks === undefined) return false
     this.idle += ticks
     this.cpu.tscOffset += BigInt(ticks)

@@ -1,0 +1,74 @@
+/** Time: it is counted, not measured, so that a timer fires at the same instruction in every run, and nobody waits for it. */
+import { shared, test, u64 } from '#harness'
+
+const VECTOR = 0x40
+const seen = shared('seen', { ticks: u64, woken: u64, at: u64 })
+
+test('a_deadline_wakes_a_halted_guest', async t => {
+  const td = t.td({
+    guest(g) {
+      const { ticks, at } = seen.in(g)
+      g.apic.enable()
+      g.onInterrupt(VECTOR, () => {
+        at.set(g.cpu.rdtsc())
+        ticks.set(ticks.get().add(1n))
+      })
+      g.apic.timer({ vector: VECTOR, mode: 'deadline' })
+      const deadline = g.var(g.cpu.rdtsc().add(3_000_000_000n))
+      g.apic.deadline(deadline)
+      g.cpu.sti()
+      g.halt()
+      g.assert.eq(ticks.get(), 1n)
+      g.assert.inRange(at.get(), deadline, deadline.add(1000n))
+      g.done()
+    },
+  })
+
+  await td.vcpu.until('UCALL_DONE')
+})
+
+test('a_periodic_timer_counts', async t => {
+  const td = t.td({
+    guest(g) {
+      const { ticks } = seen.in(g)
+      g.apic.enable()
+      g.onInterrupt(VECTOR, () => ticks.set(ticks.get().add(1n)))
+      const start = g.var(g.cpu.rdtsc())
+      g.apic.timer({ vector: VECTOR, mode: 'periodic', count: 10_000n })
+      g.cpu.sti()
+      g.while(
+        () => ticks.get().lt(10n),
+        () => g.cpu.pause(),
+      )
+      g.assert.inRange(g.cpu.rdtsc().sub(start), 100_000n, 102_000n)
+      g.done()
+    },
+  })
+
+  await td.vcpu.until('UCALL_DONE')
+})
+
+test('the_host_lets_time_go_by', async t => {
+  const td = t.td({
+    guest(g) {
+      const { woken } = seen.in(g)
+      g.apic.enable()
+      g.onInterrupt(VECTOR, () => woken.set(woken.get().add(1n)))
+      g.apic.timer({ vector: VECTOR, mode: 'periodic', count: 1_000_000n })
+      g.cpu.sti()
+      g.sync(1)
+      g.loop(() => g.halt())
+    },
+  })
+
+  await td.vcpu.until('UCALL_SYNC')
+  const start = td.vcpu.clock
+  await td.vcpu.advance(500_000)
+  t.assert.eq(seen.of(td).woken, 0n)
+  await td.vcpu.advance(1_000_000)
+  t.assert.eq(seen.of(td).woken, 1n)
+  // A whole minute of a processor of 1 GHz: the guest runs some instructions of it.
+  await td.vcpu.advance(60_000_000_000n)
+  t.assert.inRange(seen.of(td).woken, 60_000n, 60_001n)
+  t.assert.inRange(td.vcpu.clock - start, 60_001_500_000n, 60_001_501_000n)
+})

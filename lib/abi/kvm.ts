@@ -3,6 +3,7 @@ import * as capabilities from './kvm/capability.ts'
 import * as requests from './kvm/ioctl.ts'
 
 export * from './kvm/capability.ts'
+export * from './kvm/device.ts'
 export * from './kvm/errnos.ts'
 export * from './kvm/exit.ts'
 export * from './kvm/ioctl.ts'

@@ -8,6 +8,7 @@ import type { Vm } from './vm.ts'
 
 /** KVM_CAP_EXIT_HYPERCALL: the hypercalls that userspace may ask to see. */
 export const EXIT_HYPERCALL_MASK = 1n << BigInt(abi.KVM_HC_MAP_GPA_RANGE)
+export const MANUAL_DIRTY_LOG_MASK = abi.KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | abi.KVM_DIRTY_LOG_INITIALLY_SET
 export const X2APIC_API_MASK = abi.KVM_X2APIC_API_USE_32BIT_IDS | abi.KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK
 export const USER_SPACE_MSR_MASK = BigInt(
   abi.KVM_MSR_EXIT_REASON_INVAL | abi.KVM_MSR_EXIT_REASON_UNKNOWN | abi.KVM_MSR_EXIT_REASON_FILTER,
@@ -40,6 +41,10 @@ export const checkExtension = (host: Host, vm: Vm | undefined, capability: numbe
     case abi.KVM_CAP_SYSTEM_EVENT_DATA:
     case abi.KVM_CAP_MEMORY_FAULT_INFO:
     case abi.KVM_CAP_PRE_FAULT_MEMORY:
+    case abi.KVM_CAP_SET_BOOT_CPU_ID:
+    case abi.KVM_CAP_GET_MSR_FEATURES:
+    case abi.KVM_CAP_COALESCED_PIO:
+    case abi.KVM_CAP_IOEVENTFD:
     // The period of the APIC bus clock, in nanoseconds.
     case abi.KVM_CAP_X86_APIC_BUS_CYCLES_NS:
       return 1
@@ -65,6 +70,12 @@ export const checkExtension = (host: Host, vm: Vm | undefined, capability: numbe
       return abi.KVM_USER_MEM_SLOTS
     case abi.KVM_CAP_READONLY_MEM:
       return vm?.isTd === true ? 0 : 1
+    case abi.KVM_CAP_COALESCED_MMIO:
+      return abi.KVM_COALESCED_MMIO_PAGE_OFFSET
+    case abi.KVM_CAP_ADJUST_CLOCK:
+      return abi.KVM_CLOCK_TSC_STABLE | abi.KVM_CLOCK_HOST_TSC
+    case abi.KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2:
+      return Number(MANUAL_DIRTY_LOG_MASK)
     case abi.KVM_CAP_EXIT_HYPERCALL:
       return Number(EXIT_HYPERCALL_MASK)
     case abi.KVM_CAP_X2APIC_API:

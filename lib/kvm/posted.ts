@@ -49,6 +49,16 @@ export class Posted {
     })
   }
 
+  /** Instructions run, and ticks slept through. */
+  get ticks(): number {
+    return (this.#cpu?.instructions ?? 0) + this.#idle
+  }
+
+  /** Ticks until the timer has something to say; undefined: it never will. */
+  get ticksToTimer(): number | undefined {
+    return ticksToTimer(this.apic, this.#clock, this.ticks)
+  }
+
   /** The clock that the guest's TSC shows is the emulated processor's. */
   get #cpu(): Cpu | undefined {
     const { seam, tdvpr } = this.#vcpu
@@ -103,7 +113,7 @@ export class Posted {
 
   /** Only a timer can wake the halted guest: the time until then goes by, `most` ticks of it. False where none runs and there is no `most`. */
   sleep(most?: number): boolean {
-    const timer = this.apic.ticksToTimer
+    const timer = this.ticksToTimer
     const ticks = most === undefined ? timer : Math.min(timer ?? most, most)
     const cpu = this.#cpu
     if (ticks === undefined || cpu === undefined) return false

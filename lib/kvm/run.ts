@@ -201,7 +201,7 @@ const loop = (vcpu: Vcpu): void => {
     if (vcpu.mpState === KVM_MP_STATE_HALTED) block(vcpu)
     if (host.signalPending?.()) throw interrupted(vcpu, SIGNAL)
     vcpu.prepareEntry()
-    const timer = vcpu.posted?.apic.ticksToTimer ?? TICK
+    const timer = vcpu.posted?.ticksToTimer ?? TICK
     lp.quantum = Math.max(1, Math.min(host.quantum?.(vcpu.id) ?? TICK, timer))
     args.rax = ENTER
     args.rcx = tdvpr

@@ -3,17 +3,20 @@ import * as abi from '#abi'
 import { checkExtension } from './capability.ts'
 import { Errno } from './errno.ts'
 import type { Host } from './host.ts'
+import { ioeventfd, registerCoalesced, unregisterCoalesced } from './ioctl/kvm_bus.ts'
+import { getClock, setClock } from './ioctl/kvm_clock.ts'
 import { createGuestMemfd } from './ioctl/kvm_create_guest_memfd.ts'
 import { createIrqchip } from './ioctl/kvm_create_irqchip.ts'
-import { createVcpu } from './ioctl/kvm_create_vcpu.ts'
+import { createVcpu, setBootCpuId } from './ioctl/kvm_create_vcpu.ts'
 import { createVm } from './ioctl/kvm_create_vm.ts'
 import { enableCap } from './ioctl/kvm_enable_cap.ts'
-import { getDirtyLog } from './ioctl/kvm_get_dirty_log.ts'
+import { clearDirtyLog, getDirtyLog } from './ioctl/kvm_get_dirty_log.ts'
 import { getSupportedCpuid } from './ioctl/kvm_get_supported_cpuid.ts'
 import { irqfd, irqLine, setGsiRouting, signalMsi } from './ioctl/kvm_irq.ts'
 import { encryptVcpu, encryptVm } from './ioctl/kvm_memory_encrypt_op.ts'
 import { linkGuestMemfd } from './ioctl/kvm_move.ts'
 import { getMpState, setMpState } from './ioctl/kvm_mp_state.ts'
+import { getFeatureMsrs, getMsrFeatureIndexList, getMsrIndexList } from './ioctl/kvm_msr_lists.ts'
 import { getMsrs, setMsrs } from './ioctl/kvm_msrs.ts'
 import { preFaultMemory } from './ioctl/kvm_pre_fault_memory.ts'
 import { getCpuid2, setCpuid2 } from './ioctl/kvm_set_cpuid2.ts'
@@ -68,11 +71,14 @@ export const SYSTEM: ReadonlyMap<number, Handler<Host>> = new Map<number, Handle
   [abi.KVM_CHECK_EXTENSION, (host, arg) => checkExtension(host, undefined, Number(arg))],
   [abi.KVM_CREATE_VM, createVm],
   [abi.KVM_GET_SUPPORTED_CPUID, getSupportedCpuid],
+  [abi.KVM_GET_MSR_INDEX_LIST, getMsrIndexList],
+  [abi.KVM_GET_MSR_FEATURE_INDEX_LIST, getMsrFeatureIndexList],
+  [abi.KVM_GET_MSRS, getFeatureMsrs],
 ])
 
 /**
  * ioctls of any VM.
- * Not modelled: KVM_IOEVENTFD and coalesced MMIO, dirty rings and KVM_CLEAR_DIRTY_LOG, KVM_GET_CLOCK, KVM_GET_IRQCHIP.
+ * Not modelled: dirty rings (KVM_CAP_DIRTY_LOG_RING, KVM_RESET_DIRTY_RINGS), KVM_GET_IRQCHIP and KVM_SET_IRQCHIP, the PIT's.
  */
 const ANY_VM: readonly (readonly [number, Handler<Vm>])[] = [
   [abi.KVM_CHECK_EXTENSION, (vm, arg) => checkExtension(vm.host, vm, Number(arg))],
@@ -86,6 +92,13 @@ const ANY_VM: readonly (readonly [number, Handler<Vm>])[] = [
   [abi.KVM_GET_TSC_KHZ, getVmTscKhz],
   [abi.KVM_X86_SET_MSR_FILTER, setMsrFilter],
   [abi.KVM_GET_DIRTY_LOG, getDirtyLog],
+  [abi.KVM_CLEAR_DIRTY_LOG, clearDirtyLog],
+  [abi.KVM_IOEVENTFD, ioeventfd],
+  [abi.KVM_REGISTER_COALESCED_MMIO, registerCoalesced],
+  [abi.KVM_UNREGISTER_COALESCED_MMIO, unregisterCoalesced],
+  [abi.KVM_GET_CLOCK, getClock],
+  [abi.KVM_SET_CLOCK, setClock],
+  [abi.KVM_SET_BOOT_CPU_ID, setBootCpuId],
   [abi.KVM_SIGNAL_MSI, signalMsi],
   [abi.KVM_SET_GSI_ROUTING, setGsiRouting],
   [abi.KVM_IRQFD, irqfd],
@@ -172,6 +185,7 @@ export const ORDINARY_VCPU: ReadonlyMap<number, Handler<Vcpu>> = new Map<number,
   [abi.KVM_SET_VCPU_EVENTS, setVcpuEvents],
   [abi.KVM_GET_LAPIC, getLapic],
   [abi.KVM_SET_LAPIC, setLapic],
+  [abi.KVM_PRE_FAULT_MEMORY, preFaultMemory],
   [abi.KVM_TRANSLATE, translateAddress],
   [
     abi.KVM_MEMORY_ENCRYPT_OP,

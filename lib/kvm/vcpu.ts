@@ -1,6 +1,7 @@
 /** A vCPU: its kvm_run, and its TDVPR with what KVM keeps for a guest whose registers it cannot see, or its processor. */
 
 import {
+  KVM_COALESCED_MMIO_PAGE_OFFSET,
   KVM_MP_STATE_RUNNABLE,
   KVM_MP_STATE_UNINITIALIZED,
   KVM_RUN_EXIT,
@@ -42,7 +43,7 @@ const PEND_NMI = fieldNamed(VP_FIELDS, 'PEND_NMI')
 /** Completes the exit that KVM_RUN returned with. True: enter the guest; false: back to userspace with another exit. */
 export type Completion = (vcpu: Vcpu) => boolean
 
-/** Keeps its VM alive. The kvm_run page, the port I/O page and the coalesced ring page are the vCPU's own frames. */
+/** Keeps its VM alive. The kvm_run page and the port I/O page are the vCPU's own frames; the ring of coalesced writes is the VM's. */
 export class Vcpu implements OpenFile {
   readonly kind = 'vcpu'
   references = 0
@@ -91,15 +92,18 @@ export class Vcpu implements OpenFile {
     this.vm = vm
     this.id = id
     vm.references++
-    this.pages = Array.from({ length: KVM_VCPU_MMAP_SIZE / PAGE_SIZE }, () => memory.allocate())
+    this.pages = Array.from({ length: KVM_VCPU_MMAP_SIZE / PAGE_SIZE }, (_, page) =>
+      page === KVM_COALESCED_MMIO_PAGE_OFFSET ? vm.bus.ring : memory.allocate(),
+    )
     this.run = this.pages[0]!
     this.exit = hpa(this.run + KVM_RUN_EXIT)
     this.pio = this.pages[1]!
     this.view = memory.view
     // The BSP is runnable at once; of a TD the others wait for INIT_VCPU, else for INIT and SIPI where there are APICs.
-    const waits = id !== 0 && (vm.isTd || vm.irqchip !== 'none')
+    const isBoot = id === vm.bootCpu
+    const waits = !isBoot && (vm.isTd || vm.irqchip !== 'none')
     this.mpState = waits ? KVM_MP_STATE_UNINITIALIZED : KVM_MP_STATE_RUNNABLE
-    this.#apicBase = APIC_DEFAULT_PHYS_BASE | APICBASE_ENABLE | (id === 0 ? APICBASE_BSP : 0n)
+    this.#apicBase = APIC_DEFAULT_PHYS_BASE | APICBASE_ENABLE | (isBoot ? APICBASE_BSP : 0n)
     this.msrs = new Msrs(this)
     if (!vm.isTd) {
       this.sharedBit = 0n
@@ -188,6 +192,11 @@ export class Vcpu implements OpenFile {
     if (from.posted !== undefined) this.posted?.take(from.posted)
   }
 
+  /** Instructions that it has run, and ticks that went by while it was halted: its time, in ticks of the TSC. */
+  get ticks(): number {
+    return this.ordinary?.ticks ?? this.posted?.ticks ?? 0
+  }
+
   /** Has the guest ever been entered? */
   get hasRun(): boolean {
     return this.ordinary?.hasRun ?? this.hasEptp
@@ -240,7 +249,8 @@ export class Vcpu implements OpenFile {
     this.tdvpr = hpa(0)
     this.ordinary?.close()
     this.posted?.close()
-    for (const page of this.pages) this.vm.host.memory.free(page)
+    // The ring is the VM's.
+    for (const page of this.pages) if (page !== this.vm.bus.ring) this.vm.host.memory.free(page)
   }
 
   /** The descriptor and the mappings have gone; the vCPU itself goes with its VM. */

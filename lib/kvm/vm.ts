@@ -2,6 +2,8 @@
 import { type KVM_X86_DEFAULT_VM, KVM_X86_TDX_VM } from '#abi'
 import { type Hpa, type Hva, hva, PAGE_SIZE } from '#bits'
 import type { Apic } from '#x86'
+import { APIC_BUS_CYCLE_NS } from './apicclock.ts'
+import { Bus } from './bus.ts'
 import { SharedEpt } from './ept.ts'
 import { Errno } from './errno.ts'
 import type { EventFd } from './eventfd.ts'
@@ -47,6 +49,16 @@ export class Vm implements OpenFile {
   userSpaceMsr = 0
   readonly msrFilter = new MsrFilter()
   tscKhz: number
+  /** KVM_SET_BOOT_CPU_ID: the vCPU that starts by itself. */
+  bootCpu = 0
+  /** KVM_CAP_X86_APIC_BUS_CYCLES_NS. */
+  apicBusCycleNs = APIC_BUS_CYCLE_NS
+  /** KVM_SET_CLOCK: what the VM's clock is ahead of its vCPUs' time. */
+  clockOffset = 0n
+  /** KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2: KVM_DIRTY_LOG_*. */
+  manualDirtyLog = 0n
+  /** Writes that KVM takes itself. */
+  readonly bus: Bus
   /** Why the VM is dead (a "bugged" VM: every ioctl gives EIO), or undefined. */
   dead: string | undefined
   #sharedEpt: SharedEpt | undefined
@@ -56,6 +68,7 @@ export class Vm implements OpenFile {
     this.type = type
     this.maxVcpus = maxVcpus
     this.tscKhz = host.platform.tscFrequency * 25_000
+    this.bus = new Bus(host.memory)
     if (type === KVM_X86_TDX_VM) this.#td = new Td(host.tdx(), this.#bugOn)
     else this.#stage = new MemslotStage(this, host.platform.ept5 ? host.platform.physicalAddressBits : 48)
     host.vms.add(this)
@@ -96,6 +109,11 @@ export class Vm implements OpenFile {
   /** The local APICs that KVM keeps, one for each vCPU. */
   get apics(): readonly Apic[] {
     return [...this.vcpus.values()].flatMap(({ apic }) => apic ?? [])
+  }
+
+  /** Does KVM take a guest's write itself, with no exit? */
+  takesWrite(isPort: boolean, at: bigint, size: number, value: bigint): boolean {
+    return !this.bus.isEmpty && this.bus.write(isPort, at, size, value)
   }
 
   /** The eventfd is no GSI's interrupt any more. */
@@ -174,6 +192,7 @@ export class Vm implements OpenFile {
     td?.reclaim()
     for (const slot of this.slots) slot.memfd?.slots.delete(slot)
     this.#sharedEpt?.free()
+    this.bus.close()
     this.host.vms.delete(this)
   }
 }

@@ -17,6 +17,7 @@ export const KVM_CAP_IRQ_ROUTING = 25
 export const KVM_CAP_MCE = 31
 export const KVM_CAP_IRQFD = 32
 export const KVM_CAP_SET_BOOT_CPU_ID = 34
+export const KVM_CAP_IOEVENTFD = 36
 export const KVM_CAP_XEN_HVM = 38
 export const KVM_CAP_ADJUST_CLOCK = 39
 export const KVM_CAP_INTERNAL_ERROR_DATA = 40

@@ -31,6 +31,7 @@ export const handleIo = (vcpu: Vcpu): boolean => {
   }
   const isWrite = direction === 1n
   const bytes = Number(size) as Size
+  if (isWrite && vcpu.vm.takesWrite(true, args.r14 & 0xffffn, bytes, args.r15)) return true
   if (isWrite) writeUint(view, vcpu.pio, bytes, args.r15)
   vcpu.exitReason = KVM_EXIT_IO
   view.setUint8(exit + offset.direction, isWrite ? KVM_EXIT_IO_OUT : KVM_EXIT_IO_IN)

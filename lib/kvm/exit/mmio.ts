@@ -25,6 +25,7 @@ export const handleMmio = (vcpu: Vcpu): boolean => {
     return true
   }
   const isWrite = direction === 1n
+  if (isWrite && vcpu.vm.takesWrite(false, gpa & ~sharedBit, Number(size), args.r15)) return true
   vcpu.exitReason = KVM_EXIT_MMIO
   view.setBigUint64(exit + offset.phys_addr, gpa & ~sharedBit, true)
   view.setBigUint64(exit + offset.data, isWrite ? BigInt.asUintN(Number(size) * 8, args.r15) : 0n, true)

@@ -30,3 +30,13 @@ export const createVcpu = (vm: Vm, arg: bigint): number => {
   vm.vcpus.set(id, vcpu)
   return vm.host.descriptors.open(vcpu)
 }
+
+/** KVM_SET_BOOT_CPU_ID: the vCPU that starts by itself. EBUSY: there are vCPUs; EINVAL: no id. */
+export const setBootCpuId = (vm: Vm, arg: bigint): number => {
+  if (vm.vcpus.size > 0) throw new Errno('EBUSY', `KVM_SET_BOOT_CPU_ID: the VM has ${vm.vcpus.size} vCPUs already`)
+  if (arg >= BigInt(KVM_MAX_VCPU_IDS)) {
+    throw new Errno('EINVAL', `KVM_SET_BOOT_CPU_ID: id ${arg} is not below ${KVM_MAX_VCPU_IDS}`)
+  }
+  vm.bootCpu = Number(arg)
+  return 0
+}

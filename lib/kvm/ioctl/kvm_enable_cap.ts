@@ -2,6 +2,7 @@
 
 import {
   KVM_CAP_EXIT_HYPERCALL,
+  KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
   KVM_CAP_MAX_VCPUS,
   KVM_CAP_NAMES,
   KVM_CAP_SPLIT_IRQCHIP,
@@ -9,12 +10,13 @@ import {
   KVM_CAP_X2APIC_API,
   KVM_CAP_X86_APIC_BUS_CYCLES_NS,
   KVM_CAP_X86_USER_SPACE_MSR,
+  KVM_DIRTY_LOG_INITIALLY_SET,
   KVM_MAX_IRQ_ROUTES,
   KVM_X2APIC_API_USE_32BIT_IDS,
   kvm_enable_cap,
 } from '#abi'
 import { hva, NotModelled } from '#bits'
-import { EXIT_HYPERCALL_MASK, USER_SPACE_MSR_MASK, X2APIC_API_MASK } from '../capability.ts'
+import { EXIT_HYPERCALL_MASK, MANUAL_DIRTY_LOG_MASK, USER_SPACE_MSR_MASK, X2APIC_API_MASK } from '../capability.ts'
 import { Errno } from '../errno.ts'
 import type { Vm } from '../vm.ts'
 import { moveTdFrom } from './kvm_move.ts'
@@ -69,6 +71,13 @@ export const enableCap = (vm: Vm, arg: bigint): number => {
       if (first === 0n || vm.vcpus.size > 0) {
         throw new Errno('EINVAL', `KVM_ENABLE_CAP: ${name}: ${first} ns; want more than 0, before any vCPU`)
       }
+      vm.apicBusCycleNs = Number(first & 0xffff_ffffn)
+      return 0
+    case KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2:
+      if ((first & ~MANUAL_DIRTY_LOG_MASK) !== 0n || first === KVM_DIRTY_LOG_INITIALLY_SET) {
+        throw new Errno('EINVAL', `KVM_ENABLE_CAP: ${name}: ${first}; want 0, 1 or 3`)
+      }
+      vm.manualDirtyLog = first
       return 0
     case KVM_CAP_VM_MOVE_ENC_CONTEXT_FROM:
       return moveTdFrom(vm, first)

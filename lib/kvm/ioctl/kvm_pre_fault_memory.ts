@@ -14,7 +14,7 @@ export const preFaultMemory = (vcpu: Vcpu, arg: bigint): number => {
   if (((gpa | size) & 0xfffn) !== 0n || size === 0n || gpa + size >= 2n ** 64n) {
     throw new Errno('EINVAL', `KVM_PRE_FAULT_MEMORY: gpa ${hex(gpa)}, size ${hex(size)}; want whole pages`)
   }
-  if (vcpu.vm.td.state !== 'runnable') {
+  if (vcpu.vm.isTd && vcpu.vm.td.state !== 'runnable') {
     throw new Errno('EOPNOTSUPP', 'KVM_PRE_FAULT_MEMORY: the TD has not had KVM_TDX_FINALIZE_VM')
   }
   if ((gpa & vcpu.sharedBit) !== 0n)
@@ -27,7 +27,9 @@ export const preFaultMemory = (vcpu: Vcpu, arg: bigint): number => {
     if (isPrivate && slot.memfd === undefined) {
       throw new Errno('EFAULT', `KVM_PRE_FAULT_MEMORY: memory slot ${slot.id} has no guest_memfd for ${hex(at)}`)
     }
-    mapPage(vcpu.vm, slot, gfn, isPrivate)
+    // An ordinary VM's memory is looked up where it is used: all that can fail is what backs it.
+    if (vcpu.vm.isTd) mapPage(vcpu.vm, slot, gfn, isPrivate)
+    else vcpu.vm.backing(slot, gfn)
     space.set(kvm_pre_fault_memory, hva(arg), { gpa: at + 4096n, size: gpa + size - at - 4096n })
   }
   return 0

@@ -1,6 +1,7 @@
 /** KVM_SET_USER_MEMORY_REGION and KVM_SET_USER_MEMORY_REGION2: memory slots. Linux virt/kvm/kvm_main.c, kvm_set_memory_region. */
 
 import {
+  KVM_DIRTY_LOG_INITIALLY_SET,
   KVM_MEM_GUEST_MEMFD,
   KVM_MEM_LOG_DIRTY_PAGES,
   KVM_MEM_READONLY,
@@ -99,14 +100,19 @@ const remove = (vm: Vm, slot: Memslot): void => {
 }
 
 /** A page's bit in whole u64s, where the slot logs writes. */
-const logOf = (flags: number, pages: number): Uint8Array | undefined =>
-  (flags & KVM_MEM_LOG_DIRTY_PAGES) !== 0 ? new Uint8Array(Math.ceil(pages / 64) * 8) : undefined
+const logOf = (vm: Vm, flags: number, pages: number): Uint8Array | undefined => {
+  if ((flags & KVM_MEM_LOG_DIRTY_PAGES) === 0) return undefined
+  const log = new Uint8Array(Math.ceil(pages / 64) * 8)
+  if ((vm.manualDirtyLog & KVM_DIRTY_LOG_INITIALLY_SET) !== 0n)
+    for (let page = 0; page < pages; page++) log[page >>> 3]! |= 1 << (page & 7)
+  return log
+}
 
 /** Logging goes on or off, writing is forbidden or not: what was mapped is looked at again. */
 const setFlags = (vm: Vm, slot: Memslot, flags: number): void => {
   if (slot.flags === flags) return
   slot.flags = flags
-  slot.dirty = (flags & KVM_MEM_LOG_DIRTY_PAGES) === 0 ? undefined : (slot.dirty ?? logOf(flags, slot.pages))
+  slot.dirty = (flags & KVM_MEM_LOG_DIRTY_PAGES) === 0 ? undefined : (slot.dirty ?? logOf(vm, flags, slot.pages))
   vm.zapShared(slot.gfn, slot.pages)
 }
 
@@ -145,7 +151,7 @@ const set = (vm: Vm, region: Region): number => {
   }
   if (old !== undefined) remove(vm, old)
   const memfdPage = Number(region.guest_memfd_offset >> 12n)
-  const dirty = logOf(region.flags, pages)
+  const dirty = logOf(vm, region.flags, pages)
   const slot: Memslot = { id, flags: region.flags, gfn, pages, hostPage, memfd, memfdPage, dirty }
   memfd?.slots.add(slot)
   vm.slots.add(slot)

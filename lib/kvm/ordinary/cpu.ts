@@ -1,6 +1,7 @@
 /** The processor of an ordinary VM's vCPU: KVM runs it directly, with its memory slots as the second stage. */
 import { KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_RUNNABLE, VECTOR_NMI } from '#abi'
 import { Apic, Cpu, CS, deliverCommand, type VmxControls } from '#x86'
+import { ApicClock, ticksToTimer } from '../apicclock.ts'
 import { emulateCpuid } from '../cpuid.ts'
 import type { Vcpu } from '../vcpu.ts'
 import { Replay } from './replay.ts'
@@ -20,9 +21,11 @@ export class OrdinaryCpu {
   idle = 0
   /** Has the guest ever run? */
   hasRun = false
+  readonly #clock: ApicClock
 
   constructor(vcpu: Vcpu) {
     this.vcpu = vcpu
+    this.#clock = new ApicClock(vcpu.vm)
     this.cpu = this.#make()
     if (vcpu.vm.irqchip !== 'none') this.apic = this.#makeApic()
     this.replay.apic = this.apic
@@ -68,16 +71,19 @@ export class OrdinaryCpu {
 
   #makeApic(): Apic {
     const { vcpu } = this
-    const apic: Apic = new Apic(vcpu.id, {
-      // Not modelled: the frequency of the APIC's bus clock; its timer counts as the TSC does.
-      now: () => this.cpu.instructions + this.idle,
-      tsc: () => this.cpu.tsc,
-      send: (command, from) => deliverCommand(vcpu.vm.apics, command, from),
-      changed: () => this.cpu.offer(apic),
-      nmi: () => this.nmi(),
-      init: () => this.#init(),
-      startup: vector => this.#startup(vector),
-    })
+    const apic: Apic = new Apic(
+      vcpu.id,
+      {
+        now: () => this.#clock.cycles(this.ticks),
+        tsc: () => this.cpu.tsc,
+        send: (command, from) => deliverCommand(vcpu.vm.apics, command, from),
+        changed: () => this.cpu.offer(apic),
+        nmi: () => this.nmi(),
+        init: () => this.#init(),
+        startup: vector => this.#startup(vector),
+      },
+      vcpu.id === vcpu.vm.bootCpu,
+    )
     return apic
   }
 
@@ -93,7 +99,7 @@ export class OrdinaryCpu {
     this.cpu.tscOffset = cpu.tscOffset
     cpu.close()
     this.replay.clear()
-    vcpu.mpState = vcpu.id === 0 ? KVM_MP_STATE_RUNNABLE : KVM_MP_STATE_INIT_RECEIVED
+    vcpu.mpState = vcpu.id === vcpu.vm.bootCpu ? KVM_MP_STATE_RUNNABLE : KVM_MP_STATE_INIT_RECEIVED
   }
 
   #startup(vector: number): void {
@@ -135,9 +141,19 @@ export class OrdinaryCpu {
     this.hasRun = true
   }
 
+  /** Instructions run, and ticks slept through. */
+  get ticks(): number {
+    return this.cpu.instructions + this.idle
+  }
+
+  /** Ticks until the timer has something to say; undefined: it never will. */
+  get ticksToTimer(): number | undefined {
+    return this.apic === undefined ? undefined : ticksToTimer(this.apic, this.#clock, this.ticks)
+  }
+
   /** The guest is halted and only its timer can wake it: the time until then goes by, `most` ticks of it. False where no timer runs and there is no `most`. */
   sleep(most?: number): boolean {
-    const timer = this.apic?.ticksToTimer
+    const timer = this.ticksToTimer
     const ticks = most === undefined ? timer : Math.min(timer ?? most, most)
     if (ticks === undefined) return false
     this.idle += ticks

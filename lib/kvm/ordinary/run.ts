@@ -61,6 +61,10 @@ const handleAsked = (vcpu: Vcpu, ordinary: OrdinaryCpu, asked: Asked): boolean =
     vcpu.exitReason = KVM_EXIT_MMIO
     exitMmio(vcpu, at, size, false, 0n)
   } else {
+    if (isWrite && vcpu.vm.takesWrite(true, BigInt(at), size, value)) {
+      answered.push(asked)
+      return true
+    }
     const { view, exit } = vcpu
     if (isWrite) writeUint(view, vcpu.pio, size as Size, value)
     vcpu.exitReason = KVM_EXIT_IO
@@ -108,6 +112,7 @@ const finish = (vcpu: Vcpu, ordinary: OrdinaryCpu): boolean => {
 const tellWrite = (vcpu: Vcpu, ordinary: OrdinaryCpu): boolean => {
   const write = ordinary.writes.shift()
   if (write === undefined) return true
+  if (vcpu.vm.takesWrite(false, BigInt(write.gpa), write.size, write.value)) return tellWrite(vcpu, ordinary)
   vcpu.exitReason = KVM_EXIT_MMIO
   exitMmio(vcpu, write.gpa, write.size, true, write.value)
   vcpu.complete = () => tellWrite(vcpu, ordinary)
@@ -221,7 +226,7 @@ export const enterOrdinary = (vcpu: Vcpu, ordinary: OrdinaryCpu, budget: number)
   if (wantsWindow && windowOpens(vcpu, ordinary)) return false
   ordinary.prepareEntry()
   const { cpu } = ordinary
-  const timer = ordinary.apic?.ticksToTimer ?? budget
+  const timer = ordinary.ticksToTimer ?? budget
   const exit = wantsWindow ? cpu.step() : cpu.run(Math.max(1, Math.min(budget, timer)))
   const { asked } = replay
   if (asked === undefined) return exit === undefined || handleExit(vcpu, ordinary, exit)

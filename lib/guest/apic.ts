@@ -102,7 +102,8 @@ export const apicOf = (g: GuestBuilder, says: Says, isTd: boolean) => {
     },
     /**
      * Sets the timer up. `deadline`: it fires when the TSC is what `deadline` says. `once`, `periodic`: after `count` times
-     * `divide` ticks of the TSC, from now on; a count of 0 stops it. SDM Vol. 3A, "APIC Timer".
+     * `divide` cycles of the APIC's bus (1 ns each, unless KVM_CAP_X86_APIC_BUS_CYCLES_NS says otherwise), from now on; a count of 0
+     * stops it. SDM Vol. 3A, "APIC Timer".
      */
     timer: (timer: Timer): void => {
       const mode = TIMER[timer.mode]

@@ -56,6 +56,18 @@ export class Code {
   /** MOV r32, the address of a label: code lies below 4 GiB. */
   address(register: number, label: number): void {
     this.raw(register < 8 ? Uint8Array.of(0xb8 + register) : Uint8Array.of(0x41, 0xb0 + register))
+    this.pointer(label)
+  }
+
+  /** MOV R11D, [label + 4 * register]; JMP R11: the table at the label has addresses of 4 bytes. */
+  jumpBy(register: number, label: number): void {
+    this.raw(Uint8Array.of(0x44 | (register < 8 ? 0 : 2), 0x8b, 0x1c, 0x85 | ((register & 7) << 3)))
+    this.pointer(label)
+    this.raw(Uint8Array.of(0x41, 0xff, 0xe3))
+  }
+
+  /** The address of a label, 4 bytes. */
+  pointer(label: number): void {
     this.#pointers.push({ at: this.#length, before: this.#branches.length, label })
     this.raw(new Uint8Array(4))
   }

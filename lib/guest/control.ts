@@ -1,11 +1,12 @@
 /** Loops and switches of a guest. */
-import type { TypeName } from './types.ts'
-import { type Builder, branch, type Condition, GuestValueError, type In, Value } from './value.ts'
+import { numberOf } from './scope.ts'
+import { type IntType, i64, type TypeName, u64 } from './types.ts'
+import { type Builder, branch, type Condition, GuestValueError, type In, operandIn, Value } from './value.ts'
 
 /** A value or several, and what is done where the switch's value is one of them. */
 export type Cases<T extends TypeName> = readonly (readonly [is: In<T> | readonly In<T>[], body: () => void])[]
 
-/** The first case that `value` is one of, else `otherwise`. */
+/** The first case that `value` is one of, else `otherwise`: by a table of addresses where the values lie close together. */
 export const choose = <T extends TypeName>(
   g: Builder,
   value: Value<T>,
@@ -15,20 +16,50 @@ export const choose = <T extends TypeName>(
   const { scope } = g
   const end = scope.label()
   const seen = value.copy()
-  for (const [is, body] of cases) {
-    const wanted: readonly In<T>[] = typeof is === 'object' && !(is instanceof Value) ? is : [is]
-    const [hit, next] = [scope.label(), scope.label()]
-    for (const one of wanted.slice(0, -1)) branch(g, seen.eq(one), true, hit)
-    const last = wanted.at(-1)
-    if (last === undefined) throw new GuestValueError('a case of a switch needs a value')
-    branch(g, seen.eq(last), false, next)
-    if (wanted.length > 1) scope.emit({ op: 'label', label: hit })
+  const wanted = cases.map(([is]): readonly In<T>[] => (typeof is === 'object' && !(is instanceof Value) ? is : [is]))
+  if (wanted.some(({ length }) => length === 0)) throw new GuestValueError('a case of a switch needs a value')
+  const labels = cases.map(() => scope.label())
+  const rest = scope.label()
+  const table = tableOf(seen.type, wanted)
+  if (table === undefined)
+    for (const [n, values] of wanted.entries()) for (const one of values) branch(g, seen.eq(one), true, labels[n]!)
+  else {
+    const index = seen
+      .as(seen.type.signed ? i64 : u64)
+      .sub(table.least)
+      .as(u64)
+    branch(g, index.gt(BigInt(table.cases.length - 1)), true, rest)
+    const [to, a] = [table.cases.map(n => labels[n] ?? rest), Value.operand(index)]
+    scope.emit({ op: 'table', a, labels: to })
+  }
+  if (table === undefined) scope.emit({ op: 'jump', label: rest })
+  for (const [n, [, body]] of cases.entries()) {
+    scope.emit({ op: 'label', label: labels[n]! })
     body()
     scope.emit({ op: 'jump', label: end })
-    scope.emit({ op: 'label', label: next })
   }
+  scope.emit({ op: 'label', label: rest })
   otherwise?.()
   scope.emit({ op: 'label', label: end })
+}
+
+/** Fewer are compared one by one; a table that is mostly empty is none. */
+const [FEWEST, EMPTIEST] = [5, 4]
+
+/** For each value from `least` on the number of its case, -1 for none. */
+const tableOf = (type: IntType, wanted: readonly (readonly In<TypeName>[])[]) => {
+  const numbers = new Map<bigint, number>()
+  for (const [n, values] of wanted.entries())
+    for (const one of values) {
+      if (one instanceof Value) return undefined
+      const number = numberOf(type, operandIn(type, one) as bigint)
+      if (!numbers.has(number)) numbers.set(number, n)
+    }
+  const sorted = [...numbers.keys()].sort((a, b) => (a < b ? -1 : 1))
+  const [least = 0n, most = 0n] = [sorted[0], sorted.at(-1)]
+  const length = most - least + 1n
+  if (sorted.length < FEWEST || length > BigInt(EMPTIEST * sorted.length)) return undefined
+  return { least, cases: Array.from({ length: Number(length) }, (_, n) => numbers.get(least + BigInt(n)) ?? -1) }
 }
 
 /** `body` again and again: while `condition` holds, looked at first where the loop may be empty. */

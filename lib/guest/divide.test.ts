@@ -52,7 +52,7 @@ t.test('no DIV where the divisor is known', async t => {
       .map(l => l.text)
       .join('; ')
   }
-  for (const name of ['u8', 'u16', 'u32', 'u64', 'i8', 'i16', 'i32'] as const)
+  for (const name of ['u8', 'u16', 'u32', 'u64', 'i8', 'i16', 'i32', 'i64'] as const)
     t.notMatch(
       listing(g => g.sync(g.load(0x50_0000n, TYPES[name]).div(7))),
       /\bi?div\b/,

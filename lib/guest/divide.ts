@@ -9,18 +9,19 @@ import { type IntType, i64, u64 } from './types.ts'
 /** log2, rounded up. */
 const ceilLog2 = (value: bigint): number => (value === 1n ? 0 : (value - 1n).toString(2).length)
 
-/** MUL RDX: the product of RAX and RDX. */
+/** MUL RDX, IMUL RDX: the product of RAX and RDX. */
 const MUL = Uint8Array.of(0x48, 0xf7, 0xe2)
+const IMUL = Uint8Array.of(0x48, 0xf7, 0xea)
 const [RAX, RDX] = [0, 2]
 
-/** The upper 64 bits of `a * m`. */
-const mulHigh = (scope: Scope, a: Vreg, m: bigint): Vreg => {
+/** The upper 64 bits of `a * m`, both unsigned or both signed. */
+const mulHigh = (scope: Scope, a: Vreg, m: bigint, bytes = MUL): Vreg => {
   const dst = scope.vreg()
   const ins = [
     [RAX, a],
     [RDX, m],
   ] as const
-  scope.emit({ op: 'fixed', code: { bytes: MUL }, ins, outs: [[RDX, dst]], clobbers: (1 << RAX) | (1 << RDX) })
+  scope.emit({ op: 'fixed', code: { bytes }, ins, outs: [[RDX, dst]], clobbers: (1 << RAX) | (1 << RDX) })
   return dst
 }
 
@@ -57,10 +58,22 @@ const signed = (scope: Scope, type: IntType, a: Vreg, c: bigint): Operand => {
   return scope.convert(c < 0n ? scope.unary('neg', i64, quotient) : quotient, i64, type)
 }
 
+/** Of 8 bytes: the inverse has 65 bits, the topmost of which is an addition. */
+const signed64 = (scope: Scope, a: Vreg, c: bigint): Operand => {
+  const size = c < 0n ? -c : c
+  const length = Math.max(ceilLog2(size), 1)
+  const m = (1n << BigInt(63 + length)) / size + 1n - (1n << 64n)
+  const high = mulHigh(scope, a, BigInt.asUintN(64, m), IMUL)
+  const sum = scope.binary('add', i64, a, high)
+  const rounded = length === 1 ? sum : scope.binary('shr', i64, sum, BigInt(length - 1))
+  const sign = scope.binary('shr', i64, a, 63n)
+  return c < 0n ? scope.binary('sub', i64, sign, rounded) : scope.binary('sub', i64, rounded, sign)
+}
+
 /** `a / c`, rounded towards zero; undefined where DIV is as good. `c` is no power of two where `type` is unsigned. */
 export const quotientBy = (scope: Scope, type: IntType, a: Vreg, c: bigint): Operand | undefined => {
   if (!type.signed) return c > 1n ? unsigned(scope, type.size * 8, a, c) : undefined
   const smallest = -(1n << BigInt(type.size * 8 - 1))
-  if (type.size === 8 || c === 0n || c === 1n || c === -1n || c === smallest) return undefined
-  return signed(scope, type, a, c)
+  if (c === 0n || c === 1n || c === -1n || c === smallest) return undefined
+  return type.size === 8 ? signed64(scope, a, c) : signed(scope, type, a, c)
 }

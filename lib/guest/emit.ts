@@ -104,6 +104,9 @@ class Emitter {
       case 'jump':
         code.jump(this.#labels[op.label]!)
         return
+      case 'table':
+        this.#table(op)
+        return
       case 'label':
         code.place(this.#labels[op.label]!)
         return
@@ -391,6 +394,16 @@ class Emitter {
     this.#places.pushed -= bytes
     // A host that runs a guest on after an abort hears the same again.
     if (!resume) code.jump(again)
+  }
+
+  #table({ a, labels }: Extract<Op, { op: 'table' }>): void {
+    const code = this.#code
+    const table = code.label()
+    code.jumpBy(this.#places.in(a, R10), table)
+    this.#cold.push(() => {
+      code.place(table)
+      for (const label of labels) code.pointer(this.#labels[label]!)
+    })
   }
 
   #check(op: Extract<Op, { op: 'check' }>): void {

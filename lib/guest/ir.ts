@@ -107,6 +107,8 @@ export type Op =
       readonly label: Label
     }
   | { readonly op: 'jump'; readonly label: Label }
+  /** Goes to the label that `a`, 64 bits, is the number of. It is one of them. */
+  | { readonly op: 'table'; readonly a: Operand; readonly labels: readonly Label[] }
   | { readonly op: 'label'; readonly label: Label }
   /** Brackets around a loop's code, for the life of what is used inside. */
   | { readonly op: 'loop' }
@@ -207,6 +209,7 @@ export const eachUse = (op: Op, use: (v: Vreg) => void): void => {
       for (const [, a] of op.ins) if (typeof a === 'number') use(a)
       return
     case 'return':
+    case 'table':
       if (typeof op.a === 'number') use(op.a)
       return
     case 'jump':
@@ -258,6 +261,7 @@ export const eachDefinition = (op: Op, define: (v: Vreg) => void): void => {
     case 'modify':
     case 'ucall':
     case 'return':
+    case 'table':
     case 'jump':
     case 'label':
     case 'loop':

@@ -18,7 +18,8 @@ const isFlat = (cpu: Cpu, seg: Seg): boolean => cpu.mode === 64 || cpu.segments[
 export const repeatInBulk = (cpu: Cpu, insn: Insn): boolean => {
   const { semantics } = insn.row
   if (semantics !== 'movs' && semantics !== 'stos') return false
-  if (cpu.df || (cpu.systemFlags & REFUSED) !== 0 || insn.addressSize === 2) return false
+  if (cpu.df || cpu.breakpoints !== undefined || (cpu.systemFlags & REFUSED) !== 0 || insn.addressSize === 2)
+    return false
   const moves = semantics === 'movs'
   const found = insn.operands.find(o => o.kind === 'mem' && o.base === 6)
   const from: Seg = found?.kind === 'mem' ? found.seg : DS

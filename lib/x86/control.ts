@@ -42,7 +42,7 @@ import {
   VECTOR_GP,
   VECTOR_UD,
 } from '#abi'
-import { type Gpa, NotModelled, ones } from '#bits'
+import { type Gpa, ones } from '#bits'
 import type { Cpu } from './cpu.ts'
 import type { Feature } from './cpuid.ts'
 import { Fault } from './fault.ts'
@@ -237,19 +237,18 @@ const debugRegister = (cpu: Cpu, n: number): number => {
 /** SDM Vol. 2B, "MOV—Move to/from Debug Registers". */
 export const readDr = (cpu: Cpu, n: number): bigint => cpu.dr[debugRegister(cpu, n)]!
 
-const DR7_ENABLES = 0xffn
-
-/** Not modelled: breakpoints in debug registers (enabling one in DR7 stops by name). */
+/** What is written counts from the next instruction on. */
 export const writeDr = (cpu: Cpu, n: number, value: bigint): void => {
   const which = debugRegister(cpu, n)
   if (which < 4) {
     cpu.dr[which] = value
+    cpu.refresh()
     return
   }
   if (value >> 32n !== 0n) refuse(cpu)
   if (which === 6) cpu.dr[6] = (value & 0xe00fn) | 0xffff_0ff0n
   else {
-    if ((value & DR7_ENABLES) !== 0n) throw new NotModelled('breakpoints in debug registers')
     cpu.dr[7] = (value & 0xffff_23ffn) | 0x400n
+    cpu.refresh()
   }
 }

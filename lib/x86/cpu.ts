@@ -15,6 +15,7 @@ import {
 } from '#abi'
 import { type Gpa, gpa, gva, type Hpa, type Size } from '#bits'
 import type { Apic } from './apic.ts'
+import { type Breakpoints, breakpointsOf } from './breakpoint.ts'
 import type { Context } from './compile/context.ts'
 import { Compiler, type TierName, usualTier } from './compile/runtime.ts'
 import * as control from './control.ts'
@@ -131,6 +132,8 @@ export class Cpu {
   #cpl: 0 | 1 | 2 | 3 = 0
   /** Low bits of TLB tags for what the running code accesses. */
   key = KEY_SUPERVISOR
+  /** Accesses are looked at one by one: for their alignment, or because a breakpoint is on data. */
+  #watched = false
   #alignmentChecked = false
   #canonicalShift = 15
 
@@ -138,6 +141,10 @@ export class Cpu {
   instructions = 0
   /** Added to the counted ticks to give the TSC. */
   tscOffset = 0n
+  /** What DR7 enables, worked out by `refresh`; nothing is compiled while there is any. */
+  breakpoints: Breakpoints | undefined
+  /** Bits of DR6 that the running instruction, or one before it that held traps off, has met. */
+  met = 0
   /** The instruction that executes. */
   insn: Insn | undefined
   /** The value of `instructions` until which interrupts (STI) or also debug traps and NMIs (MOV SS) are held off. */
@@ -406,7 +413,14 @@ export class Cpu {
     this.stackSize = this.mode === 64 ? 8 : (ss & RIGHTS.DB) !== 0 ? 4 : 2
     this.#cpl = (this.#cr0 & CR0_PE) === 0n ? 0 : (((ss & RIGHTS.DPL) >> 5) as 0 | 1 | 2 | 3)
     this.#canonicalShift = (this.#cr4 & 0x1000n) === 0n ? 15 : 24
+    if (this.dr[7] !== DR7_INIT || this.breakpoints !== undefined) this.#refreshBreakpoints()
     this.#refreshAccess()
+  }
+
+  #refreshBreakpoints(): void {
+    const had = this.breakpoints !== undefined
+    this.breakpoints = breakpointsOf(this)
+    if (had !== (this.breakpoints !== undefined)) this.context = undefined
   }
 
   #refreshAccess(): void {
@@ -419,6 +433,7 @@ export class Cpu {
       this.tlbMoved()
     }
     this.#alignmentChecked = ac && this.#cpl === 3 && (this.#cr0 & CR0_AM) !== 0n
+    this.#watched = this.#alignmentChecked || this.breakpoints?.hasData === true
     this.#refreshContext(ac)
   }
 
@@ -506,8 +521,18 @@ export class Cpu {
         this.raise(seg === SS ? VECTOR_SS : VECTOR_GP, 0)
       }
     } else at = segments.legacyLinear(this, seg, offset, size, access)
-    if (this.#alignmentChecked && isMisaligned(at, size)) this.raise(VECTOR_AC, 0)
+    if (this.#watched) this.#look(at, size, access)
     return at
+  }
+
+  #look(at: bigint, size: number, access: 'read' | 'write'): void {
+    if (this.#alignmentChecked && isMisaligned(at, size)) this.raise(VECTOR_AC, 0)
+    this.watch(at, size, access)
+  }
+
+  /** Notes the breakpoints that an access meets. Those of tables and of the stacks of events count as well. */
+  watch(at: bigint, size: number, access: 'read' | 'write'): void {
+    if (this.breakpoints !== undefined) this.met |= this.breakpoints.data(at, size, access)
   }
 
   read(linear: bigint, size: Size): bigint {
@@ -560,9 +585,11 @@ export class Cpu {
     return (this.#cr4 & CR4_SMAP) === 0n ? KEY_SUPERVISOR : KEY_SMAP
   }
   readSystem(linear: bigint, size: Size): bigint {
+    this.watch(linear, size, 'read')
     return mmu.readLinear(this, linear, size, this.#implicitKey)
   }
   writeSystem(linear: bigint, size: Size, value: bigint): void {
+    this.watch(linear, size, 'write')
     mmu.writeLinear(this, linear, size, value, this.#implicitKey)
   }
 

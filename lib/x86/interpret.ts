@@ -341,7 +341,7 @@ class Interpreter implements Tier<bigint, boolean> {
       left--
       gpr[1] = i.addressSize === 2 ? (gpr[1]! & ~0xffffn) | left : left
       if (left === 0n || !goOn) return
-      if (oneStep || n === REPEATS) {
+      if (oneStep || n === REPEATS || cpu.met !== 0) {
         cpu.next = cpu.rip
         return
       }

@@ -1,6 +1,7 @@
 /** The run loop: fetch, decode, execute, and what happens between instructions. */
 import { DR6_BS, RFLAGS_RF, RFLAGS_TF, VECTOR_DB, VECTOR_GP, VECTOR_UD } from '#abi'
 import { type Hpa, hpa } from '#bits'
+import { breakBefore } from './breakpoint.ts'
 import { repeatInBulk } from './bulk.ts'
 import { type CodeCache, type CodePage, codeOf } from './code.ts'
 import { lockstep } from './compile/lockstep.ts'
@@ -84,6 +85,7 @@ const refused = (cpu: Cpu, why: Refused): never => (why === 'invalid' ? cpu.rais
 
 /** Host address of RIP, which lies within the limit of CS. */
 const place = (cpu: Cpu): Hpa => {
+  if (cpu.breakpoints !== undefined) breakBefore(cpu, cpu.breakpoints)
   if (cpu.mode !== 64 && cpu.words[RIP]! > cpu.segments[CS]!.limit) cpu.raise(VECTOR_GP, 0)
   return fetchAt(cpu)
 }
@@ -106,6 +108,14 @@ export const instructionAtRip = (cpu: Cpu): Insn => fetch(cpu, place(cpu))
 
 /** Did the instruction just executed load SS, so that debug traps wait? */
 const holdsTraps = (cpu: Cpu): boolean => cpu.shadow === 'mov-ss'
+
+/** #DB after an instruction. What it pushes has RF set while a repeated instruction has more to do. */
+const trap = (cpu: Cpu, stays: boolean): never => {
+  const bits = BigInt(cpu.met) | (cpu.isStepping ? DR6_BS : 0n)
+  cpu.met = 0
+  cpu.isStepping = false
+  throw new Fault(VECTOR_DB, undefined, undefined, bits, !stays)
+}
 
 /** One instruction, start to end. The exit, where it does nothing but leave. */
 const one = (cpu: Cpu, host = place(cpu)): VmExit | undefined => {
@@ -136,10 +146,7 @@ const one = (cpu: Cpu, host = place(cpu)): VmExit | undefined => {
   words[RIP + 1] = words[NEXT + 1]!
   cpu.insn = undefined
   if (!stays) cpu.instructions++
-  if (cpu.isStepping && !holdsTraps(cpu)) {
-    cpu.isStepping = false
-    throw new Fault(VECTOR_DB, undefined, undefined, DR6_BS, true)
-  }
+  if ((cpu.isStepping || cpu.met !== 0) && !holdsTraps(cpu)) trap(cpu, stays)
   return undefined
 }
 
@@ -148,6 +155,7 @@ const answer = (cpu: Cpu, thrown: unknown): VmExit | undefined => {
   cpu.insn = undefined
   cpu.exit = undefined
   cpu.isStepping = false
+  cpu.met = 0
   if (thrown instanceof Leave) return thrown.exit
   if (!(thrown instanceof Fault)) throw thrown
   try {

@@ -56,11 +56,15 @@ export class Stack {
 
   push(value: bigint, size: 2 | 4 | 8): void {
     this.pointer = this.#moved(-size)
-    mmu.writeLinear(this.#cpu, this.#linear(this.#offset(), size), size, wrap(value, size), this.#key)
+    const at = this.#linear(this.#offset(), size)
+    this.#cpu.watch(at, size, 'write')
+    mmu.writeLinear(this.#cpu, at, size, wrap(value, size), this.#key)
   }
 
   pop(size: 2 | 4 | 8): bigint {
-    const value = mmu.readLinear(this.#cpu, this.#linear(this.#offset(), size), size, this.#key)
+    const at = this.#linear(this.#offset(), size)
+    this.#cpu.watch(at, size, 'read')
+    const value = mmu.readLinear(this.#cpu, at, size, this.#key)
     this.pointer = this.#moved(size)
     return value
   }

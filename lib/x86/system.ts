@@ -112,6 +112,7 @@ export const init = (cpu: Cpu): void => {
   cpu.idtr.base = 0n
   cpu.idtr.limit = 0xffff
   cpu.dr.splice(0, 8, 0n, 0n, 0n, 0n, 0n, 0n, DR6_INIT, DR7_INIT)
+  cpu.met = 0
   cpu.pending.length = 0
   cpu.shadow = 'none'
   cpu.nmiBlocked = false
@@ -301,6 +302,7 @@ export const in_ = (cpu: Cpu, port: number, size: Size): bigint => {
   if (cpu.controls?.io || cpu.ports === undefined) {
     return cpu.leave(EXIT_REASON_IO_INSTRUCTION, ioQualification(cpu, port, size, true))
   }
+  cpu.met |= cpu.breakpoints?.ports(port, size) ?? 0
   return cpu.ports.in(port, size)
 }
 
@@ -308,6 +310,7 @@ export const in_ = (cpu: Cpu, port: number, size: Size): bigint => {
 export const out = (cpu: Cpu, port: number, size: Size, value: bigint): void => {
   allowPort(cpu, port, size)
   if (!cpu.controls?.io && cpu.ports !== undefined) {
+    cpu.met |= cpu.breakpoints?.ports(port, size) ?? 0
     cpu.ports.out(port, size, value)
     return
   }

@@ -51,7 +51,7 @@ const AC = Number(RFLAGS_AC)
 /** The context of what runs now; `undefined` where nothing is compiled. */
 export const contextOf = (cpu: Cpu, logs: boolean, most: number): Context | undefined => {
   const { mode } = cpu
-  if (mode === 16) return undefined
+  if (mode === 16 || cpu.breakpoints !== undefined) return undefined
   const aligned = (cpu.systemFlags & AC) !== 0 && cpu.cpl === 3 && (cpu.cr0 & CR0_AM) !== 0n
   if (aligned) return undefined
   if (mode === 32 && (!isFlat(cpu) || cpu.stackSize !== 4)) return undefined

@@ -4,7 +4,7 @@ import t from 'tap'
 import { closing } from './closing.ts'
 import type { Event, Status } from './events.ts'
 import { REPORTS } from './formats.ts'
-import { RecordError, readRecord } from './jsonl.ts'
+import { RecordError, readRecord, readRecord } from './jsonl.ts'
 import { golden } from './testdata/golden.ts'
 import { kunit, tapParser } from './testdata/readers.ts'
 import { RUN } from './testdata/run.ts'
@@ -85,6 +85,7 @@ t.test('the parts of a test are documents within it, or comments', async t => {
   t.equal(results.at(0), 'not ok 1 selftests: c: a_test.ts')
   t.match(await render('tap', events), /^# # {3}not ok 2 sub$/m)
   t.match(await render('junit', events), /ok 1 boot\n {2}ok 1 add/)
+  t.same([...readRecord(await render('jsonl', events))], events, 'a record keeps them')
 })
 
 t.test('tap-parser reads TAP 14 with every test', async t => {

@@ -39,6 +39,41 @@ const manyTests = (count: number, word: string): Event[] => {
   ]
 }
 
+/** As many programs, of which one fails: though all it printed is well. */
+const manyPrograms = (count: number): Event[] => {
+  const files = Array.from({ length: count }, (_, n) => `c/p${n}`)
+  const programs = files.map((file, n): Event[] => [
+    { type: 'file', kind: 'executable', file, collection: 'c', name: `p${n}`, tests: [], time: n },
+    { type: 'output', file, stream: 'stdout', text: 'said\n' },
+    { type: 'file-end', file, status: n === 9 ? 'fail' : 'pass', duration: 1, time: n + 1 },
+  ])
+  return [
+    { type: 'run', version: 1, seed: '0x1', files, time: 0 },
+    ...programs.flat(),
+    { type: 'run-end', interrupted: false, duration: count, time: count },
+  ]
+}
+
+const part = (path: readonly string[], status: 'pass' | 'fail', reason?: string): Event => ({
+  type: 'subtest',
+  file: 'a_test.ts',
+  test: 'x.0',
+  path,
+  number: 1,
+  status,
+  ...(reason !== undefined && { reason }),
+})
+const withParts = manyTests(1, 'x').flatMap(event =>
+  event.type === 'end' ? [part(['outer', 'inner'], 'pass'), part(['outer'], 'fail', 'why'), event] : [event],
+)
+
+t.test('programs count as the tests they are, and parts of a test stand with it', async t => {
+  const page = await render(manyPrograms(20))
+  t.match(page, /<title>failed: 19 passed, 1 failed<\/title>/)
+  t.match(page, /<article id="failure-0"[^>]* data-words="c p9 fail">/)
+  t.match(await render(withParts), /"parts":\[\[2,"pass","inner"\],\[1,"fail","outer {2}why"\]\]/)
+})
+
 t.test('the page stands alone and says what came of the run', async t => {
   const page = await render(RUN)
   t.notMatch(page, /(?:src|href)="(?!#)/, 'nothing is fetched')
@@ -94,9 +129,9 @@ t.test('a real browser', { skip: BROWSER === undefined && 'no Chromium is instal
     return spawnSync(BROWSER!, args, { encoding: 'utf8', maxBuffer: 2 ** 28 }).stdout
   }
 
-  t.match(open(await render(RUN)), /<output id="shown"[^>]*>7 of 7 tests</)
+  t.match(open(await render(RUN)), /<output id="shown"[^>]*>9 of 9 tests</)
   const found = open(await render(RUN), '#q=round_trip+byte&open')
-  t.match(found, /<output id="shown"[^>]*>1 of 7 tests</)
+  t.match(found, /<output id="shown"[^>]*>1 of 9 tests</)
   t.match(
     found,
     /<ul class="tests"><li><div class="row"><span class="status pass">pass<\/span><span class="name">port_io\.byte\.round_trip/,
@@ -104,6 +139,22 @@ t.test('a real browser', { skip: BROWSER === undefined && 'no Chromium is instal
   const wild = open(await render(manyTests(20, WILD)), '#q=&open')
   t.match(wild, /<title>failed: 18 passed, 2 failed<\/title>/)
   t.match(wild, />20 of 20 tests</)
-  const many = open(await render(manyTests(10_000, 'many')), '#q=many.9999&open')
-  t.match(many, />1 of 10000 tests</)
+  const steps = open(await render(withParts), '#q=&open')
+  t.match(
+    steps,
+    /<ul class="parts"><li style="margin-left: 2rem;"><span class="status pass">pass<\/span><span class="name">inner/,
+  )
+  t.match(steps, /<li style="margin-left: 1rem;"><span class="status fail">fail<\/span><span class="name">outer {2}why/)
+
+  // However many there are, the page holds a few hundred of them: what is in view, and what is asked for.
+  for (const [events, most] of [
+    [manyTests(10_000, 'many'), 10_000],
+    [manyPrograms(10_000), 5_000],
+  ] as const) {
+    const page = open(await render(events))
+    t.match(page, />10000 of 10000 tests</)
+    const elements = page.match(/<\w/g)?.length ?? 0
+    t.ok(elements < most, `${elements} elements`)
+  }
+  t.match(open(await render(manyTests(10_000, 'many')), '#q=many.9999&open'), />1 of 10000 tests</)
 })

@@ -5,9 +5,9 @@
 import { againCommand, failureLines } from './failure.ts'
 import { SCRIPT } from './html/script.ts'
 import { STYLE } from './html/style.ts'
-import { timeline } from './html/timeline.ts'
+import { lanesOf, timeline } from './html/timeline.ts'
 import type { Report, Write } from './report.ts'
-import { type FileResult, gather, isFlaky, type RunResult, type TestResult } from './results.ts'
+import { type FileResult, gather, isFlaky, type RunResult, restOf, type TestResult, testsOf } from './results.ts'
 import { emptyTally, isOk } from './tally.ts'
 import { lines } from './text.ts'
 
@@ -85,18 +85,36 @@ ${blocks.map(text => `<pre>${text.map(marked).join('\n')}</pre>`).join('\n')}
 <div class="again"><span>again</span><code>${html(againCommand(again))}</code><button type="button" class="copy">copy</button></div>
 </article>`
 
-const row = (file: FileResult, index: number): string => {
-  const count = file.tests.length
-  const tests = count === 0 ? '' : `${count} test${count === 1 ? '' : 's'}`
-  return `<details class="file" data-file="${index}"><summary><span class="status ${file.status}">${file.status}</span><span class="name">${html(`${file.collection}: ${file.name}`)}</span><span class="muted">${tests}</span><span class="number">${Math.round(file.duration)} ms</span></summary></details>`
-}
-
 const SHOWN = [
   ['fail', 'failed'],
   ['flaky', 'flaky'],
   ['skip', 'skipped'],
   ['pass', 'passed'],
 ] as const
+
+const oneLine = (text: string): string => lines(text).join(' ')
+
+/** A test as the list shows it. */
+const shown = (test: TestResult) => {
+  const { name, status, reason, duration, instructions, output, parts = [] } = test
+  return {
+    name: oneLine(name),
+    status,
+    ...(reason && { reason: oneLine(reason) }),
+    duration,
+    instructions,
+    ...(output !== '' && { output: lines(output).join('\n') }),
+    ...(isFlaky(test) && { flaky: true }),
+    // Depth, status, words.
+    ...(parts.length > 0 && {
+      parts: parts.map(({ path, status, reason = '' }) => [
+        path.length,
+        status,
+        oneLine(`${path.at(-1)}${reason && `  ${reason}`}`),
+      ]),
+    }),
+  }
+}
 
 export const htmlReport = (write: Write): Report => {
   const files: FileResult[] = []
@@ -111,30 +129,28 @@ const page = (files: readonly FileResult[], run: RunResult, duration: number, cu
   const faults: Fault[] = []
   let flaky = 0
   const tally = emptyTally()
+  const bars = new Map(lanesOf(files, run.time).map(bar => [bar.file, bar]))
   const data = files.map(file => {
     let next = faults.length
     const own = faultsOf(file, run)
     faults.push(...own)
-    const tests = file.tests.map(test => {
-      tally[test.status]++
-      if (isFlaky(test)) flaky++
-      const { name, status, reason, duration, instructions, output } = test
-      const said = output === '' ? undefined : lines(output).join('\n')
-      return {
-        name: lines(name).join(' '),
-        status,
-        ...(reason && { reason: lines(reason).join(' ') }),
-        duration,
-        instructions,
-        ...(said && { output: said }),
-        ...(isFlaky(test) && { flaky: true }),
-        ...(isOk(status) ? {} : { failure: next++ }),
-      }
-    })
-    const output = file.output === '' ? undefined : lines(file.output).join('\n')
-    return { name: lines(file.name).join(' '), status: file.status, tests, ...(output && { output }) }
+    const tests = testsOf(file)
+    const said = restOf(file, tests)
+    return {
+      title: oneLine(`${file.collection}: ${file.name}`),
+      status: file.status,
+      duration: file.duration,
+      start: bars.get(file)?.start ?? 0,
+      lane: (bars.get(file)?.lane ?? 0) + 1,
+      tests: tests.map(test => {
+        tally[test.status]++
+        if (isFlaky(test)) flaky++
+        return { ...shown(test), ...(isOk(test.status) ? {} : { failure: next++ }) }
+      }),
+      ...(said !== '' && { output: lines(said).join('\n') }),
+    }
   })
-  const bad = tally.fail + tally.timeout + tally.error + tally.xpass
+  const bad = tally.fail + tally.timeout + tally.error
   const verdict = cut !== '' ? `cut short: ${cut}` : faults.length > 0 ? 'failed' : 'passed'
   const counts: [string, number, string][] = [
     ['passed', tally.pass, 'pass'],
@@ -142,8 +158,9 @@ const page = (files: readonly FileResult[], run: RunResult, duration: number, cu
     ['flaky', flaky, 'flaky'],
     ['skipped', tally.skip, 'skip'],
     ['failed as expected', tally.xfail, 'xfail'],
+    ['passed unexpectedly', tally.xpass, 'xpass'],
   ]
-  const shown = counts.filter(([name, count]) => count > 0 || name === 'passed' || name === 'failed')
+  const told = counts.filter(([name, count]) => count > 0 || name === 'passed' || name === 'failed')
   const begin = new Date(run.time).toISOString().replace(/\.\d+Z$/, 'Z')
   return `<!doctype html>
 <html lang="en">
@@ -158,7 +175,7 @@ const page = (files: readonly FileResult[], run: RunResult, duration: number, cu
 <a class="skip-link" href="#failures">to the failures</a>
 <header>
 <h1>Selftests: <span class="${faults.length > 0 || cut !== '' ? 'fail' : 'pass'}">${html(verdict)}</span></h1>
-<ul class="verdict">${shown.map(([name, count, kind]) => `<li class="${kind}"><b>${count}</b> ${name}</li>`).join('')}<li class="muted">${files.length} files in ${(duration / 1000).toFixed(2)} s, ${begin}, seed ${html(run.seed)}</li></ul>
+<ul class="verdict">${told.map(([name, count, kind]) => `<li class="${kind}"><b>${count}</b> ${name}</li>`).join('')}<li class="muted">${files.length} files in ${(duration / 1000).toFixed(2)} s, ${begin}, seed ${html(run.seed)}</li></ul>
 </header>
 <main>
 <form id="filter" role="search" aria-label="Filter tests">
@@ -170,10 +187,10 @@ ${SHOWN.map(([value, name]) => `<label><input type="checkbox" name="status" valu
 ${faults.map(article).join('\n')}
 </section>
 <section aria-labelledby="timeline"><h2 id="timeline">Timeline</h2>
-${timeline(files, run.time, html)}
+${timeline([...bars.values()], html)}
 </section>
 <section aria-labelledby="tests"><h2 id="tests">Tests</h2>
-${files.map(row).join('\n')}
+<div id="files"><noscript>The list of tests needs scripts.</noscript></div>
 </section>
 </main>
 <script type="application/json" id="data">${json(data)}</script>

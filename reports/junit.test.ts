@@ -41,6 +41,32 @@ const RETRIED: readonly Event[] = [
   { type: 'run-end', interrupted: false, duration: 2, time: 0 },
 ]
 
+/** A program that was run again, and one whose own results are better than its exit code. */
+const PROGRAMS: readonly Event[] = [
+  { type: 'run', version: 1, seed: '0x1', files: ['a/x', 'a/y'], time: 0 },
+  { type: 'file', kind: 'executable', file: 'a/x', collection: 'a', name: 'x', tests: [], time: 0 },
+  { type: 'output', file: 'a/x', stream: 'stdout', text: 'said\n' },
+  { type: 'attempt', file: 'a/x', test: 'x', attempt: 1, status: 'fail', reason: 'exit=1', duration: 1 },
+  { type: 'file-end', file: 'a/x', status: 'pass', duration: 2, time: 0 },
+  { type: 'file', kind: 'executable', file: 'a/y', collection: 'a', name: 'y', tests: [], time: 0 },
+  { type: 'test', file: 'a/y', test: 'part', time: 0 },
+  { type: 'end', file: 'a/y', test: 'part', status: 'pass', duration: 1, instructions: 0 },
+  { type: 'attempt', file: 'a/y', test: 'y', attempt: 1, status: 'timeout', reason: '1 seconds', duration: 1 },
+  { type: 'file-end', file: 'a/y', status: 'fail', reason: 'exit=3', duration: 2, time: 0 },
+  { type: 'run-end', interrupted: false, duration: 2, time: 0 },
+]
+
+t.test('programs: attempts as of any test, and none that failed passes for its parts', async t => {
+  const xml = render(PROGRAMS)
+  t.match(xml, /<testcase name="x"[^>]*>\s*<flakyFailure message="exit=1" type="fail">/)
+  t.match(xml, /<testcase name="part"[^>]*\/>\s*<testcase name="y"[^>]*>\s*<failure message="exit=3"/)
+  t.match(xml, /<rerunFailure message="1 seconds" type="timeout">/)
+  t.match(xml, /^<testsuites name="selftests" tests="3" failures="1" errors="0"/m)
+  t.equal(xml.match(/said/g)?.length, 1)
+  t.same(await objections(withoutReruns(xml), 'jenkins-junit.xsd'), [])
+  t.same(await objections(render(PROGRAMS, true), 'JUnit.xsd'), [])
+})
+
 t.test("Jenkins' schema", async t => {
   t.same(await objections(withoutReruns(render(RUN)), 'jenkins-junit.xsd'), [])
   t.match(render(RETRIED), /<flakyFailure /)

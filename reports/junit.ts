@@ -3,7 +3,7 @@ import type { Status } from './events.ts'
 import { failureLines } from './failure.ts'
 import { subtestLine } from './harness.ts'
 import type { Report, Write } from './report.ts'
-import { type Attempt, type FileResult, gather, type RunResult, type TestResult } from './results.ts'
+import { type Attempt, type FileResult, gather, type RunResult, restOf, type TestResult, testsOf } from './results.ts'
 import { isOk } from './tally.ts'
 import { lines } from './text.ts'
 
@@ -48,7 +48,7 @@ export const junitReport = (write: Write, ant = false): Report => {
   const statuses: Status[] = []
   const event = gather(
     (file, run) => {
-      const tests = file.tests.length > 0 && file.failure === undefined ? file.tests : [...file.tests, asTest(file)]
+      const tests = testsOf(file)
       statuses.push(...tests.map(test => test.status))
       suites.push(ant ? antSuite(file, tests, run, suites.length) : suite(file, tests, run))
     },
@@ -61,18 +61,6 @@ export const junitReport = (write: Write, ant = false): Report => {
   return { event }
 }
 
-/** A file that has no tests of its own, or failed as a whole, is a case by itself. */
-const asTest = (file: FileResult): TestResult => ({
-  name: file.name,
-  status: file.status,
-  reason: file.reason,
-  duration: file.duration,
-  instructions: 0,
-  failures: file.failure === undefined ? [] : [file.failure],
-  output: file.kind === 'executable' ? file.output : '',
-  earlier: [],
-})
-
 const suite = (file: FileResult, tests: readonly TestResult[], run: RunResult): string => {
   const head = attributes({
     name: `selftests: ${file.collection}: ${file.name}`,
@@ -80,7 +68,7 @@ const suite = (file: FileResult, tests: readonly TestResult[], run: RunResult): 
     time: seconds(file.duration),
     timestamp: new Date(file.time).toISOString().slice(0, 19),
   })
-  const whole = file.kind === 'selftest' || tests.length > 1 ? said('system-out', file.output, '    ') : ''
+  const whole = said('system-out', restOf(file, tests), '    ')
   return `  <testsuite${head}>\n${tests.map(test => testCase(test, file, run)).join('')}${whole}  </testsuite>\n`
 }
 
@@ -106,7 +94,7 @@ const antSuite = (file: FileResult, tests: readonly TestResult[], run: RunResult
       : []),
     test.output,
   ])
-  const out = `    <system-out>${text(output.join('') + file.output)}</system-out>\n    <system-err/>\n`
+  const out = `    <system-out>${text(output.join('') + restOf(file, tests))}</system-out>\n    <system-err/>\n`
   return `  <testsuite${head}>\n    <properties/>\n${cases.join('')}${out}  </testsuite>\n`
 }
 

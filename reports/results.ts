@@ -1,7 +1,7 @@
 /** Events gathered into what came of each file: for reports that need a file whole. */
 import type { Event, Failure, Site, Status } from './events.ts'
 import { inOrder } from './report.ts'
-import { emptyTally, isOk, type Tally } from './tally.ts'
+import { emptyTally, hasFailed, isOk, type Tally } from './tally.ts'
 
 export type TestResult = {
   readonly name: string
@@ -25,7 +25,8 @@ export type Part = Extract<Event, { type: 'subtest' }>
 export type Attempt = Pick<TestResult, 'status' | 'reason' | 'duration' | 'failures' | 'output'>
 
 /** Passed only when run again. */
-export const isFlaky = (test: TestResult): boolean => isOk(test.status) && test.earlier.some(one => !isOk(one.status))
+export const isFlaky = ({ status, earlier }: Pick<TestResult, 'status' | 'earlier'>): boolean =>
+  isOk(status) && earlier.some(one => !isOk(one.status))
 
 export type FileResult = {
   readonly file: string
@@ -39,10 +40,37 @@ export type FileResult = {
   readonly failure?: Failure
   /** What the file said outside its tests. */
   readonly output: string
+  /** Attempts of a program before this one. */
+  readonly earlier: readonly Attempt[]
   readonly duration: number
   /** When it began, milliseconds since 1970. */
   readonly time: number
 }
+
+/** A program that failed though the results it printed are all well, or had to be run again: a result by itself. */
+const speaksForItself = ({ kind, status, tally, earlier }: FileResult): boolean =>
+  kind === 'executable' && (earlier.length > 0 || (!isOk(status) && !hasFailed(tally)))
+
+/** The tests of a file; one that has none, or failed as a whole, is the last of them itself. */
+export const testsOf = (file: FileResult): readonly TestResult[] =>
+  file.tests.length === 0 || file.failure !== undefined || speaksForItself(file)
+    ? [...file.tests, asTest(file)]
+    : file.tests
+
+const asTest = ({ name, kind, status, reason, duration, failure, output, earlier }: FileResult): TestResult => ({
+  name,
+  status,
+  reason,
+  duration,
+  instructions: 0,
+  failures: failure === undefined ? [] : [failure],
+  output: kind === 'executable' ? output : '',
+  earlier,
+})
+
+/** What a file said that none of its tests did. */
+export const restOf = (file: FileResult, tests: readonly TestResult[]): string =>
+  file.kind === 'executable' && tests.length > file.tests.length ? '' : file.output
 
 /** The run as a whole, as far as it is known. */
 export type RunResult = { seed: string; options: readonly string[]; files: readonly string[]; time: number }
@@ -125,8 +153,9 @@ export const gather = (
         if (open === undefined) return
         const { file, kind = 'selftest', collection, name, time } = open.begin
         const { tests, tally, output } = open
+        const earlier = kind === 'executable' ? (open.earlier.get(name) ?? []) : []
         const { status, reason = '', duration, failure } = event
-        const whole = { file, kind, collection, name, tests, tally, status, reason, output, duration, time }
+        const whole = { file, kind, collection, name, tests, tally, status, reason, output, earlier, duration, time }
         open = undefined
         return each({ ...whole, ...(failure && { failure }) }, run)
       }

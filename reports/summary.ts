@@ -1,7 +1,7 @@
 /** GitHub's job summary: the run in Markdown, failures unfolded. GitHub Docs, "Adding a job summary". */
 import { againCommand, failureLines } from './failure.ts'
 import type { Report, Write } from './report.ts'
-import { type FileResult, gather, isFlaky, type RunResult } from './results.ts'
+import { type FileResult, gather, isFlaky, type RunResult, testsOf } from './results.ts'
 import { emptyTally, isOk, totals } from './tally.ts'
 import { lines } from './text.ts'
 
@@ -46,11 +46,12 @@ export const summaryReport = (write: Write): Report => {
   return {
     event: gather(
       (file, run) => {
-        for (const test of file.tests) tally[test.status]++
-        flaky.push(...file.tests.filter(isFlaky).map(test => `- ${text(test.name)} (${text(file.name)})`))
-        const bad = file.tests.filter(test => !isOk(test.status)).length
+        const tests = testsOf(file)
+        for (const test of tests) tally[test.status]++
+        flaky.push(...tests.filter(isFlaky).map(test => `- ${text(test.name)} (${text(file.name)})`))
+        const bad = tests.filter(test => !isOk(test.status)).length
         const name = text(`${file.collection}: ${file.name}`)
-        rows.push(`| ${name} | ${file.status} | ${file.tests.length} | ${bad} | ${Math.round(file.duration)} |`)
+        rows.push(`| ${name} | ${file.status} | ${tests.length} | ${bad} | ${Math.round(file.duration)} |`)
         failures.push(...failuresOf(file, run))
       },
       (run, end) => {

@@ -16,9 +16,11 @@ export const totals = (tally: Tally): string =>
 
 export const count = (tally: Tally): number => Object.values(tally).reduce((sum, n) => sum + n, 0)
 
+export const hasFailed = (tally: Tally): boolean => tally.fail + tally.timeout + tally.error > 0
+
 /** A file of tests: fails if one failed, is skipped if all were. */
 export const statusOf = (tally: Tally): Status => {
-  if (tally.fail + tally.timeout + tally.error > 0) return 'fail'
+  if (hasFailed(tally)) return 'fail'
   return tally.skip > 0 && tally.skip === count(tally) ? 'skip' : 'pass'
 }
 

@@ -4,7 +4,7 @@ import type { Event, Status } from './events.ts'
 import { againCommand, failureLines } from './failure.ts'
 import { subtestLine } from './harness.ts'
 import type { Report, Write } from './report.ts'
-import { count, emptyTally, isOk, type Tally } from './tally.ts'
+import { count, emptyTally, hasFailed, isOk, type Tally } from './tally.ts'
 import { lines } from './text.ts'
 
 /** The line at the bottom that is written over: ora's, or none. */
@@ -37,6 +37,8 @@ export const terminalReport = (write: Write, options: TerminalOptions): Report &
   const tests = emptyTally()
   const perFile = new Map<string, Tally>()
   const said = new Map<string, string[]>()
+  /** What programs have printed, in pieces. */
+  const printed = new Map<string, string[]>()
   const running = new Map<string, Running>()
   const failed: Failed[] = []
   const flaky: Failed[] = []
@@ -72,7 +74,8 @@ export const terminalReport = (write: Write, options: TerminalOptions): Report &
       print(`${paint('red', status === 'fail' ? 'failed' : WORDS[status])}  ${test ?? file}${why}`)
       print(`        ${againCommand({ file, ...(test === undefined ? {} : { test }), seed, options: run.options })}`)
     }
-    for (const { file, test } of flaky) print(`${paint('yellow', 'flaky')}  ${test}  ${file}`)
+    for (const { file, test } of flaky)
+      print([paint('yellow', 'flaky'), ...(test === undefined ? [] : [test]), file].join('  '))
     const total = count(tests) === 0 ? 'no test ran' : counts(tests).join('  ')
     print(
       `${event.interrupted ? paint('red', 'interrupted: ') : ''}${total}  in ${files} file${files === 1 ? '' : 's'}, ${time(event.duration)}`,
@@ -88,13 +91,15 @@ export const terminalReport = (write: Write, options: TerminalOptions): Report &
         case 'file':
           perFile.set(event.file, emptyTally())
           running.set(event.file, { test: '', since: now() })
+          if (event.kind === 'executable') printed.set(event.file, [])
           break
         case 'test':
           running.set(event.file, { test: event.test, since: now() })
           said.set(event.file, [])
           break
         case 'output':
-          said.get(event.file)?.push(...lines(event.text))
+          if (printed.has(event.file)) printed.get(event.file)?.push(event.text)
+          else said.get(event.file)?.push(...lines(event.text))
           break
         case 'failure': {
           const { file, test } = event
@@ -108,7 +113,7 @@ export const terminalReport = (write: Write, options: TerminalOptions): Report &
           said.get(event.file)?.push(subtestLine(event))
           break
         case 'attempt':
-          if (!isOk(event.status)) wobbly.add(`${event.file} ${event.test}`)
+          if (!isOk(event.status)) wobbly.add(printed.has(event.file) ? event.file : `${event.file} ${event.test}`)
           break
         case 'end': {
           tests[event.status]++
@@ -132,12 +137,21 @@ export const terminalReport = (write: Write, options: TerminalOptions): Report &
             )
           }
           const tally = perFile.get(file) ?? emptyTally()
-          // An executable without results of its own is one test.
-          if (count(tally) === 0) {
+          const output = printed.get(file)
+          printed.delete(file)
+          if (!isOk(status) && output !== undefined)
+            print(
+              lines(output.join(''))
+                .map(line => `  ${line}`)
+                .join('\n'),
+            )
+          // A program without results of its own is one test; so is one that failed though they are all well.
+          if (count(tally) === 0 || (!isOk(status) && failure === undefined && !hasFailed(tally))) {
             tally[status]++
             tests[status]++
             if (!isOk(status) && failure === undefined) failed.push({ file, status, reason: event.reason ?? '' })
           }
+          if (isOk(status) && wobbly.has(file)) flaky.push({ file, status, reason: '' })
           const mark = isOk(status) ? paint('green', '✔') : paint('red', '✖')
           print([`${mark} ${file}`, ...counts(tally), paint('dim', time(event.duration))].join('  '))
           break

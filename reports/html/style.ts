@@ -13,9 +13,10 @@ pre, code { font: 13px/1.45 ui-monospace, monospace; } pre { margin: .5rem 0; pa
 form { display: flex; flex-wrap: wrap; gap: .5rem 1rem; align-items: center; padding: .6rem 0; position: sticky; top: 0; background: Canvas; border-bottom: 1px solid var(--line); z-index: 1; }
 input[type=search] { font: inherit; padding: .3rem .5rem; min-width: 18rem; flex: 1; }
 article, details.file { border: 1px solid var(--line); border-radius: 6px; padding: .6rem .8rem; margin: .6rem 0; }
-article { border-left: 4px solid var(--fail); }
+article { content-visibility: auto; contain-intrinsic-size: auto 8rem; border-left: 4px solid var(--fail); }
 details.file { content-visibility: auto; contain-intrinsic-size: auto 2.8rem; }
 summary { cursor: pointer; display: flex; gap: .8rem; align-items: baseline; } summary .name { flex: 1; overflow-wrap: anywhere; }
+ul.parts { list-style: none; margin: 0 0 .3rem 5.5rem; padding: 0; } ul.parts > li { display: flex; gap: .8rem; } button.more { font: inherit; }
 ul.tests { list-style: none; margin: .4rem 0 0; padding: 0; } ul.tests > li { padding: .15rem 0; border-top: 1px solid var(--soft); content-visibility: auto; contain-intrinsic-size: auto 1.8rem; }
 .row { display: flex; gap: .8rem; align-items: baseline; } .row .name { flex: 1; overflow-wrap: anywhere; } .status { width: 5.5rem; font-weight: 600; } .number { font-variant-numeric: tabular-nums; text-align: right; min-width: 5.5rem; }
 .again { display: flex; gap: .6rem; align-items: center; } .again code { flex: 1; overflow-wrap: anywhere; }

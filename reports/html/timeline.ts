@@ -22,16 +22,28 @@ export const lanesOf = (files: readonly FileResult[], begin: number): Bar[] => {
   return bars
 }
 
-/** The picture and, for who cannot see it, the same as a table. `safe` makes text safe for HTML. */
-export const timeline = (files: readonly FileResult[], begin: number, safe: (text: string) => string): string => {
-  const bars = lanesOf(files, begin)
-  const end = Math.max(1, ...bars.map(bar => bar.start + bar.file.duration))
-  const lanes = Math.max(1, ...bars.map(bar => bar.lane + 1))
+/** Bars that would be drawn on the same pixel of a lane are one: the worst of them, and how many. */
+const merged = (bars: readonly Bar[], scale: number): (Bar & { readonly count: number })[] => {
+  const pixels = new Map<string, Bar & { count: number }>()
+  for (const bar of bars) {
+    const at = `${bar.lane} ${bar.file.duration * scale >= 1 ? `=${bar.start}` : Math.floor(bar.start * scale)}`
+    const other = pixels.get(at)
+    if (other === undefined) pixels.set(at, { ...bar, count: 1 })
+    else pixels.set(at, { ...(isOk(other.file.status) ? bar : other), start: other.start, count: other.count + 1 })
+  }
+  return [...pixels.values()]
+}
+
+/** The picture, and room for a table that says the same, which the page fills in. `safe` makes text safe for HTML. */
+export const timeline = (bars: readonly Bar[], safe: (text: string) => string): string => {
+  const end = bars.reduce((last, bar) => Math.max(last, bar.start + bar.file.duration), 1)
+  const lanes = bars.reduce((most, bar) => Math.max(most, bar.lane + 1), 1)
   const x = (ms: number): string => ((ms / end) * WIDTH).toFixed(1)
   const height = lanes * LANE + 18
-  const rects = bars.map(({ file, lane, start }) => {
+  const rects = merged(bars, WIDTH / end).map(({ file, lane, start, count }) => {
     const kind = file.status === 'skip' ? 'skip' : isOk(file.status) ? 'pass' : 'fail'
-    const title = `${file.name}: ${file.status}, ${Math.round(file.duration)} ms, from ${Math.round(start)} ms`
+    const more = count === 1 ? '' : `, and ${count - 1} more`
+    const title = `${file.name}: ${file.status}, ${Math.round(file.duration)} ms, from ${Math.round(start)} ms${more}`
     const width = Math.max(1, (file.duration / end) * WIDTH).toFixed(1)
     return `<rect class="bar ${kind}" x="${x(start)}" y="${lane * LANE}" width="${width}" height="${LANE - 4}" rx="2"><title>${safe(title)}</title></rect>`
   })
@@ -39,10 +51,6 @@ export const timeline = (files: readonly FileResult[], begin: number, safe: (tex
     const anchor = part === 0 ? 'start' : part === 1 ? 'end' : 'middle'
     return `<text x="${part * WIDTH}" y="${height - 4}" text-anchor="${anchor}">${Math.round(end * part)} ms</text>`
   })
-  const rows = bars.map(
-    ({ file, lane, start }) =>
-      `<tr><td>${safe(file.name)}</td><td>${lane + 1}</td><td>${Math.round(start)}</td><td>${Math.round(file.duration)}</td><td>${file.status}</td></tr>`,
-  )
   return `<svg class="timeline" viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label="Timeline of ${bars.length} files in ${lanes} lanes over ${Math.round(end)} ms; the table below says the same">${rects.join('')}${marks.join('')}</svg>
-<details><summary class="muted">as a table</summary><table><thead><tr><th scope="col">file</th><th scope="col">lane</th><th scope="col">from, ms</th><th scope="col">for, ms</th><th scope="col">status</th></tr></thead><tbody>${rows.join('')}</tbody></table></details>`
+<details class="bars"><summary class="muted">as a table</summary><table><thead><tr><th scope="col">file</th><th scope="col">lane</th><th scope="col">from, ms</th><th scope="col">for, ms</th><th scope="col">status</th></tr></thead><tbody></tbody></table></details>`
 }

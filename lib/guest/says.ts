@@ -4,6 +4,7 @@ import type { GuestBuilder } from './builder.ts'
 import { CC_SIGNED, CC_UNSIGNED, canonical, widthOf } from './scope.ts'
 import type { Place, Relation, Site, SiteKind } from './site.ts'
 import { placeOf } from './site.ts'
+import type { Bytes, Cell } from './struct.ts'
 import { type TypeName, u8, u64 } from './types.ts'
 import { type In, operandIn, Value } from './value.ts'
 
@@ -17,16 +18,49 @@ export type Assertions = {
   inRange<T extends TypeName>(seen: Value<T>, low: NoInfer<In<T>>, high: NoInfer<In<T>>, message?: string): void
   /** Memory from an address on, byte for byte; a failure shows both in hex, with marks where they differ. */
   bytes(at: In<'u64'>, want: Uint8Array | readonly number[], message?: string): void
-  /** Every field that `want` names, of a leaf's results or of a structure in memory, is as it says. */
-  match<S extends Readable>(seen: S, want: Wanted<NoInfer<S>>, message?: string): void
+  /**
+   * Every field that `want` names, of a leaf's results or of a structure in memory, is as it says; structures in it and arrays
+   * too. They are compared as a whole: a failure shows all of them, with marks where they differ.
+   */
+  match<S extends Readable>(seen: S, want: WantedFields<NoInfer<S>>, message?: string): void
   /** The same: a guest's structures have no other. */
-  matches<S extends Readable>(seen: S, want: Wanted<NoInfer<S>>, message?: string): void
+  matches<S extends Readable>(seen: S, want: WantedFields<NoInfer<S>>, message?: string): void
 }
 
 /** Values by name, or cells of memory that hold them. */
 type Readable = { readonly [field: string]: unknown }
-type Wanted<S> = {
-  readonly [K in keyof S]?: S[K] extends Value<infer T> ? In<T> : S[K] extends { get(): Value<infer T> } ? In<T> : never
+type Wanted<S> =
+  S extends Value<infer T>
+    ? In<T>
+    : S extends { get(): Value<infer T> }
+      ? In<T> | { readonly [K in Exclude<keyof S, keyof Cell>]?: Wanted<S[K]> }
+      : S extends { readonly length: number; at(index: never): infer E }
+        ? readonly Wanted<E>[]
+        : S extends Bytes
+          ? never
+          : WantedFields<S>
+type WantedFields<S> = { readonly [K in keyof S]?: Wanted<S[K]> }
+
+/** What a field is, value by value: its name as a reader sees it, what is there, what is wanted. */
+type Compared = readonly [name: string, seen: Value, want: In<TypeName>]
+
+const isElements = (member: unknown): member is { readonly length: number; at(index: number): unknown } =>
+  typeof member === 'object' && member !== null && 'at' in member && 'length' in member
+
+const comparedIn = (name: string, member: unknown, want: unknown): Compared[] => {
+  if (member instanceof Value) return [[name, member, want as In<TypeName>]]
+  if (typeof member !== 'object' || member === null) throw new RangeError(`match: there is no ${name}`)
+  const isNumber = want instanceof Value || typeof want !== 'object'
+  if (isNumber && 'get' in member) return [[name, (member as { get(): Value }).get(), want as In<TypeName>]]
+  if (isElements(member)) {
+    if (!Array.isArray(want) || want.length > member.length)
+      throw new RangeError(`match: ${name} is an array of ${member.length}`)
+    return want.flatMap((one, n) => comparedIn(`${name}[${n}]`, member.at(n), one))
+  }
+  if (isNumber) throw new RangeError(`match: ${name} is a structure or bytes`)
+  return Object.entries(want as object).flatMap(([field, one]) =>
+    comparedIn(name === '' ? field : `${name}.${field}`, (member as Readable)[field], one),
+  )
 }
 
 /** A string of the guest that a `%s` prints: read when it is said, up to a NUL or `max` bytes. */
@@ -68,12 +102,7 @@ export class Says {
       words[relation] = word
     }
     const match = (called: (...args: never[]) => unknown, seen: Readable, want: object, message?: string): void => {
-      const place = placeOf(called)
-      for (const [field, value] of Object.entries(want) as [string, In<TypeName>][]) {
-        const member = seen[field]
-        const read = member instanceof Value ? member : (member as { get(): Value }).get()
-        this.check(kind, 'eq', read, value, place, message, { word: 'match', field })
-      }
+      this.#match(kind, comparedIn('', seen, want), placeOf(called), message)
     }
     const rest: Omit<Assertions, Relation> = {
       bits: (seen, mask, want, message) =>
@@ -111,6 +140,26 @@ export class Says {
         resume: kind === 'expect',
       }),
     )
+  }
+
+  /** Nothing where all are as wanted; else the host hears of all of them. */
+  #match(kind: 'assert' | 'expect', all: readonly Compared[], place: Place, message: string | undefined): void {
+    if (all.length * 2 > MOST_VALUES)
+      throw new RangeError(`match: ${all.length} fields, at most ${MOST_VALUES / 2} are compared at once`)
+    const { scope } = this.#builder
+    const types = all.map(([, { type }]) => type.name)
+    const fields = all.map(([name]) => name)
+    const said = message === undefined ? {} : { message }
+    const site = this.#site(kind, place, { word: 'match', fields, types: [...types, ...types], ...said })
+    const operands = all.map(([, seen, want]) => [Value.operand(seen), operandIn(seen.type, want)] as const)
+    const [differs, on] = [scope.label(), scope.label()]
+    for (const [n, [a, b]] of operands.entries())
+      scope.emit({ op: 'branch', cc: 'NE', size: widthOf(all[n]![1].type), a, b, label: differs })
+    scope.emit({ op: 'jump', label: on })
+    scope.emit({ op: 'label', label: differs })
+    const args = [BigInt(site), ...operands.map(([a]) => a), ...operands.map(([, b]) => b)]
+    scope.emit({ op: 'ucall', command: UCALL_ABORT, args, resume: kind === 'expect' })
+    scope.emit({ op: 'label', label: on })
   }
 
   /** Nothing where `seen relation want`; else the host hears of it. */

@@ -31,8 +31,8 @@ export type Site = {
   readonly format?: string
   /** The word that was called, where it compares more than two values: its sides are parts of the call's arguments. */
   readonly word?: 'bits' | 'inRange' | 'bytes' | 'match'
-  /** The field that `match` compares here. */
-  readonly field?: string
+  /** The fields that `match` compares; what travels are the values of all of them, then those that are wanted. */
+  readonly fields?: readonly string[]
   /** What `bytes` wants; args[1] = address, args[2] = offset of the first byte that differs. */
   readonly bytes?: Uint8Array
   /** Where among the values a string begins, and how many values its bytes take. */
@@ -196,7 +196,6 @@ export const sourceOf = (site: Site): { seen: string; want: string } | undefined
   if (site.source !== undefined) return site.source
   const [seen, want, third] = writtenAt(site) ?? []
   if (site.word === 'bits') return { seen: `${seen} & ${want}`, want: third ?? '' }
-  if (site.word === 'match') return { seen: `${seen}.${site.field}`, want: '' }
   if (site.word === 'inRange' && site.relation === 'le') return { seen: seen ?? '', want: third ?? '' }
   return seen === undefined ? undefined : { seen, want: want ?? 'true' }
 }

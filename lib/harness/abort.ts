@@ -5,7 +5,7 @@ import { format, type GuestImage, type Site as GuestSite, readAs, sourceOf, symb
 import type { Failure as FailureData } from '#reports'
 import { pageFaultText } from './chain.ts'
 import type { Ucall } from './exits.ts'
-import { showBytes } from './show.ts'
+import { showBytes, showRows } from './show.ts'
 import { siteOf } from './where.ts'
 
 /** A value as its type reads: signed in decimal, unsigned in hex. */
@@ -43,6 +43,17 @@ export const abortFailure = (
           op: 'bytes',
           seen: { source: source?.seen ?? '', value },
           want: { source: source?.want ?? '', value: showBytes(site.bytes) },
+        }
+        return { ...where, message: said ?? '', comparison }
+      }
+      if (site.fields !== undefined) {
+        const { fields, types = [] } = site
+        const side = (from: number): string =>
+          showRows(fields.map((name, n) => [name, valueText(values[from + n] ?? 0n, types[from + n])]))
+        const comparison = {
+          op: 'match',
+          seen: { source: source?.seen ?? '', value: side(0) },
+          want: { source: source?.want ?? '', value: side(fields.length) },
         }
         return { ...where, message: said ?? '', comparison }
       }

@@ -39,8 +39,8 @@ t.test("a host's failed assertion", async t => {
       steps: [{ name: 'KVM_EXIT_IO', fields: { direction: 'out', data: '0xabcd' } }],
       comparison: {
         op: 'match',
-        seen: { source: 'out', value: /data: 0xabcd$/m },
-        want: { source: "{ port: PORT, direction: 'out', size, data: sent + 1n }", value: /data: 0xabce$/m },
+        seen: { source: 'out', value: /data: +0xabcd$/m },
+        want: { source: "{ port: PORT, direction: 'out', size, data: sent + 1n }", value: /data: +0xabce$/m },
       },
     },
   ])
@@ -77,10 +77,38 @@ t.test('every word of a guest, with the sides as its source has them', async t =
         seen: { source: 'page', value: '0000  01 02 03 04 05\n' },
         want: { source: '[1, 2, 9, 4, 5]', value: '0000  01 02 09 04 05\n' },
       },
-      { op: 'eq', seen: { source: 'cells.high', value: '0x0' }, want: { value: '0x1' } },
+      {
+        op: 'match',
+        seen: { source: 'cells', value: '{\n  low:  0x7\n  high: 0x0\n}' },
+        want: { source: '{ low: 7, high: 1n }', value: '{\n  low:  0x7\n  high: 0x1\n}' },
+      },
     ],
   )
   t.equal(failures.length, 5)
+})
+
+t.test('a structure of the guest is compared as a whole, and shown so', async t => {
+  const { failures } = await run(named('global.guest_compares_a_whole_structure'))
+  t.equal(failures.length, 1)
+  const rows = (y: string) =>
+    [
+      'flags.visible: 0x0',
+      'flags.colour:  0x5',
+      `corners[0].y:  ${y}`,
+      'corners[1].x:  -3',
+      'corners[1].y:  0',
+      'areas[0]:      0x0',
+    ]
+      .map(row => `  ${row}\n`)
+      .join('')
+  t.match(failures[0], {
+    message: 'as drawn',
+    comparison: {
+      op: 'match',
+      seen: { source: 'drawn', value: `{\n${rows('0')}}` },
+      want: { value: `{\n${rows('1')}}` },
+    },
+  })
 })
 
 /** Test, kind of its failure, message. */

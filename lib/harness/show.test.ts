@@ -20,7 +20,7 @@ t.test('structures go on one line where they fit, functions are left out', async
   t.equal(show({ port: 50, data: 0xabn, answer: () => {} }), '{ port: 50, data: 0xab }')
   t.equal(show([1n, 2n]), '[0x1, 0x2]')
   const long = { name: 'x'.repeat(40), other: 'y'.repeat(40) }
-  t.equal(show(long), `{\n  name: '${'x'.repeat(40)}'\n  other: '${'y'.repeat(40)}'\n}`)
+  t.equal(show(long), `{\n  name:  '${'x'.repeat(40)}'\n  other: '${'y'.repeat(40)}'\n}`)
   t.equal(showFields({ port: 50, size: 2 }), '{\n  port: 50\n  size: 2\n}')
 })
 

@@ -64,12 +64,20 @@ const nested = (value: unknown, indent: string, depth: number): string => {
   if (!isPlain(value) || value instanceof Error || depth === 0) return inline(value, depth)
   const inner = `${indent}  `
   const [open, close] = Array.isArray(value) ? ['[', ']'] : ['{', '}']
-  const lines = fieldsOf(value).map(([key, field]) => {
+  const fields = fieldsOf(value)
+  const width = Math.max(0, ...fields.map(([key]) => key.length))
+  const lines = fields.map(([key, field]) => {
     const flat = inline(field, depth - 1)
     const text = flat.length <= WIDE ? flat : nested(field, inner, depth - 1)
-    return Array.isArray(value) ? `${inner}${text}` : `${inner}${key}: ${text}`
+    return Array.isArray(value) ? `${inner}${text}` : `${inner}${`${key}:`.padEnd(width + 1)} ${text}`
   })
   return [open, ...lines, `${indent}${close}`].join('\n')
+}
+
+/** Names and texts as `showFields` has them. */
+export const showRows = (rows: readonly (readonly [string, string])[]): string => {
+  const width = Math.max(0, ...rows.map(([name]) => name.length))
+  return ['{', ...rows.map(([name, text]) => `  ${`${name}:`.padEnd(width + 1)} ${text}`), '}'].join('\n')
 }
 
 /** Milliseconds as failures say them. */

@@ -1,5 +1,5 @@
 /** Fails on purpose, on the guest's side and on the host's: what its reader is shown is held by golden text. */
-import { c, fixture, flat, shared, test, u32, u64 } from '#harness'
+import { array, bitFields, c, fixture, flat, i8, nested, shared, struct, test, u32, u64 } from '#harness'
 
 const PORT = 0x32
 const GDT = 0x50_0000n
@@ -283,5 +283,29 @@ let times = 0
 test('fails_another_way_each_time', async t => {
   const port = ++times
   const td = t.td({ guest: g => g.out(port, 1, 0) })
+  await td.vcpu.until('UCALL_DONE')
+})
+
+const point = struct('point', { x: i8, y: i8 })
+const shape = struct('shape', {
+  flags: bitFields(u32, { visible: 0, colour: [7, 4] }),
+  corners: array(nested(point), 2),
+  areas: array(u64, 2),
+})
+
+test('guest_compares_a_whole_structure', async t => {
+  const td = t.td({
+    guest(g) {
+      const drawn = g.place('drawn', shape)
+      drawn.flags.colour.set(5)
+      drawn.corners.at(1).x.set(-3)
+      drawn.areas.at(1).set(0x1_0000_0000n)
+      const want = { flags: { visible: 0, colour: 5 }, corners: [{}, { x: -3 }], areas: [0n, 0x1_0000_0000n] } as const
+      g.assert.match(drawn, want)
+      g.assert.match(drawn, { flags: 0x50 })
+      g.expect.match(drawn, { ...want, corners: [{ y: 1 }, { x: -3, y: 0 }], areas: [0n] }, 'as drawn')
+      g.done()
+    },
+  })
   await td.vcpu.until('UCALL_DONE')
 })

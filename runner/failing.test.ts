@@ -21,7 +21,7 @@ t.test('an assertion of the guest and one of the host, as golden text', async t 
     /host +\S+failing_test\.ts:25, waiting for UCALL_DONE/,
     /again +seamless \S+failing_test\.ts -r port_io\.word\.guest_side --seed 0x5eed/,
     /failing_test\.ts:30:host_side:/,
-    /- +data: 0xabce\n.*\+ +data: 0xabcd/,
+    /- +data: +0xabce\n.*\+ +data: +0xabcd/,
   ])
     t.match(stdout, said)
 })
@@ -50,4 +50,24 @@ t.test('a guest that goes wrong is named with its value, and the rest of the sui
   t.match(stdout, /^not ok \d selftests: \S+ failing_test\.ts # exit=1$/m)
   t.match(stdout, /^ok \d selftests: seamless: tdx_vm_test\.ts$/m)
   t.same(objections(stdout), [], 'prove and tap-parser read it')
+})
+
+const HANGS = `import { test } from '${new URL('../lib/harness/index.ts', import.meta.url).pathname}'
+test('waits', async t => {
+  const td = t.td({ guest: g => { g.sync(7); g.done() } })
+  await td.vcpu.until('UCALL_SYNC')
+  await new Promise(() => {})
+})
+`
+
+t.test('a test that is killed from outside tells where its guest stood, and what it had said', async t => {
+  const cwd = t.testdir({ 'hangs_test.ts': HANGS })
+  const { stdout } = spawnSync(process.execPath, [COMMAND, './hangs_test.ts', '--timeout', '0.2', '--record', 'none'], {
+    cwd,
+    encoding: 'utf8',
+  })
+  t.match(stdout, /did not end within 0\.2 seconds, and did not listen: killed$/m)
+  t.match(stdout, /^# # {3}guest {2}vCPU 0, RIP 0x40\w+, \d+ instructions in$/m)
+  t.match(stdout, /^# # {10}UCALL_SYNC {2}values 0x7$/m)
+  t.match(stdout, /^# not ok 1 global\.waits # TIMEOUT 0\.2 seconds$/m)
 })

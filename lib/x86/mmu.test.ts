@@ -2,6 +2,7 @@ import t from 'tap'
 import { RIGHTS } from '#abi'
 import { hex } from '#bits'
 import { Cpu } from './cpu.ts'
+import { explainWalk } from './explain.ts'
 import { Fault, Leave } from './fault.ts'
 import { PhysicalMemory } from './memory.ts'
 import { lookup } from './mmu.ts'
@@ -222,6 +223,17 @@ for (const c of cases) {
       t.equal(hex(fault.errorCode!), hex(c.code ?? -1))
       t.equal(fault.cr2, LINEAR[c.mode])
     }
+    // A debugger sees the same entries, and where they lead: it judges no rights.
+    const seen = explainWalk(cpu, LINEAR[c.mode])
+    const isGone = c.entries.some(entry => (entry & 1n) === 0n)
+    const isReserved = c.gpa === undefined && ((c.code ?? 0) & 8) !== 0
+    t.same(
+      seen?.levels.slice(0, c.entries.length).map(({ entry }) => (entry ?? 0n) & ~0x60n),
+      c.entries.slice(0, seen?.levels.length).map(entry => entry & ~0x60n),
+    )
+    if (c.gpa !== undefined) t.equal(seen?.gpa, c.gpa)
+    else if (isGone) t.equal(seen?.gpa, undefined)
+    else if (!isReserved) t.equal(seen?.levels.length, c.entries.length)
   })
 }
 

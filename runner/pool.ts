@@ -1,6 +1,6 @@
 /** Warm worker processes: taken for one order at a time, replaced after a crash or a kill. */
 import type { ChildProcess } from 'node:child_process'
-import { stackOf } from './dump.ts'
+import { type Standing, standingOf } from './dump.ts'
 import { type Image, imageOf, renew, withOriginals } from './image.ts'
 import { signal } from './processes.ts'
 import type { Answer, Order } from './protocol.ts'
@@ -98,10 +98,11 @@ export class WorkerProcess {
     if (this.#child.connected) this.#child.send({ type: 'go' } satisfies Order)
   }
 
-  /** Where it stands, for one that does not answer; see stackOf. It does not go on. */
-  dump(): Promise<string> {
+  /** Where it stands, for one that does not answer; see standingOf. It does not go on. */
+  async dump(): Promise<Standing> {
     this.#isDumped = true
-    return stackOf(this.#child).then(withOriginals)
+    const standing = await standingOf(this.#child)
+    return { ...standing, stack: withOriginals(standing.stack) }
   }
 
   /** SIGTERM to the worker and its children now, SIGKILL after `grace` milliseconds. */

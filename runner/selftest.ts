@@ -4,6 +4,7 @@ import { pathToFileURL } from 'node:url'
 import { type Event, emptyTally, type Failure, isOk, type Site, type Status, statusOf } from '#reports'
 import { again, type Repetition, type Tried } from './attempts.ts'
 import type { TestFile } from './discover.ts'
+import type { Standing } from './dump.ts'
 import type { Extra } from './explore.ts'
 import { near, suggestion } from './filter.ts'
 import type { Exit, Pool } from './pool.ts'
@@ -33,8 +34,8 @@ type Return = {
   readonly uncaught?: Uncaught
   /** The limit that we ended it for, milliseconds. */
   readonly fired?: number
-  /** Where it stood then. */
-  readonly stack?: string
+  /** Where it stood then, and the guest of its test. */
+  readonly stood?: Standing
 }
 
 const seconds = (ms: number): string => `${ms / 1000} second${ms === 1000 ? '' : 's'}`
@@ -67,8 +68,8 @@ export const runSelftest = async (
   for (;;) {
     const before = book.attempts
     const order = book.order()
-    const { exit, broken, uncaught, fired, stack: stood = '' } = await work(pool, resources, file, order, book, options)
-    const stack = uncaught !== undefined ? { stack: uncaught.stack } : stood !== '' ? { stack: stood } : {}
+    const { exit, broken, uncaught, fired, stood } = await work(pool, resources, file, order, book, options)
+    const stack = uncaught !== undefined ? { stack: uncaught.stack } : stood?.stack ? { stack: stood.stack } : {}
     const kind = fired === undefined ? 'crash' : 'timeout'
     if (broken !== undefined) {
       const { message, stack } = broken
@@ -83,7 +84,8 @@ export const runSelftest = async (
           ? `did not end within ${seconds(fired)}, and did not listen: killed`
           : (uncaught?.message ?? `Test terminated unexpectedly by ${exitText(exit)}`)
       const where = site === undefined ? {} : { site }
-      const failure: Failure = { kind, side: 'host', message, steps: [], ...where, ...stack }
+      const guest = { steps: stood?.steps ?? [], ...(stood?.guest && { guest: stood.guest }) }
+      const failure: Failure = { kind, side: 'host', message, ...guest, ...where, ...stack }
       emit({ type: 'failure', file: file.file, test, failure })
       if (fired === undefined) book.end(test, 'fail', message)
       else book.end(test, 'timeout', seconds(fired))
@@ -141,7 +143,8 @@ const work = async (
       timer = setTimeout(
         async () => {
           back = { ...back, fired: limit }
-          back = { ...back, stack: shortened(await worker.dump()) }
+          const stood = await worker.dump()
+          back = { ...back, stood: { ...stood, stack: shortened(stood.stack) } }
           worker.kill(options.grace)
         },
         // Each interleaving has as long as a test has.

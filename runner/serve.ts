@@ -3,12 +3,13 @@ import { flushCompileCache } from 'node:module'
 import { relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { Event } from '#reports'
+import { STANDING } from './dump.ts'
 import { explored } from './explore.ts'
 import { type Held, held, leftBehind } from './leaks.ts'
 import type { Answer, Listed, Order } from './protocol.ts'
 import { needOf } from './resources.ts'
 
-type Harness = Pick<typeof import('#harness'), 'collect'>
+type Harness = Pick<typeof import('#harness'), 'collect'> & Partial<Pick<typeof import('#harness'), 'standing'>>
 type Collected = Awaited<ReturnType<Harness['collect']>>['tests'][number]
 
 const send = (answer: Answer): void => {
@@ -39,8 +40,11 @@ const whenThereIs = (tags: readonly string[]): Promise<void> =>
 
 /** Does what the runner says, in this process, until it goes. */
 export const serve = (harness: Promise<Harness>): { needsSources(url: string): void } => {
-  // Who loads a file hears that the harness did not.
-  harness.catch(() => {})
+  // Who loads a file hears that the harness did not. Who ends this process asks where its guest stands.
+  harness.then(
+    ({ standing }) => Object.assign(globalThis, { [Symbol.for(STANDING)]: () => JSON.stringify(standing?.()) }),
+    () => {},
+  )
   for (const stream of ['stdout', 'stderr'] as const)
     process[stream].write = (chunk: string | Uint8Array, ...rest: unknown[]): boolean => {
       const text = typeof chunk === 'string' ? chunk : Buffer.from(chunk).toString()

@@ -5,6 +5,7 @@ import type { Event, Failure as FailureData, Status } from '#reports'
 import type { Outcome, RunOptions } from './collect.ts'
 import { type Context, contextOf } from './context.ts'
 import { Failure, Skip } from './failure.ts'
+import { guestState } from './inspect.ts'
 import { giveMachine, type Machine, takeMachine } from './machine.ts'
 import { type Moment, Recorder } from './recorder.ts'
 import { Schedule } from './schedule.ts'
@@ -70,6 +71,14 @@ export class Trial {
       }
     }
     return this.#machine
+  }
+
+  /** Where its guest stands, and the exits that led there, should anybody ask while it runs. */
+  standing(): Pick<FailureData, 'guest' | 'steps'> {
+    const machine = this.#machine
+    const vcpu = machine?.running
+    const guest = machine && vcpu && guestState(machine, vcpu.td, vcpu, { isWild: true })
+    return { steps: this.steps?.list() ?? [], ...(guest !== undefined && { guest }) }
   }
 
   /** Does the test run once more, to tell how it failed? */
@@ -213,9 +222,15 @@ const fuller = (failure: FailureData, told: FailureData | undefined): FailureDat
   return isSame ? told : failure
 }
 
+let running: Trial | undefined
+
+/** Where the guest of the test stands that runs now, for who stops it from outside; undefined while none does. */
+export const standing = (): Pick<FailureData, 'guest' | 'steps'> | undefined => running?.standing()
+
 /** Runs one test: setup, body, teardown. Never throws for what a test does. */
 export const runTest = async (job: Job, options: RunOptions): Promise<Outcome> => {
   const trial = new Trial(job, options)
+  running = trial
   await perform(trial)
   const isWorthTelling = trial.isWorthTelling
   const outcome = trial.end()

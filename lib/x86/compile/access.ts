@@ -1,11 +1,13 @@
 /** What an instruction does to memory: the TLB is looked up inline, and the region left where it does not know. */
+import { I32 } from '#wasm'
 import { TLB_ENTRY_WORDS, TLB_FRAME_WORD, TLB_WORD } from '../tlb.ts'
-import { type Effect, LOCAL } from './build.ts'
+import { type Effect, LOCAL, type Unit } from './build.ts'
 import type { Context } from './context.ts'
 import type { Emitter } from './emit.ts'
 import { type Leave, SCRATCH } from './generate.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
+import { type Found, type Place, Places, reaches } from './places.ts'
 import { emitRepeat } from './repeat.ts'
 
 const LOADS: Record<number, 'i32.load8_u' | 'i32.load16_u' | 'i32.load' | 'i64.load'> = {
@@ -22,16 +24,27 @@ const STORES: Record<number, 'i32.store8' | 'i32.store16' | 'i32.store' | 'i64.s
 }
 const INDEX_SHIFT = 12 - Math.log2(TLB_ENTRY_WORDS * 4)
 
+/** A host address: a local plus a constant. */
+type Host = { readonly local: number; readonly offset: number }
+
 export class Accesses {
+  /** What is known where the code is being written. */
+  places = new Places()
+  #reaches: ReturnType<typeof reaches> = new Map()
+  readonly #free: number[] = []
+  readonly #taken: number[] = []
   readonly #emit: Emitter
   readonly #context: Context
   /** Function of the runtime. */
   readonly #log: number
+  /** Pages are looked up for all that a block accesses near a place. */
+  readonly #wide: boolean
 
-  constructor(emit: Emitter, context: Context, log: number) {
+  constructor(emit: Emitter, context: Context, log: number, wide: boolean) {
     this.#emit = emit
     this.#context = context
     this.#log = log
+    this.#wide = wide
   }
 
   count(effect: Effect): void {
@@ -51,28 +64,31 @@ export class Accesses {
         code.if(() => leave('case'))
         return
       case 'load': {
-        const host = this.#probe(effect.at, effect.size, 'read', leave)
-        code.get(host)
-        if (effect.size === 16) code.vectorMemory('load')
-        else code.memory(LOADS[effect.size]!)
+        const { local, offset } = this.#probe(effect.at, effect, leave)
+        code.get(local)
+        if (effect.size === 16) code.vectorMemory('load', offset)
+        else code.memory(LOADS[effect.size]!, offset)
         this.#bind(effect.to)
         return
       }
       case 'store': {
-        const host = this.#probe(effect.at, effect.size, 'write', leave)
-        this.#store(() => code.get(host), effect.size, effect.value)
+        const { local, offset } = this.#probe(effect.at, effect, leave)
+        this.#store(() => code.get(local), offset, effect.size, effect.value)
         return
       }
-      case 'probe':
-        effect.to.temp = this.#probe(effect.at, effect.size, 'write', leave)
+      case 'probe': {
+        const { local, offset } = this.#probe(effect.at, effect, leave)
+        effect.to.temp = offset === 0 ? local : this.#emit.temp(32)
+        if (offset !== 0) code.get(local).i32(offset).op('i32.add').set(effect.to.temp)
         return
+      }
       case 'loadHost':
         this.#emit.put(effect.host)
         code.memory(LOADS[effect.size]!)
         this.#bind(effect.to)
         return
       case 'storeHost':
-        this.#store(() => this.#emit.put(effect.host), effect.size, effect.value)
+        this.#store(() => this.#emit.put(effect.host), 0, effect.size, effect.value)
         return
       case 'repeat':
         emitRepeat(this.#emit, this, effect, leave)
@@ -80,8 +96,8 @@ export class Accesses {
   }
 
   /** Puts the host address of `size` bytes at a linear address on the stack. */
-  probe(at: Node, size: number, access: 'read' | 'write', leave: () => void): void {
-    this.#emit.code.get(this.#probe(at, size, access, leave))
+  probe(at: Node, size: number, access: 'read' | 'write', leave: Leave): void {
+    this.#emit.code.get(this.#lookUp(at, size, size, access === 'write', leave, this.#emit.temp(32)))
   }
 
   /** Where stores are logged: these `length` bytes are about to be written. */
@@ -94,48 +110,78 @@ export class Accesses {
     this.#emit.code.set(node.temp)
   }
 
-  #store(host: () => void, size: number, value: Node): void {
+  #store(host: () => void, offset: number, size: number, value: Node): void {
     const code = this.#emit.code
     if (this.#context.logs) {
       host()
-      code.i32(size).call(this.#log)
+      code.i32(offset).op('i32.add').i32(size).call(this.#log)
     }
     host()
     if (size === 16) {
       this.#emit.put(value)
-      code.vectorMemory('store')
+      code.vectorMemory('store', offset)
       return
     }
     const wide = size === 8
     const node = wide ? n.to64(value) : n.to32(value)
     this.#emit.put(node)
-    code.memory(STORES[size]!)
+    code.memory(STORES[size]!, offset)
   }
 
-  /** The host address, in a local, of `size` bytes at a linear address. */
-  #probe(at: Node, size: number, access: 'read' | 'write', leave: Leave): number {
+  /** Where the bytes at a linear address are: found before, found with others, or looked up. */
+  #probe(at: Node, effect: Effect & { readonly size: number }, leave: Leave): Host {
+    const { size } = effect
+    const writes = effect.kind !== 'load'
+    const place = this.places.of(at)
+    if (place === undefined)
+      return { local: this.#lookUp(at, size, size, writes, leave, this.#emit.temp(32)), offset: 0 }
+    const near = this.places.near(place, writes)
+    if (near !== undefined) {
+      const { found, from } = near
+      const offset = Number(from)
+      if (offset >= 0 && offset + size <= found.length) return { local: found.host, offset }
+      return { local: this.#guarded(at, size, writes, leave, found, offset, place), offset: 0 }
+    }
+    const reach = this.#wide ? this.#reaches.get(effect) : undefined
+    const { before, behind } = reach ?? { before: 0n, behind: BigInt(size) }
+    const length = Number(before + behind)
+    const from = before === 0n ? at : n.sub(8, at, n.constant(before))
+    const host = this.#lookUp(from, length, size, writes, leave, this.#own())
+    this.places.remember({ place: { sum: place.sum, at: place.at - before }, host, length, writable: writes })
+    return { local: host, offset: Number(before) }
+  }
+
+  /** The same page as something found, if the offset in it allows that. */
+  #guarded(at: Node, size: number, writes: boolean, leave: Leave, found: Found, offset: number, place: Place): number {
     const code = this.#emit.code
-    const [linear, entry, host] = [this.#emit.temp(64), this.#emit.temp(32), this.#emit.temp(32)]
+    const host = this.#own()
+    code.get(found.host).i32(4095).op('i32.and')
+    if (offset < 0) code.i32(-offset).op('i32.ge_u')
+    else code.i32(4096 - offset - size).op('i32.le_u')
+    code.if(
+      () => code.get(found.host).i32(offset).op('i32.add').set(host),
+      () => this.#lookUp(at, size, size, writes, leave, host),
+    )
+    this.places.remember({ place, host, length: size, writable: writes })
+    return host
+  }
+
+  /** Looks up `length` bytes in the TLB, `size` of which are wanted now; the host address goes to local `host`. */
+  #lookUp(at: Node, length: number, size: number, writes: boolean, leave: Leave, host: number): number {
+    const code = this.#emit.code
+    const [linear, entry, tag] = [this.#emit.temp(64), this.#emit.temp(32), this.#emit.temp(64)]
     this.#emit.put(at)
-    code.set(linear)
-    code.get(linear).op('i32.wrap_i64').i32(INDEX_SHIFT).op('i32.shr_u').get(LOCAL.MASK).op('i32.and')
-    code.get(LOCAL.TLB).op('i32.add').set(entry)
-    code
-      .get(linear)
-      .get(entry)
-      .memory('i64.load', TLB_WORD[access] * 4)
-      .op('i64.xor')
-      .tee(linear)
-    code.i64(BigInt(4096 - size)).op('i64.gt_u')
+    code.tee(linear)
+    code.op('i32.wrap_i64').i32(INDEX_SHIFT).op('i32.shr_u').get(LOCAL.MASK).op('i32.and')
+    code.get(LOCAL.TLB).op('i32.add').tee(entry)
+    // In a local that is used once more: V8 would load it twice.
+    code.memory('i64.load', TLB_WORD[writes ? 'write' : 'read'] * 4).tee(tag)
+    code.get(linear).op('i64.xor').tee(linear)
+    code.i64(BigInt(4096 - length)).op('i64.gt_u')
     code.if(() => {
-      code
-        .get(LOCAL.FRAME)
-        .get(linear)
-        .get(entry)
-        .memory('i64.load', TLB_WORD[access] * 4)
-        .op('i64.xor')
+      code.get(LOCAL.FRAME).get(linear).get(tag).op('i64.xor')
       code.memory('i64.store', SCRATCH.LINEAR)
-      leave('access', access === 'write' ? -size : size)
+      leave('access', { size, length, writes })
     })
     code
       .get(linear)
@@ -145,5 +191,27 @@ export class Accesses {
       .op('i32.add')
       .set(host)
     return host
+  }
+
+  /** A local for a page that was found. */
+  #own(): number {
+    const local = this.#free.pop() ?? this.#emit.code.local(I32)
+    this.#taken.push(local)
+    return local
+  }
+
+  /** Locals of pages taken since `mark` are free again. */
+  release(mark: number): void {
+    this.#free.push(...this.#taken.splice(mark))
+  }
+
+  get mark(): number {
+    return this.#taken.length
+  }
+
+  /** A block is written from here on, of which what comes before tells `places`. */
+  begin(units: readonly Unit[], places: Places): void {
+    this.places = places
+    this.#reaches = reaches(units, places)
   }
 }

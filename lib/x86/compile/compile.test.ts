@@ -193,6 +193,22 @@ t.test('accesses end in their page, or are taken apart', async t => {
   t.not(sums[0], 0n)
 })
 
+t.test('what a block accesses near a place is looked up once, also where it lies in two pages', async t => {
+  const ends = TIERS.map(tier => {
+    // A structure that goes through the border of two pages, read, written, and read again; pushes and pops likewise.
+    const m = machine(
+      tier,
+      'mov rdi, 0x40fc0\nmov rcx, 500\nagain: mov rax, [rdi]\nadd rax, [rdi+8]\nadd rax, [rdi+24]\nmov [rdi+16], rax\n' +
+        'xor eax, [rdi+20]\nmov [rdi+4], eax\nadd rdi, 4\nadd rdi, [rdi-12]\nsub rdi, [rdi-12]\ncmp rdi, 0x41010\n' +
+        'jb next\nmov rdi, 0x40fc0\nnext: mov [rdi+8], cl\nlea rsp, [rdi+16]\npush rax\npush rcx\npop rdx\npop rbx\n' +
+        'add rbx, rdx\ndec rcx\njne again\nhlt',
+    )
+    m.cpu.run(1_000_000)
+    return state(m)
+  })
+  for (const [n, end] of ends.entries()) t.equal(end, ends[0], TIERS[n]!)
+})
+
 t.test('code that changes itself, and the page it is in, is seen at once', async t => {
   for (const tier of TIERS) {
     // Where everything is compiled, each change is a module.

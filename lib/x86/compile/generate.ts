@@ -14,6 +14,7 @@ import { Emitter } from './emit.ts'
 import { encode, type FlagState, Flags, UNKNOWN } from './flags.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
+import { Places } from './places.ts'
 import { flagsOf, recipeFor } from './recipe.ts'
 import { type Block, killsOf, type Region, readsOf, type Target, visibleBefore } from './region.ts'
 
@@ -40,22 +41,27 @@ export type Sites = {
   readonly done: number[]
   /** Number of the recipe times 64 plus the flags that follow from it. */
   readonly rules: number[]
-  /** Size of the access that the TLB did not know, negative for a write; its address is in SCRATCH.LINEAR. */
-  readonly sizes: number[]
+  /** The access that the TLB did not know; its address is in SCRATCH.LINEAR. */
+  readonly missed: (Missed | undefined)[]
 }
 
+/** `length` bytes were asked for, `size` of them by the instruction that was reached. */
+export type Missed = { readonly size: number; readonly length: number; readonly writes: boolean }
 /** Leaves before the instruction that is being written. */
-export type Leave = (way: Way, size?: number) => void
+export type Leave = (way: Way, missed?: Missed) => void
 
 export type Generated = { readonly bytes: Uint8Array<ArrayBuffer>; readonly sites: Sites }
 
-export const generate = (region: Region, context: Context): Generated => new Generator(region, context).run()
+/** `wide`: pages are looked up for all that a block accesses near a place, which must not often cross into another. */
+export const generate = (region: Region, context: Context, wide: boolean): Generated =>
+  new Generator(region, context, wide).run()
 
 class Generator {
   readonly #region: Region
   readonly #context: Context
+  readonly #wide: boolean
   readonly #builder: Builder
-  readonly #sites: Sites = { ways: [], offsets: [], done: [], rules: [], sizes: [] }
+  readonly #sites: Sites = { ways: [], offsets: [], done: [], rules: [], missed: [] }
   #code!: Code
   #emit!: Emitter
   #flags!: Flags
@@ -68,9 +74,10 @@ class Generator {
   readonly #needs = new Map<Block, number>()
   readonly #seen = new Map<Block, number>()
 
-  constructor(region: Region, context: Context) {
+  constructor(region: Region, context: Context, wide: boolean) {
     this.#region = region
     this.#context = context
+    this.#wide = wide
     this.#builder = new Builder(context, region.entries[0]!.units[0]!.insn)
   }
 
@@ -82,7 +89,7 @@ class Generator {
     this.#code = code
     this.#emit = new Emitter(code)
     this.#flags = new Flags(this.#emit, this.#builder)
-    this.#accesses = new Accesses(this.#emit, this.#context, log)
+    this.#accesses = new Accesses(this.#emit, this.#context, log, this.#wide)
     for (const type of [I32, I32, I64, I64, I64, I64, I32, I32, I32, I32, I32, I32] as const) code.local(type)
     for (let r = LOCAL.GPR; r < FIRST_VEC; r++) code.local(I64)
 
@@ -187,10 +194,10 @@ class Generator {
     return block.taken === undefined && block.next === undefined ? ALL_FLAGS : visible
   }
 
-  #tree(block: Block, state: FlagState, done: number): void {
+  #tree(block: Block, state: FlagState, done: number, places?: Places): void {
     const merges = block.dominated.filter(to => to.isMerge).sort((a, b) => b.order - a.order)
     if (!block.isLoop) {
-      this.#within(block, merges, state, done)
+      this.#within(block, merges, state, done, places)
       return
     }
     this.#code.loop(again => {
@@ -200,20 +207,20 @@ class Generator {
   }
 
   /** `block` with what it dominates: the blocks that several ways lead to come behind it. */
-  #within(block: Block, merges: readonly Block[], state: FlagState, done: number): void {
+  #within(block: Block, merges: readonly Block[], state: FlagState, done: number, places?: Places): void {
     const [last, ...rest] = merges
     if (last === undefined) {
-      this.#block(block, state, done)
+      this.#block(block, state, done, places)
       return
     }
     this.#code.block(end => {
       this.#labels.set(last, end)
-      this.#within(block, rest, state, done)
+      this.#within(block, rest, state, done, places)
     })
     this.#tree(last, UNKNOWN, 0)
   }
 
-  #block(block: Block, state: FlagState, done: number): void {
+  #block(block: Block, state: FlagState, done: number, places = new Places()): void {
     const code = this.#code
     const { root, entries } = this.#region
     if (block === root) {
@@ -232,6 +239,8 @@ class Generator {
       code.if(() => this.#leave('slice', block.start))
     }
     const after = this.#wanted(block)
+    const { mark } = this.#accesses
+    this.#accesses.begin(block.units, places)
     for (const [k, unit] of block.units.entries()) {
       this.#instruction(unit, after[k]!)
       const { control } = unit
@@ -239,6 +248,7 @@ class Generator {
     }
     const last = block.units.at(-1)!
     if (last.control === undefined) this.#edge(block, block.next!)
+    this.#accesses.release(mark)
   }
 
   /** After each unit: the flags that code reads before they are set again, and those that may be seen at an exit. */
@@ -266,7 +276,7 @@ class Generator {
       return
     }
     if (!block.isHead && !from.throughRoot.has(block)) {
-      this.#tree(block, this.#flags.state, this.#done)
+      this.#tree(block, this.#flags.state, this.#done, this.#accesses.places.copy())
       return
     }
     this.#flags.settle(block.live)
@@ -283,10 +293,10 @@ class Generator {
     else this.#tree(block, UNKNOWN, 0)
   }
 
-  #leave(way: Way, offset: number, done = this.#done, size = 0): void {
+  #leave(way: Way, offset: number, done = this.#done, missed?: Missed): void {
     const { offsets, rules } = this.#sites
     this.#sites.ways.push(way)
-    this.#sites.sizes.push(size)
+    this.#sites.missed.push(missed)
     offsets.push(offset)
     this.#sites.done.push(done)
     rules.push(this.#flags.state.known ? encode(this.#flags.state) : DYNAMIC)
@@ -300,7 +310,7 @@ class Generator {
 
   #instruction(unit: Unit, after: { live: number; visible: number }): void {
     const code = this.#code
-    const leave: Leave = (way, size) => this.#leave(way, unit.offset, this.#done, size)
+    const leave: Leave = (way, missed) => this.#leave(way, unit.offset, this.#done, missed)
     for (const node of unit.pending)
       node.as = node.op === 'cc' ? this.#flags.condition(node.n) : this.#flags.flag(node.n)
 
@@ -372,6 +382,7 @@ class Generator {
       else code.get(LOCAL.RULE).i32(~singleMask).op('i32.and').set(LOCAL.RULE)
     }
     this.#flags.state = next
+    this.#accesses.places.assign(unit)
     if (control === undefined) {
       this.#emit.release()
       return
@@ -379,7 +390,7 @@ class Generator {
 
     this.#done++
     const block = this.#blockOf(unit)
-    const [state, done] = [this.#flags.state, this.#done]
+    const [state, done, { places }] = [this.#flags.state, this.#done, this.#accesses]
     if (control.kind === 'jump') {
       this.#computed(block, target!)
       this.#emit.release()
@@ -393,6 +404,7 @@ class Generator {
     const branch = (to: Target) => () => {
       this.#flags.state = state
       this.#done = done
+      this.#accesses.places = places
       this.#edge(block, to)
     }
     if (condition.op === 'const') {
@@ -415,7 +427,7 @@ class Generator {
   /** A return: compared with where the calls of the region come back to. */
   #computed(block: Block, target: Node): void {
     const code = this.#code
-    const [state, done] = [this.#flags.state, this.#done]
+    const [state, done, { places }] = [this.#flags.state, this.#done, this.#accesses]
     const at = this.#emit.temp(64)
     if (block.jumps.length > 0 || block.isDynamic) {
       this.#emit.put(target)
@@ -425,6 +437,7 @@ class Generator {
         code.if(() => {
           this.#flags.state = state
           this.#done = done
+          this.#accesses.places = places
           this.#edge(block, { block: to, offset: to.start })
         })
       }

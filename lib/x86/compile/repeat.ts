@@ -7,6 +7,7 @@ import type { Code } from '#wasm'
 import type { Accesses } from './access.ts'
 import { LOCAL } from './build.ts'
 import type { Emitter } from './emit.ts'
+import type { Leave } from './generate.ts'
 import * as n from './node.ts'
 
 /** What a REP instruction does; its elements have `size` bytes, RCX, RSI and RDI `addressSize`. */
@@ -16,7 +17,7 @@ export type Repeat = { readonly moves: boolean; readonly size: Size; readonly ad
 const SHORT = 64
 const [RAX, RCX, RSI, RDI] = [LOCAL.GPR, LOCAL.GPR + 1, LOCAL.GPR + 6, LOCAL.GPR + 7] as const
 
-export const emitRepeat = (emit: Emitter, accesses: Accesses, repeat: Repeat, leave: () => void): void => {
+export const emitRepeat = (emit: Emitter, accesses: Accesses, repeat: Repeat, leave: Leave): void => {
   const { code } = emit
   const { moves, size, addressSize } = repeat
   const shift = Math.log2(size)

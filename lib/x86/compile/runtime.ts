@@ -10,7 +10,7 @@ import { STATE } from '../state.ts'
 import { TLB_ENTRY_WORDS } from '../tlb.ts'
 import { type Context, contextOf } from './context.ts'
 import { settleFlags } from './flagstate.ts'
-import { DYNAMIC, generate, SCRATCH, type Sites, STORED, type Way } from './generate.ts'
+import { DYNAMIC, generate, type Missed, SCRATCH, type Sites, STORED, type Way } from './generate.ts'
 import { regionAt } from './region.ts'
 
 /** `auto` compiles what is hot, `compile` everything at once; `lockstep` checks every region against the interpreter. */
@@ -31,6 +31,8 @@ const HOT = 60
 const SLICE = 200_000
 /** Computed jumps out of regions, but inside the page, before the regions are made anew with their targets. */
 const STRAYS = 100
+/** Accesses looked up at once that cross into another page, before each is looked up by itself. */
+const CROSSINGS = 50
 /** Entries that a map has room for. */
 const MOST_ENTRIES = 255
 /** Most instructions of a region. */
@@ -61,6 +63,9 @@ class PageCode {
   readonly targets = new Set<number>()
   strays = 0
   patience = STRAYS
+  /** Are pages looked up for several accesses at once, and how often did those cross into another page? */
+  wide = true
+  crossings = 0
 
   constructor(context: Context) {
     this.context = context
@@ -104,7 +109,7 @@ const compile = (cpu: Cpu, page: CodePage, code: PageCode, offset: number, all: 
   const seen = all ? () => true : (at: number) => page.isKnown(at, context.mode)
   const region = regionAt(page, offset, context, { seen, targets })
   if (region === undefined) return
-  const { bytes, sites } = generate(region, code.context)
+  const { bytes, sites } = generate(region, code.context, code.wide)
   const imports = importsByMemory.get(cpu.memory) ?? importsOf(cpu.memory)
   importsByMemory.set(cpu.memory, imports)
   const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), imports)
@@ -173,15 +178,23 @@ const stray = (cpu: Cpu, { code, page, start }: Entry, low: number, high: number
 }
 
 /** Looks up what an access did not find in the TLB: whether it would find it now. */
-const refill = (cpu: Cpu, size: number): boolean => {
+const refill = (cpu: Cpu, { page, code, start }: Entry, { size, length, writes }: Missed): boolean => {
   const { words } = cpu
   const at = SCRATCH.LINEAR / 4
   const linear = BigInt(words[at]!) | (BigInt(words[at + 1]!) << 32n)
-  const write = size < 0
-  if (Number(linear & 0xfffn) + Math.abs(size) > 4096 || !cpu.isCanonical(linear)) return false
+  if (!cpu.isCanonical(linear)) return false
+  if (Number(linear & 0xfffn) + length > 4096) {
+    if (length === size || !code.wide || ++code.crossings < CROSSINGS) return false
+    // What a block accesses is often in two pages: each access asks for itself.
+    code.wide = false
+    code.entries.length = 0
+    code.heat.fill(0)
+    compile(cpu, page, code, start, false)
+    return false
+  }
   try {
-    const host = lookup(cpu, linear, write ? 'write' : 'read', cpu.key)
-    return host >= 0 && !(write && cpu.memory.holdsCode[host >>> 12] !== 0)
+    const host = lookup(cpu, linear, writes ? 'write' : 'read', cpu.key)
+    return host >= 0 && !(writes && cpu.memory.holdsCode[host >>> 12] !== 0)
   } catch (error) {
     // The interpreter meets it again, and answers it.
     if (error instanceof Fault || error instanceof Leave) return false
@@ -198,7 +211,8 @@ export const enter = (cpu: Cpu, entry: Entry, left: number): number => {
     const site = once(cpu, next, slice)
     const { sites, code }: Entry = next
     count += slice - words[SCRATCH.LEFT / 4]! + sites.done[site]!
-    next = sites.sizes[site] !== 0 && refill(cpu, sites.sizes[site]!) ? code.entries[sites.offsets[site]!] : undefined
+    const missed: Missed | undefined = sites.missed[site]
+    next = missed !== undefined && refill(cpu, next, missed) ? code.entries[sites.offsets[site]!] : undefined
   }
   cpu.instructions += count
   if (count > 0) cpu.shadow = 'none'

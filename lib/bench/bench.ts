@@ -6,6 +6,7 @@ import { writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { cpuRows } from './cpu.ts'
 import { guestRows } from './guests.ts'
+import { leafRows, leafTable } from './leaves.ts'
 import { tableOf } from './measure.ts'
 import { runnerRows } from './runner.ts'
 import { startRows } from './start.ts'
@@ -19,7 +20,8 @@ const rows = [
   ...(await runnerRows(ROUNDS)),
 ]
 const table = tableOf(rows)
-console.log(table)
+const leaves = leafTable(await leafRows(ROUNDS))
+console.log(`${table}\n\n${leaves}`)
 
 if (process.argv.includes('--write')) {
   const machine = `${cpus()[0]?.model.trim()}, ${cpus().length} processors, ${process.platform} ${process.arch}, Node ${process.versions.node}`
@@ -36,6 +38,14 @@ ${table}
 A TD's life and a round trip are timed through the harness, as a selftest has them: the host process's ioctls, KVM, the
 TDX module's checks, the guest's instructions, teardown. The peer on /dev/kvm is \`lib/bench/kvm.c\`: an *ordinary* VM with
 one page of real-mode code, no TDX anywhere, since no machine without TDX can run the real thing.
+
+## SEAMCALLs and TDCALLs
+
+What one call costs here, leaf by leaf: of a SEAMCALL from the host's register file to its status, of a TDCALL in a loop of a
+guest, less the loop. Medians of ${ROUNDS} rounds, of many calls each. A leaf that a machine does once (TDH.SYS.INIT and what follows
+it), that ends a TD's run (TDH.VP.ENTER: see the round trip above) or that is not modelled has no row.
+
+${leaves}
 `
   writeFileSync(new URL('../../docs/benchmarks.md', import.meta.url), page)
 }

@@ -10,6 +10,22 @@ test('life', async t => {
   await td.vcpu.until('UCALL_DONE')
 })
 
+const MANY = 1000
+
+test('many', async t => {
+  const before = process.memoryUsage.rss()
+  for (let n = 0; n < MANY; n++) {
+    const td = t.td({
+      guest(g) {
+        g.sync(1)
+        g.done()
+      },
+    })
+    await td.vcpu.until('UCALL_SYNC')
+  }
+  t.log(String((process.memoryUsage.rss() - before) / 2 ** 20))
+})
+
 test('round_trips', async t => {
   const td = t.td({
     guest(g) {

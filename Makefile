@@ -99,9 +99,17 @@ vectors: $(MODULES)
 oracle: $(MODULES)
 	@$(NODE) lib/x86/oracle/oracle.main.ts --n $(or $(N),10000) --seed $(or $(SEED),1)
 
-# Random bytes as code, in every mode: make fuzz N=1000000 SEED=1
+# Programs of the system's kind against virtual machines of this machine's KVM; what differs, and why.
+oracle-system: $(MODULES)
+	@$(NODE) lib/x86/oracle/system/system.main.ts
+
+# Random bytes in every mode, decoded by us and by iced-x86: make oracle-decoder N=10000000 SEED=1
+oracle-decoder: $(MODULES)
+	@$(NODE) lib/x86/oracle/decoder.main.ts --n $(or $(N),100000) --seed $(or $(SEED),1)
+
+# Random bytes as code, in every mode: make fuzz N=1000000 SEED=1 TIER=auto
 fuzz: $(MODULES)
-	@$(NODE) lib/x86/oracle/fuzz.main.ts --n $(or $(N),100000) --seed $(or $(SEED),1)
+	@$(NODE) lib/x86/oracle/fuzz.main.ts --n $(or $(N),100000) --seed $(or $(SEED),1) --tier $(or $(TIER),auto)
 
 bench: image
 	@$(NODE) lib/bench/bench.ts $(if $(WRITE),--write)

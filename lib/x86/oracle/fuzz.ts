@@ -5,7 +5,7 @@
 import { type Gpa, type Hpa, hpa, NotModelled, PAGE_SIZE } from '#bits'
 import type { TierName } from '../compile/runtime.ts'
 import { Cpu } from '../cpu.ts'
-import { describeCpu, FEATURES, type Feature } from '../cpuid.ts'
+import { type Cpuid, describeCpu, FEATURES, type Feature } from '../cpuid.ts'
 import type { Mode } from '../insn.ts'
 import { PhysicalMemory } from '../memory.ts'
 import type { Access, SecondStage } from '../vmx.ts'
@@ -43,6 +43,12 @@ class Window implements SecondStage {
   }
 }
 
+/** Every run begins with an INIT, which asks for the processor's signature: that is worked out once. */
+const signed = (cpuid: Cpuid): Cpuid => {
+  const one = cpuid(1, 0)
+  return (leaf, subleaf) => (leaf === 1 ? one : cpuid(leaf, subleaf))
+}
+
 /** Bytes that lead to other opcodes more often than chance would. */
 const LEADS = [
   0x0f, 0x0f, 0x0f, 0x66, 0xf2, 0xf3, 0xf0, 0x67, 0x48, 0xc4, 0xc5, 0x8e, 0x0f, 0xd9, 0xdb, 0xcf, 0xca, 0xff,
@@ -60,7 +66,7 @@ export class Fuzz {
     this.#cpu = new Cpu({
       memory: this.#memory,
       stage: new Window(this.#first),
-      cpuid: describeCpu(Object.keys(FEATURES) as Feature[]),
+      cpuid: signed(describeCpu(Object.keys(FEATURES) as Feature[])),
       onFault: () => (this.#delivers ? 'deliver' : 'stop'),
       tier,
     })

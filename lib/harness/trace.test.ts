@@ -89,3 +89,31 @@ t.test('a core file of a failing guest is read by readelf and gdb', async t => {
     t.match(stdout, /0x401000:\s+\w+/)
   })
 })
+
+t.test('floating-point and vector registers are in it', async t => {
+  const dump = mkdtempSync(join(tmpdir(), 'seamless-'))
+  t.teardown(() => rmSync(dump, { recursive: true }))
+  const emit = () => {}
+  await failing('global.computes_and_fails').run({ seed: 1n, timeout: 0, deadline: () => false, dump, emit })
+  const core = join(dump, readdirSync(dump)[0] ?? '')
+  t.test('readelf', { skip: !has('readelf') && 'no readelf here' }, async t => {
+    const { stdout, stderr } = spawnSync('readelf', ['--wide', '-n', core], { encoding: 'utf8' })
+    t.equal(stderr, '')
+    t.match(stdout, /CORE +0x00000200\s+NT_FPREGSET/)
+    t.match(stdout, /LINUX +0x00000340\s+NT_X86_XSTATE/)
+  })
+  t.test('gdb', { skip: !has('gdb') && 'no gdb here' }, async t => {
+    const commands = ['p $xmm3.v2_double', 'p $ymm3.v4_double', 'p $st0', 'p $st1', 'p/x $mxcsr', 'p/x $fctrl']
+    const args = ['-nx', '-batch', '-core', core, ...commands.flatMap(command => ['-ex', command])]
+    const { stdout } = spawnSync('gdb', args, { encoding: 'utf8' })
+    for (const said of [
+      '$1 = {1.5, 0}',
+      '$2 = {1.5, 0, 0, 0}',
+      '$3 = 3.1415926535897932385',
+      '$4 = 1',
+      '$5 = 0x1f80',
+      '$6 = 0x37f',
+    ])
+      t.ok(stdout.includes(said), said, { stdout })
+  })
+})

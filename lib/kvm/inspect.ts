@@ -1,7 +1,7 @@
 /** The emulator's own debugger: looks into a vCPU past TDX. Nothing that KVM does goes through here. */
 import type { Gva } from '#bits'
 import { explainSept, type SeptEntry, type VeInfo } from '#tdx'
-import { type Cpu, explainWalk, type RaisedFault, tear, type Walk } from '#x86'
+import { type Cpu, explainWalk, type RaisedFault, saveArea, tear, type Walk } from '#x86'
 import type { Vcpu } from './vcpu.ts'
 
 /** A vCPU as the emulator sees it. */
@@ -34,6 +34,8 @@ export type Inspection = {
   readonly ve: VeInfo | undefined
   /** The vCPU's turn is over, before an instruction that another vCPU may come between: see `tear` of the CPU. */
   tear(): void
+  /** x87, SSE and AVX registers, as XSAVE writes them in its standard format: `size` bytes, from 576 on with what has room. */
+  extended(size: number): Uint8Array
   /** Bytes at a linear address of the guest, or undefined where the guest itself could not read them now. */
   read(linear: Gva, length: number): Uint8Array | undefined
 }
@@ -71,6 +73,7 @@ export const inspect = (vcpu: Vcpu): Inspection => {
     walk: linear => explainWalk(cpu, linear),
     sept: gpa => (td === undefined ? undefined : explainSept(td, gpa)),
     tear: () => tear(cpu),
+    extended: size => saveArea(cpu, size),
     read: (linear, length) => readGuest(cpu, linear, length),
   }
 }
@@ -93,5 +96,6 @@ const NOT_RUN = {
   walk: () => undefined,
   sept: () => undefined,
   tear: () => {},
+  extended: (size: number) => new Uint8Array(size),
   read: () => undefined,
 }

@@ -309,3 +309,13 @@ test('guest_compares_a_whole_structure', async t => {
   })
   await td.vcpu.until('UCALL_DONE')
 })
+
+test('computes_and_fails', async t => {
+  const td = t.td({
+    guest(g) {
+      g.asm('mov rax, 0x3ff8000000000000\nmovq xmm3, rax\nfninit\nfld1\nfldpi', { clobbers: ['rax'] })
+      g.fail('look at the registers')
+    },
+  })
+  await td.vcpu.until('UCALL_DONE')
+})

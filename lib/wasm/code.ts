@@ -2,6 +2,8 @@
 import { Bytes } from './bytes.ts'
 import { EMPTY, MEMORY_OP, type MemoryOp, OP, type Op, type ValueType } from './opcodes.ts'
 
+const VECTOR_MEMORY = { load: 0, store: 11, load32_zero: 92, load64_zero: 93 } as const
+
 /** A label counts from the outermost: the number of blocks that were open when its block began. */
 export type Label = number
 
@@ -101,9 +103,9 @@ export class Code {
     return this
   }
 
-  /** v128.load or v128.store at the address on the stack plus `offset`. */
-  vectorMemory(name: 'load' | 'store', offset = 0): this {
-    this.simd(name === 'load' ? 0 : 11)
+  /** v128.load or v128.store, or a load of the lowest lane, at the address on the stack plus `offset`. */
+  vectorMemory(name: keyof typeof VECTOR_MEMORY, offset = 0): this {
+    this.simd(VECTOR_MEMORY[name])
     this.#bytes.u32(0)
     this.#bytes.u32(offset)
     return this

@@ -4,6 +4,7 @@ import { TLB_ENTRY_WORDS, TLB_FRAME_WORD, TLB_WORD } from '../tlb.ts'
 import { type Effect, LOCAL, type Unit } from './build.ts'
 import type { Context } from './context.ts'
 import type { Emitter } from './emit.ts'
+import { floatOf } from './float.ts'
 import { type Leave, SCRATCH } from './generate.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
@@ -21,6 +22,11 @@ const STORES: Record<number, 'i32.store8' | 'i32.store16' | 'i32.store' | 'i64.s
   2: 'i32.store16',
   4: 'i32.store',
   8: 'i64.store',
+}
+const VECTOR_LOADS: Record<number, 'load' | 'load32_zero' | 'load64_zero'> = {
+  4: 'load32_zero',
+  8: 'load64_zero',
+  16: 'load',
 }
 const INDEX_SHIFT = 12 - Math.log2(TLB_ENTRY_WORDS * 4)
 
@@ -50,7 +56,10 @@ export class Accesses {
   count(effect: Effect): void {
     if (effect.kind === 'repeat') return
     if (effect.kind === 'leaveIf') this.#emit.count(effect.condition)
-    else if (effect.kind === 'loadHost' || effect.kind === 'storeHost') this.#emit.count(effect.host)
+    else if (effect.kind === 'check') {
+      this.#emit.count(effect.fast)
+      this.#emit.count(effect.slow)
+    } else if (effect.kind === 'loadHost' || effect.kind === 'storeHost') this.#emit.count(effect.host)
     else this.#emit.count(effect.at)
     if (effect.kind === 'store' || effect.kind === 'storeHost') this.#emit.count(effect.value)
   }
@@ -66,7 +75,7 @@ export class Accesses {
       case 'load': {
         const { local, offset } = this.#probe(effect.at, effect, leave)
         code.get(local)
-        if (effect.size === 16) code.vectorMemory('load', offset)
+        if (effect.to.width === 128) code.vectorMemory(VECTOR_LOADS[effect.size]!, offset)
         else code.memory(LOADS[effect.size]!, offset)
         this.#bind(effect.to)
         return
@@ -92,6 +101,15 @@ export class Accesses {
         return
       case 'repeat':
         emitRepeat(this.#emit, this, effect, leave)
+        return
+      case 'check':
+        this.#emit.put(effect.fast)
+        code.op('i32.eqz')
+        code.if(() => {
+          this.#emit.put(effect.slow)
+          code.op('i32.eqz')
+          code.if(() => leave('case'))
+        })
     }
   }
 
@@ -120,6 +138,12 @@ export class Accesses {
     if (size === 16) {
       this.#emit.put(value)
       code.vectorMemory('store', offset)
+      return
+    }
+    const lane = floatOf(value)
+    if (lane !== undefined) {
+      this.#emit.put(lane)
+      code.memory(lane.width === 'f64' ? 'f64.store' : 'f32.store', offset)
       return
     }
     const wide = size === 8

@@ -13,6 +13,7 @@ import { elementSize } from '../semantics/operands.ts'
 import { STATE } from '../state.ts'
 import type { Flag, Tier } from '../tier.ts'
 import type { Context } from './context.ts'
+import { type Check, type Format, floating } from './float.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
 import type { Repeat } from './repeat.ts'
@@ -41,6 +42,8 @@ export type Effect =
   | { readonly kind: 'storeHost'; readonly host: Node; readonly size: number; readonly value: Node }
   /** REP MOVS or REP STOS: RCX, RSI and RDI change in place, page by page. */
   | ({ readonly kind: 'repeat' } & Repeat)
+  /** The interpreter takes the instruction unless numbers are as float.ts wants them. */
+  | ({ readonly kind: 'check'; readonly format: Format } & Check)
   /** The interpreter takes the instruction where it holds. */
   | { readonly kind: 'leaveIf'; readonly condition: Node }
 
@@ -244,7 +247,7 @@ export class Builder implements Tier<Node, Node> {
 
   #writeRegister(r: Reg, value: Node): void {
     if (r.file === 'vec' && this.#insn.vectorLength === 0 && this.#condition === undefined) {
-      this.#vectors.set(r.index, simd.to128(value))
+      this.#vectors.set(r.index, this.#loadedVector(value) ?? simd.to128(value))
       return
     }
     let whole: Node
@@ -255,6 +258,15 @@ export class Builder implements Tier<Node, Node> {
       whole = n.or(kept, n.to64(n.shl(4, value, n.number(shift))))
     } else throw unsupported
     this.#setGpr(r.index, n.to64(whole))
+  }
+
+  /** What was just loaded to be all there is in a vector register is loaded as a vector. */
+  #loadedVector(value: Node): Node | undefined {
+    const last = this.#effects.at(-1)
+    if (last?.kind !== 'load' || last.to !== value || last.size < 4 || last.size > 8) return undefined
+    const to = n.temp(128, 128)
+    this.#effects[this.#effects.length - 1] = { ...last, to }
+    return to
   }
 
   #setGpr(index: number, whole: Node): void {
@@ -542,8 +554,11 @@ export class Builder implements Tier<Node, Node> {
   }
   float(name: string, bytes: number, a: Node, b: Node, imm: number, addend?: Node): Node {
     if (!this.#context.float || addend !== undefined) throw unsupported
-    const leave = (condition: Node) => this.#effect({ kind: 'leaveIf', condition })
-    return simd.floating(name, bytes, a, b, imm, leave) ?? refuse()
+    const leave = {
+      unless: (format: Format, check: Check) => this.#effect({ kind: 'check', format, ...check }),
+      when: (condition: Node) => this.#effect({ kind: 'leaveIf', condition }),
+    }
+    return floating(name, bytes, a, b, imm, leave) ?? refuse()
   }
   lane(a: Node, at: number, size: number): Node {
     return simd.lane(a, at, size)

@@ -1,26 +1,29 @@
 /** Nodes as WebAssembly: what is used once goes by the stack, what is used more often by a local. */
-import { type Code, I32, I64, V128 } from '#wasm'
+import { type Code, F32, F64, I32, I64, V128, type ValueType } from '#wasm'
 import { LOCAL } from './build.ts'
-import type { Node } from './node.ts'
+import type { Node, Width } from './node.ts'
 import * as n from './node.ts'
+
+const WIDTHS = [32, 64, 128, 'f32', 'f64'] as const
+const TYPES: Record<Width, ValueType> = { 32: I32, 64: I64, 128: V128, f32: F32, f64: F64 }
 
 export class Emitter {
   readonly code: Code
-  readonly #free: Record<32 | 64 | 128, number[]> = { 32: [], 64: [], 128: [] }
-  readonly #taken: Record<32 | 64 | 128, number[]> = { 32: [], 64: [], 128: [] }
+  readonly #free: Record<Width, number[]> = { 32: [], 64: [], 128: [], f32: [], f64: [] }
+  readonly #taken: Record<Width, number[]> = { 32: [], 64: [], 128: [], f32: [], f64: [] }
 
   constructor(code: Code) {
     this.code = code
   }
 
-  temp(width: 32 | 64 | 128): number {
-    const found = this.#free[width].pop() ?? this.code.local(width === 32 ? I32 : width === 64 ? I64 : V128)
+  temp(width: Width): number {
+    const found = this.#free[width].pop() ?? this.code.local(TYPES[width])
     this.#taken[width].push(found)
     return found
   }
 
   release(): void {
-    for (const width of [32, 64, 128] as const) this.#free[width].push(...this.#taken[width].splice(0))
+    for (const width of WIDTHS) this.#free[width].push(...this.#taken[width].splice(0))
   }
 
   count(node: Node): void {

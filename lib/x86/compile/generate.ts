@@ -15,6 +15,7 @@ import { encode, type FlagState, Flags, UNKNOWN } from './flags.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
 import { Places } from './places.ts'
+import { type Facts, factsAt, follow } from './plain.ts'
 import { flagsOf, recipeFor } from './recipe.ts'
 import { type Block, killsOf, type Region, readsOf, type Target, visibleBefore } from './region.ts'
 
@@ -74,10 +75,16 @@ class Generator {
   readonly #needs = new Map<Block, number>()
   readonly #seen = new Map<Block, number>()
 
+  /** Which vector registers hold plain numbers: where blocks begin, and now. */
+  readonly #factsAt: Map<Block, Facts>
+  #facts: Facts = new Uint8Array(16)
+  readonly #needed = new Set<object>()
+
   constructor(region: Region, context: Context, wide: boolean) {
     this.#region = region
     this.#context = context
     this.#wide = wide
+    this.#factsAt = factsAt(region.root, region.blocks)
     this.#builder = new Builder(context, region.entries[0]!.units[0]!.insn)
   }
 
@@ -230,6 +237,7 @@ class Generator {
       )
       return
     }
+    this.#facts = this.#factsAt.get(block)!.slice()
     this.#flags.state = state
     this.#done = done
     if (block.isHead) {
@@ -330,7 +338,10 @@ class Generator {
     if (control?.condition !== undefined) this.#emit.count(control.condition)
     if (control?.kind === 'jump') this.#emit.count(control.target)
 
-    for (const effect of unit.effects) this.#accesses.effect(effect, leave)
+    this.#needed.clear()
+    follow(unit, this.#facts, this.#needed)
+    for (const effect of unit.effects)
+      if (effect.kind !== 'check' || this.#needed.has(effect)) this.#accesses.effect(effect, leave)
 
     // Nothing leaves before the next instruction from here on.
     let condition: Node | undefined

@@ -5,8 +5,8 @@
 import type { Size } from '#bits'
 import type { Op } from '#wasm'
 
-/** Bits of the WebAssembly value: i32, i64 or v128. */
-export type Width = 32 | 64 | 128
+/** The WebAssembly value: i32, i64 or v128 by their bits, f32 or f64. */
+export type Width = 32 | 64 | 128 | 'f32' | 'f64'
 
 /**
  * `const`: `value`. `local`: local `n` of the function. `temp`: the result of an effect, in the local it was given.

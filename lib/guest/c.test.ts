@@ -4,7 +4,19 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { buildGuest, CompileError, c, compile, ElfError, elf, format, loadElf, sourceOf, whyNoC } from './index.ts'
+import {
+  buildGuest,
+  COPY_WORDS,
+  CompileError,
+  c,
+  compile,
+  ElfError,
+  elf,
+  format,
+  loadElf,
+  sourceOf,
+  whyNoC,
+} from './index.ts'
 import { Machine, run } from './testdata/machine.ts'
 
 const skip = whyNoC() ?? false
@@ -51,7 +63,7 @@ void guest_code(void)
     kind: 'assert',
     relation: 'eq',
     file: fileURLToPath(import.meta.url),
-    line: 44,
+    line: 56,
     types: ['i32', 'i32'],
   })
   t.same(sourceOf(site), { seen: '*(volatile int *)&seen', want: '0x10 + 1' })
@@ -98,7 +110,8 @@ void guest_code(void)
   t.equal(siteOf(six.args).types?.length, 6)
   t.equal(siteOf(machine.next().args).types?.length, 9)
   const printed = machine.next()
-  t.equal(siteOf(printed.args).types?.length, 8)
+  t.equal(siteOf(printed.args).types?.length, 8 + COPY_WORDS, 'a string brings a copy')
+  t.same(siteOf(printed.args).copies, [7])
   t.equal(machine.next().name, 'bare')
   const abort = machine.next()
   const site = siteOf(abort.args)
@@ -108,7 +121,8 @@ void guest_code(void)
     format(site.format!, abort.args.slice(3), () => 'not zero').slice(0, 42),
     'MSR 0xdeadbeef: eight[3] is 0x111111111111',
   )
-  t.equal(site.types?.length, 6)
+  t.equal(site.types?.length, 6 + COPY_WORDS)
+  t.same(site.copies, [3])
 })
 
 t.test("the compiler's own words, and what is missing", { skip }, async t => {

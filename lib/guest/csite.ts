@@ -14,7 +14,7 @@ const record = struct('seamless_site', {
   seen: u64,
   want: u64,
   text: u64,
-  reserved0: u64,
+  strings: u64,
   reserved1: u64,
 })
 
@@ -22,6 +22,10 @@ const record = struct('seamless_site', {
 const KINDS: readonly SiteKind[] = ['assert', 'fail', 'sync', 'printf', 'done']
 const RELATIONS: readonly (Relation | undefined)[] = [undefined, 'eq', 'ne', 'lt', 'le', 'gt', 'ge']
 const TYPES: readonly TypeName[] = ['u64', 'u8', 'u16', 'u32', 'u64', 'i8', 'i16', 'i32', 'i64']
+
+/** The numbers of the bits that are set. */
+const bitsOf = (mask: bigint): number[] =>
+  Array.from({ length: 64 }, (_, n) => n).filter(n => ((mask >> BigInt(n)) & 1n) !== 0n)
 
 export const sitesOf = (
   records: Uint8Array,
@@ -54,6 +58,7 @@ export const sitesOf = (
       ...(relation === undefined
         ? { types: Array.from({ length: count }, () => 'u64' as const) }
         : { relation, types: [TYPES[r.types & 0xff]!, TYPES[(r.types >> 8) & 0xff]!] }),
+      ...(r.strings === 0n ? {} : { copies: bitsOf(r.strings) }),
       ...(seen === undefined ? {} : { source: { seen, want: want ?? 'true' } }),
       ...(text === undefined ? {} : kind === 'printf' || text.includes('%') ? { format: text } : { message: text }),
     }

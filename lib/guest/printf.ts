@@ -4,7 +4,7 @@ const DIRECTIVE = /%([-+ #0]*)(\d+|\*)?(?:\.(\d*|\*))?(hh|h|ll|l|L|z)?([a-zA-Z%]
 const BITS: Readonly<Record<string, number>> = { hh: 8, h: 16, l: 64, ll: 64, L: 64, z: 64 }
 
 /** The text whose bytes travelled in these values, up to its NUL. */
-const textOf = (values: readonly bigint[]): string => {
+export const textOf = (values: readonly bigint[]): string => {
   const bytes = new Uint8Array(BigUint64Array.from(values).buffer)
   const end = bytes.indexOf(0)
   return new TextDecoder().decode(end < 0 ? bytes : bytes.subarray(0, end))

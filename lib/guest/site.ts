@@ -37,9 +37,14 @@ export type Site = {
   readonly bytes?: Uint8Array
   /** Where among the values a string begins, and how many values its bytes take. */
   readonly strings?: Readonly<Record<number, number>>
+  /** Values of the format that are pointers to strings: copies of these follow all values, `COPY_WORDS` values each. */
+  readonly copies?: readonly number[]
   /** Source text of both sides where it was recorded (C); for TypeScript see `sourceOf`. */
   readonly source?: { readonly seen: string; readonly want: string }
 }
+
+/** Values that the copy of a string takes: eight bytes each. */
+export const COPY_WORDS = 8
 
 export type Place = Pick<Site, 'file' | 'line' | 'column' | 'function'>
 

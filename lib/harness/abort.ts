@@ -1,7 +1,17 @@
 /** A guest's failed assertion and its printed text, made from the numbers it sent and the sites the host keeps. */
 import { EXCEPTIONS, VECTOR_PF } from '#abi'
 import { hex } from '#bits'
-import { format, type GuestImage, type Site as GuestSite, readAs, sourceOf, symbolAt, type TypeName } from '#guest'
+import {
+  COPY_WORDS,
+  format,
+  type GuestImage,
+  type Site as GuestSite,
+  readAs,
+  sourceOf,
+  symbolAt,
+  type TypeName,
+  textOf,
+} from '#guest'
 import type { Failure as FailureData } from '#reports'
 import { pageFaultText } from './chain.ts'
 import type { Ucall } from './exits.ts'
@@ -31,7 +41,9 @@ export const abortFailure = (
   const where = site.file === '' ? base : { ...base, site: placed(site) }
   // A message with values: they follow the two that an assertion compares.
   const said =
-    site.format === undefined ? site.message : format(site.format, values.slice(2), pointer => stringAt(image, pointer))
+    site.format === undefined
+      ? site.message
+      : format(site.format, values.slice(2), stringsOf(image, site, values.slice(2)))
   switch (site.kind) {
     case 'assert':
     case 'expect': {
@@ -90,10 +102,28 @@ const placed = (site: GuestSite) => {
   return siteOf({ path: file, line, column })
 }
 
-/** The string that the image has at `pointer`: what a `%s` may point to. */
-const stringAt = (image: GuestImage, pointer: bigint): string => {
+/** Reads what a `%s` points to: a constant of the image, else the copy that the guest has made of it. */
+const stringsOf = (
+  image: GuestImage,
+  { copies = [] }: GuestSite,
+  values: readonly bigint[],
+): ((p: bigint) => string) => {
+  const from = values.length - copies.length * COPY_WORDS
+  const copied = new Map(
+    copies.map((value, n) => [values[value] ?? 0n, values.slice(from + n * COPY_WORDS, from + (n + 1) * COPY_WORDS)]),
+  )
+  return pointer => {
+    const words = copied.get(pointer)
+    return (
+      constantAt(image, pointer, words !== undefined) ?? (words ? textOf(words) : `<no constant at ${hex(pointer)}>`)
+    )
+  }
+}
+
+/** The string that the image has at `pointer`; of memory that may have been written since only where nothing better is known. */
+const constantAt = (image: GuestImage, pointer: bigint, isCopied: boolean): string | undefined => {
   const segment = image.segments.find(({ gva, bytes }) => pointer >= gva && pointer < gva + BigInt(bytes.length))
-  if (segment === undefined) return `<no constant at ${hex(pointer)}>`
+  if (segment === undefined || (segment.writable && isCopied)) return undefined
   const bytes = segment.bytes.subarray(Number(pointer - segment.gva))
   const end = bytes.indexOf(0)
   return new TextDecoder().decode(end < 0 ? bytes : bytes.subarray(0, end))
@@ -107,7 +137,7 @@ export const printfText = (
   buffer: string,
 ): string => {
   if (site?.format === undefined) return buffer
-  return format(site.format, values, pointer => stringAt(image, pointer), site.strings)
+  return format(site.format, values, stringsOf(image, site, values), site.strings)
 }
 
 /** UCALL_UNHANDLED: vector, error code, RIP, CR2, RSP, RFLAGS, as the guest's runtime sends them. */

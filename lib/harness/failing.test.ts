@@ -270,6 +270,12 @@ t.test('C guests fail as those of the builder do', { skip: whyNoC() ?? false }, 
     /failing_test.ts:138\n[\s\S]*cmp \w+, 0x3 +; \w+ 0xffff_fffc/,
     'the line of the source',
   )
+  const strings = await run(named('global.says_strings_in_c'))
+  t.same(strings.said, [
+    'Abc 7 xy a constant longer than the sixty-four bytes of a string that the guest copies|   xy|xy  |\n',
+    'ABc \n',
+  ])
+  t.match(strings.failures, [{ message: 'local is xy, 5', comparison: { seen: { source: "local[0] == 'z'" } } }])
   const wild = await run(named('global.is_wild_in_c'))
   t.match(wild.failures, [{ kind: 'unexpected-exit', site: { file: FILE, line: 230 } }])
   t.match(

@@ -32,7 +32,10 @@ enum { UCALL_NONE, UCALL_SYNC, UCALL_ABORT, UCALL_PRINTF, UCALL_DONE, UCALL_UNHA
 
 #define SEAMLESS_IN(section_) __attribute__((used, section(section_)))
 
-#define SEAMLESS_SITE(kind_, relation_, types_, seen_, want_, text_)                                   \
+#define SEAMLESS_SITE(kind_, relation_, types_, seen_, want_, text_) \
+	SEAMLESS_SITE_OF(kind_, relation_, types_, seen_, want_, text_, 0)
+/* `strings_`: bit n says that value n is a string, whose bytes follow the values. */
+#define SEAMLESS_SITE_OF(kind_, relation_, types_, seen_, want_, text_, strings_)                      \
 	({                                                                                              \
 		static const char file__[] SEAMLESS_IN(".seamless.text") = __FILE__;                    \
 		static const char seen__[] SEAMLESS_IN(".seamless.text") = seen_;                       \
@@ -43,7 +46,8 @@ enum { UCALL_NONE, UCALL_SYNC, UCALL_ABORT, UCALL_PRINTF, UCALL_DONE, UCALL_UNHA
 				kind_,	    __LINE__,					                \
 				relation_,  types_,                                                     \
 				file__,	    sizeof(seen__) > 1 ? seen__ : 0,                            \
-				sizeof(want__) > 1 ? want__ : 0, sizeof(text__) > 1 ? text__ : 0, {0},  \
+				sizeof(want__) > 1 ? want__ : 0, sizeof(text__) > 1 ? text__ : 0,       \
+				{ strings_ },                                                           \
 			};                                                                              \
 		(u64)&site__ / 64;                                                                      \
 	})
@@ -103,14 +107,54 @@ __attribute__((noreturn, cold, noinline, unused)) static void seamless_abort(u64
 #define SEAMLESS_WORDS11(a, ...) (u64)(a), SEAMLESS_WORDS10(__VA_ARGS__)
 #define SEAMLESS_WORDS12(a, ...) (u64)(a), SEAMLESS_WORDS11(__VA_ARGS__)
 
+/* Strings: which of the values are some, as a mask; their bytes go behind the values, 64 of each, up to a NUL. */
+#define SEAMLESS_IS_TEXT(a) _Generic((a), char *: 1ul, const char *: 1ul, default: 0ul)
+#define SEAMLESS_MASK(...) (0ul __VA_OPT__(| SEAMLESS_MASK_(__VA_ARGS__, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1)(__VA_ARGS__)))
+#define SEAMLESS_MASK_(a, b, c, d, e, f, g, h, i, j, k, l, n, ...) SEAMLESS_MASK##n
+#define SEAMLESS_MASK1(a) SEAMLESS_IS_TEXT(a)
+#define SEAMLESS_MASK2(a, ...) (SEAMLESS_IS_TEXT(a) | SEAMLESS_MASK1(__VA_ARGS__) << 1)
+#define SEAMLESS_MASK3(a, ...) (SEAMLESS_IS_TEXT(a) | SEAMLESS_MASK2(__VA_ARGS__) << 1)
+#define SEAMLESS_MASK4(a, ...) (SEAMLESS_IS_TEXT(a) | SEAMLESS_MASK3(__VA_ARGS__) << 1)
+#define SEAMLESS_MASK5(a, ...) (SEAMLESS_IS_TEXT(a) | SEAMLESS_MASK4(__VA_ARGS__) << 1)
+#define SEAMLESS_MASK6(a, ...) (SEAMLESS_IS_TEXT(a) | SEAMLESS_MASK5(__VA_ARGS__) << 1)
+#define SEAMLESS_MASK7(a, ...) (SEAMLESS_IS_TEXT(a) | SEAMLESS_MASK6(__VA_ARGS__) << 1)
+#define SEAMLESS_MASK8(a, ...) (SEAMLESS_IS_TEXT(a) | SEAMLESS_MASK7(__VA_ARGS__) << 1)
+#define SEAMLESS_MASK9(a, ...) (SEAMLESS_IS_TEXT(a) | SEAMLESS_MASK8(__VA_ARGS__) << 1)
+#define SEAMLESS_MASK10(a, ...) (SEAMLESS_IS_TEXT(a) | SEAMLESS_MASK9(__VA_ARGS__) << 1)
+#define SEAMLESS_MASK11(a, ...) (SEAMLESS_IS_TEXT(a) | SEAMLESS_MASK10(__VA_ARGS__) << 1)
+#define SEAMLESS_MASK12(a, ...) (SEAMLESS_IS_TEXT(a) | SEAMLESS_MASK11(__VA_ARGS__) << 1)
+enum { SEAMLESS_TEXT_WORDS = 8 };
+#define SEAMLESS_TEXTS(...) (SEAMLESS_TEXT_WORDS * __builtin_popcountl(SEAMLESS_MASK(__VA_ARGS__)))
+__attribute__((noinline, unused)) static void seamless_texts(u64 *to, const u64 *values, u64 mask)
+{
+	for (; mask; mask >>= 1, values++) {
+		const char *from = (const char *)*values;
+		char *text = (char *)to;
+		u64 n = 0;
+
+		if (!(mask & 1))
+			continue;
+		for (; from && n < SEAMLESS_TEXT_WORDS * 8 && from[n]; n++)
+			text[n] = from[n];
+		for (; n < SEAMLESS_TEXT_WORDS * 8; n++)
+			text[n] = 0;
+		to += SEAMLESS_TEXT_WORDS;
+	}
+}
+
 /* The site, two words for what an assertion compares, then what the format takes. */
 #define SEAMLESS_ABORT(kind, condition, format, ...)                                                    \
 	do {                                                                                            \
-		const u64 args_[] = { SEAMLESS_SITE(kind, SEAMLESS_TRUE,                            \
-						    (2 + SEAMLESS_COUNT(__VA_ARGS__)) << 16, condition, \
-						    "", format),                                        \
-				      0, 1, \
-				      __VA_OPT__(SEAMLESS_WORDS(__VA_ARGS__)) };                        \
+		u64 args_[3 + SEAMLESS_COUNT(__VA_ARGS__) + SEAMLESS_TEXTS(__VA_ARGS__)] = {            \
+			SEAMLESS_SITE_OF(kind, SEAMLESS_TRUE,                                           \
+					 (2 + SEAMLESS_COUNT(__VA_ARGS__) + SEAMLESS_TEXTS(__VA_ARGS__)) << 16, \
+					 condition, "", format, SEAMLESS_MASK(__VA_ARGS__)),            \
+			0, 1,                                                                           \
+			__VA_OPT__(SEAMLESS_WORDS(__VA_ARGS__))                                         \
+		};                                                                                      \
+		if (SEAMLESS_MASK(__VA_ARGS__))                                                         \
+			seamless_texts(args_ + 3 + SEAMLESS_COUNT(__VA_ARGS__), args_ + 3,              \
+				       SEAMLESS_MASK(__VA_ARGS__));                                     \
 		seamless_abort_with(args_, sizeof(args_) / 8);                                          \
 	} while (0)
 #define __GUEST_ASSERT(condition, format, ...)                                                          \
@@ -127,9 +171,15 @@ __attribute__((noreturn, cold, noinline, unused)) static void seamless_abort(u64
 
 #define SEAMLESS_SAY(command, kind, text, ...)                                                          \
 	do {                                                                                            \
-		const u64 args_[] = { SEAMLESS_SITE(kind, SEAMLESS_TRUE, SEAMLESS_COUNT(__VA_ARGS__) << 16, \
-						    "", "", text),                                      \
-				      __VA_OPT__(SEAMLESS_WORDS(__VA_ARGS__)) };                        \
+		u64 args_[1 + SEAMLESS_COUNT(__VA_ARGS__) + SEAMLESS_TEXTS(__VA_ARGS__)] = {            \
+			SEAMLESS_SITE_OF(kind, SEAMLESS_TRUE,                                           \
+					 (SEAMLESS_COUNT(__VA_ARGS__) + SEAMLESS_TEXTS(__VA_ARGS__)) << 16, \
+					 "", "", text, SEAMLESS_MASK(__VA_ARGS__)),                     \
+			__VA_OPT__(SEAMLESS_WORDS(__VA_ARGS__))                                         \
+		};                                                                                      \
+		if (SEAMLESS_MASK(__VA_ARGS__))                                                         \
+			seamless_texts(args_ + 1 + SEAMLESS_COUNT(__VA_ARGS__), args_ + 1,              \
+				       SEAMLESS_MASK(__VA_ARGS__));                                     \
 		SEAMLESS_REPORT(command | (sizeof(args_) / 8) << 8, args_);                             \
 	} while (0)
 
@@ -141,7 +191,7 @@ __attribute__((noreturn, cold, noinline, unused)) static void seamless_abort(u64
 #define GUEST_SYNC4(a, b, c, d) GUEST_SYNC_ARGS(a, b, c, d)
 #define GUEST_SYNC5(a, b, c, d, e) GUEST_SYNC_ARGS(a, b, c, d, e)
 #define GUEST_SYNC6(a, b, c, d, e, f) GUEST_SYNC_ARGS(a, b, c, d, e, f)
-/* Integers and pointers; a %s has to point into constant data of the guest. */
+/* Integers and pointers. Of a string (any char *) the first 64 bytes travel, read now; of a constant one the host has all. */
 #define GUEST_PRINTF(format, ...) \
 	SEAMLESS_SAY(UCALL_PRINTF, SEAMLESS_PRINTF, format __VA_OPT__(,) __VA_ARGS__)
 #define GUEST_DONE()                                                                                    \

@@ -319,3 +319,23 @@ test('computes_and_fails', async t => {
   })
   await td.vcpu.until('UCALL_DONE')
 })
+
+test('says_strings_in_c', async t => {
+  const td = t.td({
+    guest: c`
+      #include "seamless.h"
+      static char name[16] = "abc";
+      void guest_code(void)
+      {
+        char local[8] = "xy";
+
+        name[0] = 'A';
+        GUEST_PRINTF("%s %d %s %s|%5s|%-4s|\n", name, 7, local,
+                     "a constant longer than the sixty-four bytes of a string that the guest copies", local, local);
+        name[1] = 'B';
+        GUEST_PRINTF("%s %s\n", name, (char *)NULL);
+        __GUEST_ASSERT(local[0] == 'z', "local is %s, %lu", local, 5ul);
+      }`,
+  })
+  await td.vcpu.until('UCALL_DONE')
+})

@@ -10,7 +10,7 @@ export const STANDING = 'seamless:standing'
 const ASK = `globalThis[Symbol.for('${STANDING}')]?.() ?? ''`
 
 /** How long it may take, milliseconds. */
-const PATIENCE = 2000
+const PATIENCE = 5000
 
 type Frame = {
   readonly callFrameId: string
@@ -73,7 +73,9 @@ export const standingOf = async (child: ChildProcess): Promise<Standing> => {
   const late = new Promise<Stack>(resolve => {
     timer = setTimeout(() => resolve(nothing), PATIENCE)
   })
-  const { frames, scripts, guest } = await Promise.race([inspectorOf(child).then(stackAt), late]).catch(() => nothing)
+  // A connection may break, seen once in some twenty on a machine under load: asked again.
+  const asked = inspectorOf(child).then(url => stackAt(url).catch(() => stackAt(url)))
+  const { frames, scripts, guest } = await Promise.race([asked, late]).catch(() => nothing)
   clearTimeout(timer)
   const stack = frames
     .map(frame => ({ ...frame, url: scripts.get(frame.location.scriptId) ?? '' }))

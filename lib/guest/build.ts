@@ -153,6 +153,7 @@ export const buildGuest = (guest: Guest | readonly Guest[], options: BuildOption
           memory,
           vcpus,
           handlers: handlersAt,
+          kept: new Map(),
           records: () =>
             (asked.records ??= memory('fault_records', vcpus * FAULT_RECORD.size, { shared: false, align: 64 })),
           userCode: () => {

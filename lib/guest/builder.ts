@@ -118,9 +118,12 @@ export class GuestBuilder {
   place<S extends Shape>(name: string, layout: Layout<S>, options: { shared?: boolean } = {}): Struct<S> {
     return structAt(this, layout, this.memory(name, layout.size, { ...options, align: Math.max(16, layout.align) }))
   }
-  /** Memory of the image, one structure for each vCPU; gives that of the vCPU that runs this. */
+  /** Memory of the image, one structure for each vCPU, the same wherever this name is said; gives that of the vCPU that runs this. */
   perVcpu<S extends Shape>(name: string, layout: Layout<S>, options: { shared?: boolean } = {}): Struct<S> {
-    const at = this.memory(name, layout.size * this.#shop.vcpus, { ...options, align: Math.max(16, layout.align) })
+    const { kept, vcpus } = this.#shop
+    const at =
+      kept.get(name) ?? this.memory(name, layout.size * vcpus, { ...options, align: Math.max(16, layout.align) })
+    kept.set(name, at)
     return structAt(this, layout, this.vcpuIndex().mul(BigInt(layout.size)).add(at).copy())
   }
   /** The number of the vCPU that runs this. */

@@ -13,6 +13,8 @@ export type Workshop = {
   readonly vcpus: number
   /** The table of exception handlers that the runtime looks in. */
   readonly handlers: Gva
+  /** Memory of each vCPU's own, by name. */
+  readonly kept: Map<string, Gva>
   /** Records of expected faults, one for each vCPU; asking for them makes every vCPU load its task register. */
   records(): Gva
   /** The code selector of ring 3; asking for it lets ring 3 reach the guest's memory. The data selector follows it. */

@@ -1,8 +1,9 @@
 /** `t`: what a test does things with. */
 import { type Words, words } from './assert.ts'
 import { Skip } from './failure.ts'
-import { Td, type TdOptions, type VmOptions } from './td.ts'
+import { type AnyOptions, Td, type TdOptions, type VmOptions } from './td.ts'
 import type { Trial } from './trial.ts'
+import type { Kind } from './variants.ts'
 
 export type Context = {
   /** kselftest's name of the test: `fixture.variant.test`. */
@@ -17,6 +18,8 @@ export type Context = {
   td(options: TdOptions): Td
   /** An ordinary VM with `guest` in it: the same words, with nothing encrypted and nothing private. It goes with the test. */
   vm(options: VmOptions): Td
+  /** A TD or an ordinary VM, as `kind` says: for tests that hold in both, see `kinds`. */
+  make(options: AnyOptions & { readonly kind: Kind }): Td
   /**
    * A part of the test, in the reports under its own name. What fails in it ends it and fails the test, which goes on
    * with what follows; `skip` in it skips no more than the part. Parts may have parts.
@@ -45,6 +48,9 @@ export const contextOf = (trial: Trial): Context => {
     },
     vm(vmOptions) {
       return new Td(trial, `VM ${vms++}`, { ...vmOptions, shape: 'vm' })
+    },
+    make({ kind, ...anyOptions }) {
+      return kind === 'td' ? this.td(anyOptions) : this.vm(anyOptions)
     },
     step(name, body) {
       return trial.step(name, body)

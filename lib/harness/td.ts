@@ -65,7 +65,7 @@ import { type Irqchip, type Slot, type SlotOptions, type TdParams, Vm } from './
 export type Map = Omit<Mapping, 'gva' | 'gpa'> & { readonly gva: bigint; readonly gpa: bigint }
 
 /** What a TD and an ordinary VM have in common. */
-type AnyOptions = {
+export type AnyOptions = {
   /** What the VM runs: one guest for all vCPUs, or one for each. */
   readonly guest: Guest | readonly Guest[]
   /** As many as there are guests, if absent. */

@@ -25,6 +25,11 @@ export function product(...tables: readonly Variants[]): Variants {
 
 type Shape = Pick<TdOptions, 'gpaWidth' | 'levels' | 'transport' | 'vcpus'>
 
+export type Kind = 'td' | 'vm'
+
+/** What a test may run in, for `t.make`: a TD, or an ordinary VM. */
+export const kinds = { td: { kind: 'td' }, vm: { kind: 'vm' } } as const satisfies Record<Kind, { kind: Kind }>
+
 /** How a TD may be laid out: guest physical address width, levels of its own page tables. */
 export const shapes = {
   gpa48: { gpaWidth: 48 },

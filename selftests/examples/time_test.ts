@@ -1,9 +1,10 @@
 /** Time: it is counted, not measured, so that a timer fires at the same instruction in every run, and nobody waits for it. */
-import { shared, test, u64 } from '#harness'
+import { fixture, kinds, product, shared, struct, test, u64, vcpus } from '#harness'
 
 const VECTOR = 0x40
 /** The TSC counts 2 GHz; the APIC's bus, and with it the timer's count, 1 GHz. */
 const count = (ticks: bigint): bigint => ticks / 2n
+const counts = struct('counts', { ticks: u64 })
 const seen = shared('seen', { ticks: u64, woken: u64, at: u64 })
 
 test('a_deadline_wakes_a_halted_guest', async t => {
@@ -29,12 +30,19 @@ test('a_deadline_wakes_a_halted_guest', async t => {
   await td.vcpu.until('UCALL_DONE')
 })
 
-test('a_periodic_timer_counts', async t => {
-  const td = t.td({
+const timer = fixture('timer', { variants: product(kinds, vcpus(1, 2)) })
+
+timer.test('counts_the_ticks', async (t, _, { kind, vcpus }) => {
+  const td = t.make({
+    kind,
+    vcpus,
     guest(g) {
-      const { ticks } = seen.in(g)
+      const { ticks } = g.perVcpu('own', counts)
       g.apic.enable()
-      g.onInterrupt(VECTOR, () => ticks.set(ticks.get().add(1n)))
+      g.onInterrupt(VECTOR, () => {
+        const own = g.perVcpu('own', counts)
+        own.ticks.set(own.ticks.get().add(1n))
+      })
       const start = g.var(g.cpu.rdtsc())
       g.apic.timer({ vector: VECTOR, mode: 'periodic', count: count(10_000n) })
       g.cpu.sti()
@@ -47,7 +55,7 @@ test('a_periodic_timer_counts', async t => {
     },
   })
 
-  await td.vcpu.until('UCALL_DONE')
+  await td.run()
 })
 
 test('the_host_lets_time_go_by', async t => {

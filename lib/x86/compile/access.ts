@@ -3,6 +3,7 @@ import { I32 } from '#wasm'
 import { TLB_ENTRY_WORDS, TLB_FRAME_WORD, TLB_WORD } from '../tlb.ts'
 import { type Effect, LOCAL, type Unit } from './build.ts'
 import type { Context } from './context.ts'
+import { emitDivide } from './divide.ts'
 import type { Emitter } from './emit.ts'
 import { floatOf } from './float.ts'
 import { type Leave, SCRATCH } from './generate.ts'
@@ -59,6 +60,8 @@ export class Accesses {
     else if (effect.kind === 'check') {
       this.#emit.count(effect.fast)
       this.#emit.count(effect.slow)
+    } else if (effect.kind === 'divide') {
+      for (const node of [effect.high, effect.low, effect.by]) this.#emit.count(node)
     } else if (effect.kind === 'loadHost' || effect.kind === 'storeHost') this.#emit.count(effect.host)
     else this.#emit.count(effect.at)
     if (effect.kind === 'store' || effect.kind === 'storeHost') this.#emit.count(effect.value)
@@ -101,6 +104,9 @@ export class Accesses {
         return
       case 'repeat':
         emitRepeat(this.#emit, this, effect, leave)
+        return
+      case 'divide':
+        emitDivide(this.#emit, effect)
         return
       case 'check':
         this.#emit.put(effect.fast)

@@ -40,6 +40,8 @@ export type Effect =
   | { readonly kind: 'probe'; readonly at: Node; readonly size: number; readonly to: Node }
   | { readonly kind: 'loadHost'; readonly host: Node; readonly size: number; readonly to: Node }
   | { readonly kind: 'storeHost'; readonly host: Node; readonly size: number; readonly value: Node }
+  /** `high:low` by `by`, which is above `high`. */
+  | { readonly kind: 'divide'; readonly high: Node; readonly low: Node; readonly by: Node; readonly to: Node }
   /** REP MOVS or REP STOS: RCX, RSI and RDI change in place, page by page. */
   | ({ readonly kind: 'repeat' } & Repeat)
   /** The interpreter takes the instruction unless numbers are as float.ts wants them. */
@@ -341,24 +343,34 @@ export class Builder implements Tier<Node, Node> {
     return n.mulHigh(size, a, b, signed)
   }
 
-  /** Divisions that may fault, or need more than 64 bits, are the interpreter's. */
+  /** Divisions that fault are the interpreter's, and signed ones that need more than 64 bits. */
   divide(size: Size, high: Node, low: Node, by: Node, signed: boolean): { quotient: Node; remainder: Node } {
     const leaveIf = (condition: Node) => this.#effect({ kind: 'leaveIf', condition })
-    leaveIf(n.isZero(by))
-    if (!signed) {
-      if (size === 8) leaveIf(n.no(n.isZero(high)))
-      else leaveIf(n.no(n.below(high, by)))
-      const dividend = size === 8 ? low : n.or(n.shl(8, n.to64(high), n.number(size * 8)), n.to64(low))
-      const cut = (node: Node) => n.truncate(node, size)
-      return { quotient: cut(n.divide('div_u', dividend, by)), remainder: cut(n.divide('rem_u', dividend, by)) }
+    const cut = (node: Node) => n.truncate(node, size)
+    // A multiplication costs less than a second division.
+    const both = (quotient: Node, dividend: Node) => {
+      const remainder = n.sub(8, n.to64(dividend), n.mul(8, n.to64(quotient), n.to64(by)))
+      return { quotient: cut(quotient), remainder: cut(remainder) }
     }
+    if (!signed) {
+      // A quotient that does not fit, and a divisor of 0, are one comparison.
+      leaveIf(n.no(n.below(high, by)))
+      if (size === 8) {
+        const quotient = n.temp(64, 64)
+        this.#effect({ kind: 'divide', high: n.to64(high), low: n.to64(low), by: n.to64(by), to: quotient })
+        return both(quotient, low)
+      }
+      const dividend = n.or(n.shl(8, n.to64(high), n.number(size * 8)), n.to64(low))
+      return both(n.divide('div_u', dividend, by), dividend)
+    }
+    leaveIf(n.isZero(by))
     leaveIf(n.no(n.equal(high, n.sar(size, low, n.number(size * 8 - 1)))))
     const least = n.constant(1n << BigInt(size * 8 - 1))
     const minusOne = n.constant((1n << BigInt(size * 8)) - 1n)
     leaveIf(n.both(n.equal(low, least), n.equal(by, minusOne)))
     const [dividend, divisor] = [n.signExtend(low, size, 8), n.signExtend(by, size, 8)]
-    const cut = (node: Node) => n.truncate(node, size)
-    return { quotient: cut(n.divide('div_s', dividend, divisor)), remainder: cut(n.divide('rem_s', dividend, divisor)) }
+    const quotient = n.divide('div_s', dividend, divisor)
+    return { quotient: cut(quotient), remainder: cut(n.sub(8, n.to64(dividend), n.mul(8, quotient, n.to64(divisor)))) }
   }
 
   modulo(value: Node, by: number): Node {

@@ -50,7 +50,7 @@ INSTALL = $(NODE) --disable-warning=ExperimentalWarning runner/install.ts \
 LEFT_OUT = $(foreach t,$(SKIP_TARGETS),- suite($(t))) $(if $(filter 1,$(quicktest)),- tag(slow))
 CHOSEN = $(foreach t,$(TAKEN),-c $(t)) $(if $(strip $(LEFT_OUT)),-E 'all() $(strip $(LEFT_OUT))')
 
-.PHONY: all image run_tests install gen_tar emit_tests kselftest check format lint types unit vectors oracle fuzz bench coverage-abi fuzz-tdx not-modelled reference listings versus clean
+.PHONY: all image run_tests install gen_tar emit_tests kselftest check format lint types unit vectors oracle fuzz bench coverage-abi fuzz-tdx fuzz-kvm not-modelled reference listings versus clean
 
 all: image
 
@@ -124,6 +124,10 @@ coverage-abi: $(MODULES)
 # A million random SEAMCALLs and TDCALLs: make fuzz-tdx N=1000000 SEED=1
 fuzz-tdx: $(MODULES)
 	@$(NODE) lib/tdx/fuzz.main.ts $(N) $(SEED)
+
+# A million random ioctls: make fuzz-kvm N=1000000 SEED=1
+fuzz-kvm: $(MODULES)
+	@$(NODE) lib/kvm/fuzz.main.ts $(N) $(SEED)
 
 not-modelled: $(MODULES)
 	@$(NODE) lib/not-modelled.ts

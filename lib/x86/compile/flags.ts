@@ -22,12 +22,12 @@ export class Flags {
   }
 
   /** Puts flags that are read further on into their locals, and says which recipe the others follow. */
-  settle(live: number): void {
+  settle(live: number, visible: number): void {
     const code = this.#emit.code
     const { known, lazy } = this.state
     if (!known) return
     this.toLocals(live & lazy)
-    code.i32(encode(this.state)).set(LOCAL.RULE)
+    if (visible !== 0) code.i32(encode(this.state)).set(LOCAL.RULE)
   }
 
   toLocals(which: number): void {

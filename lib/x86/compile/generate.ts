@@ -173,13 +173,18 @@ class Generator {
     const known = this.#needs.get(block)
     if (known !== undefined) return known
     let most = 0
-    for (const to of block.dominated) if (!to.isHead) most = Math.max(most, this.#need(to))
+    for (const to of block.successors) if (this.#goesInto(block, to)) most = Math.max(most, this.#need(to))
     const need = block.units.length + most
     this.#needs.set(block, need)
     return need
   }
 
-  /** Flags that may be seen from outside before they are set, from the head of a block that continues another. */
+  /** Does execution go on in `to` without `left` being looked at? */
+  #goesInto(from: Block, to: Block): boolean {
+    return !to.isChecked && !from.throughRoot.has(to)
+  }
+
+  /** Flags that may be seen from outside before they are set, from the head of a block behind its check. */
   #visible(block: Block): number {
     const known = this.#seen.get(block)
     if (known !== undefined) return known
@@ -195,9 +200,9 @@ class Generator {
     let visible = 0
     for (const to of [block.taken, block.next]) {
       if (to === undefined) continue
-      const inline = to.block !== undefined && !to.block.isHead && !block.throughRoot.has(to.block)
-      visible |= inline ? this.#visible(to.block!) : ALL_FLAGS
+      visible |= to.block !== undefined && this.#goesInto(block, to.block) ? this.#visible(to.block) : ALL_FLAGS
     }
+    if (block.jumps.length > 0 || block.isDynamic) visible = ALL_FLAGS
     return block.taken === undefined && block.next === undefined ? ALL_FLAGS : visible
   }
 
@@ -206,6 +211,10 @@ class Generator {
     if (!block.isLoop) {
       this.#within(block, merges, state, done, places)
       return
+    }
+    if (this.#isQuiet(block)) {
+      this.#flags.state = UNKNOWN
+      this.#check(block)
     }
     this.#code.loop(again => {
       this.#labels.set(block, again)
@@ -243,8 +252,7 @@ class Generator {
     if (block.isHead) {
       this.#flags.state = UNKNOWN
       this.#done = 0
-      code.get(LOCAL.LEFT).i32(this.#need(block)).op('i32.lt_s')
-      code.if(() => this.#leave('slice', block.start))
+      if (block.isChecked && !this.#isQuiet(block)) this.#check(block)
     }
     const after = this.#wanted(block)
     const { mark } = this.#accesses
@@ -287,9 +295,23 @@ class Generator {
       this.#tree(block, this.#flags.state, this.#done, this.#accesses.places.copy())
       return
     }
-    this.#flags.settle(block.live)
+    const again = block.order <= from.order && this.#isQuiet(block) && !from.throughRoot.has(block)
+    const visible = this.#goesInto(from, block) ? this.#visible(block) : ALL_FLAGS
+    if (!again) this.#flags.settle(block.live, visible)
     if (this.#done > 0) code.get(LOCAL.LEFT).i32(this.#done).op('i32.sub').set(LOCAL.LEFT)
+    if (again) this.#check(block)
     this.#jumpTo(from, block)
+  }
+
+  /** Leaves before `block` where there is not enough left to come to the next check. */
+  #check(block: Block): void {
+    this.#code.get(LOCAL.LEFT).i32(this.#need(block)).op('i32.lt_s')
+    this.#code.if(() => this.#leave('slice', block.start, 0))
+  }
+
+  /** A loop that never looks at the flags from before it: its check comes where it is known what they are. */
+  #isQuiet(block: Block): boolean {
+    return block.isLoop && block !== this.#region.root && (this.#visible(block) | block.live) === 0
   }
 
   #jumpTo(from: Block, block: Block): void {
@@ -462,7 +484,7 @@ class Generator {
         code.get(LOCAL.MAP).get(at).op('i32.wrap_i64').op('i32.add').memory('i32.load8_u').tee(LOCAL.BLOCK)
         code.if(() => {
           code.get(LOCAL.BLOCK).i32(1).op('i32.sub').set(LOCAL.BLOCK)
-          this.#flags.settle(this.#region.root.live)
+          this.#flags.settle(this.#region.root.live, ALL_FLAGS)
           code.get(LOCAL.LEFT).i32(this.#done).op('i32.sub').set(LOCAL.LEFT)
           code.br(this.#labels.get(this.#region.root)!)
         })

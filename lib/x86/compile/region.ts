@@ -30,6 +30,7 @@ export class Block {
   isLoop = false
   /** Entered from more than one place, or from outside. */
   isMerge = false
+  isEntry = false
   /** Flags that are read before they are set. */
   live = 0
   /** Edges to these go by way of the root, which makes the graph reducible. */
@@ -49,6 +50,11 @@ export class Block {
 
   get isHead(): boolean {
     return this.isMerge || this.isLoop
+  }
+
+  /** Here it is looked at whether the region may go on: every way round comes by such a block. */
+  get isChecked(): boolean {
+    return this.isLoop || this.isEntry
   }
 }
 
@@ -288,7 +294,8 @@ const mark = (all: readonly Block[]): void => {
   for (const block of all.slice(1)) {
     block.dominator!.dominated.push(block)
     block.isLoop = block.preds.some(pred => pred.order >= block.order)
-    block.isMerge = block.preds.filter(pred => pred.order < block.order).length > 1 || block.preds.includes(root)
+    block.isEntry = block.preds.includes(root)
+    block.isMerge = block.preds.filter(pred => pred.order < block.order).length > 1 || block.isEntry
   }
   root.isLoop = all.some(block => block.isDynamic || block.throughRoot.size > 0)
 }

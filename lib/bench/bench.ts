@@ -4,6 +4,7 @@
  */
 import { writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
+import { buildRows } from './build.ts'
 import { cpuRows } from './cpu.ts'
 import { guestRows } from './guests.ts'
 import { leafRows, leafTable } from './leaves.ts'
@@ -16,6 +17,7 @@ const ROUNDS = 5
 const rows = [
   ...(await guestRows(ROUNDS)),
   ...(await cpuRows(ROUNDS)),
+  ...buildRows(ROUNDS),
   ...(await startRows(ROUNDS)),
   ...(await runnerRows(ROUNDS)),
 ]

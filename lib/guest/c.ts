@@ -148,6 +148,14 @@ const put = (path: string, content: string | Uint8Array): void => {
   renameSync(draft, path)
 }
 
+/** What the compiler is asked: `draft`.elf and, of what it includes, `draft`.d. The text of an inline guest is its input. */
+export const compilerArguments = ({ source, flags }: CGuest, draft: string): string[] => {
+  const include = ['-I', INCLUDE, ...('file' in source ? ['-I', dirname(source.file)] : [])]
+  const input = 'file' in source ? [source.file] : ['-x', 'c', '-']
+  const out = ['-MD', '-MF', `${draft}.d`, '-o', `${draft}.elf`, '-T', SCRIPT]
+  return [...FLAGS, ...flags, ...include, ...out, ...input]
+}
+
 /** The ELF of a guest in C. Throws `CompileError` with the compiler's words. */
 export const compile = (guest: CGuest): Uint8Array => {
   const cc = compiler()
@@ -164,11 +172,8 @@ export const compile = (guest: CGuest): Uint8Array => {
   if (known !== undefined) return known
 
   const draft = join(folder, `${key}.${randomBytes(6).toString('hex')}`)
-  const include = ['-I', INCLUDE, ...('file' in source ? ['-I', dirname(source.file)] : [])]
-  const input = 'file' in source ? [source.file] : ['-x', 'c', '-']
-  const out = ['-MD', '-MF', `${draft}.d`, '-o', `${draft}.elf`, '-T', SCRIPT]
   try {
-    const done = spawnSync(cc, [...FLAGS, ...guest.flags, ...include, ...out, ...input], {
+    const done = spawnSync(cc, compilerArguments(guest, draft), {
       input: 'file' in source ? '' : source.text,
       encoding: 'utf8',
       env: { ...process.env, LC_ALL: 'C' },

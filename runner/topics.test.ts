@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process'
+import { join } from 'node:path'
 import t from 'tap'
 import { OPTIONS } from './options.ts'
 import { seamless } from './testdata/cli.ts'
@@ -45,7 +46,52 @@ t.test('completion: bash completes options, formats, topics and files', async t 
   t.same(complete('help', 'fil'), ['filters'])
   t.same(complete('merg'), ['merge'])
   t.same(complete('run', 'package.j'), ['package.json'])
-  for (const shell of ['zsh', 'fish'])
-    for (const { name } of OPTIONS) t.match(seamless(['completion', shell]).stdout, name)
+  t.same(complete('--print-failed', 'st'), ['stdout', 'stderr'])
   t.match(seamless(['completion', 'tcsh']).stderr, /completion: tcsh: name one of bash, zsh, fish/)
+})
+
+const without = (shell: string) => spawnSync(shell, ['--version']).error !== undefined && `no ${shell} here`
+
+t.test('completion: zsh does, at a terminal of its own', { skip: without('zsh') }, async t => {
+  const directory = t.testdir({ _seamless: seamless(['completion', 'zsh']).stdout })
+  const complete = (typed: string, wanted: string): string => {
+    const script = `zmodload zsh/zpty
+zpty z 'TERM=dumb zsh -f -i'
+zpty -w z 'PS1=; fpath=($DIRECTORY $fpath); autoload -U compinit; compinit -u -D; print REA''DY'
+zpty -r z said '*READY*'
+zpty -n -w z "$TYPED"$'\\t'
+zpty -r z said '*$WANTED*' && print -r -- "$said"
+zpty -d z`
+    const env = { ...process.env, DIRECTORY: directory }
+    const body = script.replace('$DIRECTORY', directory).replace('$TYPED', typed).replace('$WANTED', wanted)
+    return spawnSync('zsh', ['-f', '-c', body], { encoding: 'utf8', env, timeout: 20_000 }).stdout
+  }
+  t.match(complete('seamless --rer', '--rerun-failed'), '--rerun-failed')
+  t.match(complete('seamless --report ju', 'junit'), 'junit')
+  t.match(complete('seamless help fil', 'filters'), 'filters')
+  t.match(complete('seamless mer', 'merge'), 'merge')
+  const sourced = spawnSync(
+    'zsh',
+    ['-f', '-c', `autoload -U compinit; compinit -u -D; source ${directory}/_seamless; print $_comps[seamless]`],
+    { encoding: 'utf8' },
+  )
+  t.equal(sourced.stdout, '_seamless\n', sourced.stderr)
+})
+
+t.test('completion: fish does', { skip: without('fish') }, async t => {
+  const file = join(t.testdir({ 'seamless.fish': seamless(['completion', 'fish']).stdout }), 'seamless.fish')
+  const complete = (line: string) => {
+    const { stdout, stderr } = spawnSync('fish', ['-N', '-c', `source ${file}; complete -C '${line}'`], {
+      encoding: 'utf8',
+    })
+    t.equal(stderr, '')
+    return stdout.split('\n').flatMap(text => text.split('\t')[0] || [])
+  }
+  t.same(complete('seamless --rer'), ['--rerun-failed'])
+  t.same(complete('seamless --report ju'), ['junit'])
+  t.same(complete('seamless --print-failed st'), ['stderr', 'stdout'])
+  t.same(complete('seamless help fil'), ['filters'])
+  t.ok(complete('seamless mer').includes('merge'))
+  const flags = complete('seamless --')
+  for (const { name } of OPTIONS) if (name.length > 1) t.ok(flags.includes(`--${name}`), name)
 })

@@ -13,6 +13,7 @@ export const COMMANDS = [
   'help',
   'completion',
   'vectors',
+  'mrtd',
   'run-flat',
   'run-elf',
   'run-multiboot',
@@ -119,17 +120,30 @@ export const topic = (name: string | undefined): string => {
 const flags = (): string[] =>
   OPTIONS.flatMap(option => [flagOf(option), ...(option.alias === undefined ? [] : [`-${option.alias}`])])
 
+/** What follows a word, where that is one of a few. */
+const choices = (): Readonly<Record<'report' | 'print' | 'help' | 'completion', readonly string[]>> => ({
+  report: /^[\w, ]+/.exec(OPTIONS.find(({ name }) => name === 'report')?.help ?? '')?.[0].match(/\b(?!or\b)\w+/g) ?? [],
+  print: ['full', 'stdout', 'stderr', 'none'],
+  help: Object.keys(TOPICS),
+  completion: SHELLS,
+})
+
 /** A script that teaches the shell our options. Throws `UsageError`. */
 export const completion = (shell: string | undefined): string => {
-  const formats = /^[\w, ]+/.exec(OPTIONS.find(({ name }) => name === 'report')?.help ?? '')?.[0].split(/\W+|or /) ?? []
-  switch (SHELLS.find(known => known === shell)) {
-    case 'bash':
-      return `_seamless() {
+  const known = SHELLS.find(name => name === shell)
+  if (known === undefined) throw new UsageError(`completion: ${shell ?? 'no shell'}: name one of ${SHELLS.join(', ')}`)
+  return { bash, zsh, fish }[known]()
+}
+
+const bash = (): string => {
+  const { report, print, help, completion } = choices()
+  return `_seamless() {
 	local word=\${COMP_WORDS[COMP_CWORD]} before=\${COMP_WORDS[COMP_CWORD-1]}
 	case $before in
-	--report) COMPREPLY=($(compgen -W '${formats.filter(Boolean).join(' ')}' -- "$word")) ;;
-	help) COMPREPLY=($(compgen -W '${Object.keys(TOPICS).join(' ')}' -- "$word")) ;;
-	completion) COMPREPLY=($(compgen -W '${SHELLS.join(' ')}' -- "$word")) ;;
+	--report) COMPREPLY=($(compgen -W '${report.join(' ')}' -- "$word")) ;;
+	--print-*) COMPREPLY=($(compgen -W '${print.join(' ')}' -- "$word")) ;;
+	help) COMPREPLY=($(compgen -W '${help.join(' ')}' -- "$word")) ;;
+	completion) COMPREPLY=($(compgen -W '${completion.join(' ')}' -- "$word")) ;;
 	*)
 		case $word in
 		-*) COMPREPLY=($(compgen -W '${flags().join(' ')}' -- "$word")) ;;
@@ -143,18 +157,53 @@ export const completion = (shell: string | undefined): string => {
 }
 complete -o filenames -F _seamless seamless
 `
-    case 'zsh':
-      return `#compdef seamless
-_arguments \\
-${OPTIONS.map(option => `  '${flagOf(option)}[${option.help.replace(/['[\]:]/g, ' ')}]${option.value === undefined ? '' : `:${option.value.replace(/[[\]:]/g, ' ')}:_files`}'`).join(' \\\n')} \\
-  '1:command or file:{_alternative "commands:command:(${COMMANDS.join(' ')})" "files:file:_files"}' \\
-  '*:file:_files'
+}
+
+/** What an option's value is, if it has one: one of a few, or a file. */
+const valuesOf = ({ name }: Option): readonly string[] => {
+  const { report, print } = choices()
+  return name === 'report' ? report : name.startsWith('print-') ? print : []
+}
+
+/** For a file `_seamless` in zsh's fpath, or to be sourced. */
+const zsh = (): string => {
+  const plain = (text: string) => text.replace(/['[\]:]/g, ' ')
+  const specs = OPTIONS.flatMap(option => {
+    const { value, alias, many, help } = option
+    const few = valuesOf(option)
+    const action = few.length > 0 ? `(${few.join(' ')})` : '_files'
+    const rest = `[${plain(help)}]${value === undefined ? '' : `:${plain(value)}:${action}`}`
+    return [flagOf(option), ...(alias === undefined ? [] : [`-${alias}`])].map(
+      flag => `'${many ? '*' : ''}${flag}${rest}'`,
+    )
+  })
+  const { help, completion } = choices()
+  return `#compdef seamless
+_seamless() {
+	case $words[2] in
+	help) (( CURRENT == 3 )) && { compadd ${help.join(' ')}; return } ;;
+	completion) (( CURRENT == 3 )) && { compadd ${completion.join(' ')}; return } ;;
+	esac
+	_arguments \\
+		${specs.join(' \\\n\t\t')} \\
+		'1: :{_alternative "commands:command:(${COMMANDS.join(' ')})" "files:file:_files"}' \\
+		'*:file:_files'
+}
+if [ "$funcstack[1]" = _seamless ]; then _seamless "$@"; else compdef _seamless seamless; fi
 `
-    case 'fish':
-      return `${OPTIONS.map(option => `complete -c seamless ${option.name.length > 1 ? '-l' : '-o'} ${option.name}${option.alias === undefined ? '' : ` -s ${option.alias}`}${option.value === undefined ? '' : ' -r'} -d '${option.help.replaceAll("'", ' ')}'`).join('\n')}
-complete -c seamless -n __fish_use_subcommand -a '${COMMANDS.join(' ')}'
+}
+
+const fish = (): string => {
+  const lines = OPTIONS.map(option => {
+    const { name, alias, value, help } = option
+    const few = valuesOf(option)
+    const takes = value === undefined ? '' : few.length > 0 ? ` -xa '${few.join(' ')}'` : ' -r'
+    const flag = `${name.length > 1 ? `-l ${name}` : `-s ${name}`}${alias === undefined ? '' : ` -s ${alias}`}`
+    return `complete -c seamless ${flag}${takes} -d '${help.replaceAll("'", ' ')}'\n`
+  })
+  const { help, completion } = choices()
+  return `${lines.join('')}complete -c seamless -n __fish_use_subcommand -a '${COMMANDS.join(' ')}'
+complete -c seamless -n '__fish_seen_subcommand_from help' -fa '${help.join(' ')}'
+complete -c seamless -n '__fish_seen_subcommand_from completion' -fa '${completion.join(' ')}'
 `
-    case undefined:
-      throw new UsageError(`completion: ${shell ?? 'no shell'}: name one of ${SHELLS.join(', ')}`)
-  }
 }

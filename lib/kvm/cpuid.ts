@@ -95,8 +95,8 @@ export const emulateCpuid = (
 const DROPPED: ReadonlyMap<string, readonly [number, number, number, number]> = new Map([
   // DTES64 MONITOR DS-CPL VMX SMX EIST TM2 CNXT-ID SDBG xTPR PDCM DCA OSXSAVE; DS ACPI TM PBE.
   ['1.0', [0, 0, 0x0804_cdfc, 0xa060_0000]],
-  // SGX, PQM, PQE, PT; OSPKE, TME, KL, ENQCMD, SGX_LC, PKS; HYBRID, PCONFIG, LBR, CORE_CAPABILITIES.
-  ['7.0', [0, 0x0200_9004, 0xe080_2010, 0x400c_8000]],
+  // SGX, PQM, PQE, PT; OSPKE, TME, KL, BUS_LOCK_DETECT (which KVM gives where there is something to give), ENQCMD, SGX_LC, PKS; HYBRID, PCONFIG, LBR, CORE_CAPABILITIES.
+  ['7.0', [0, 0x0200_9004, 0xe180_2010, 0x400c_8000]],
 ])
 
 /** Leaves that KVM answers with zeros, whatever the processor has. */

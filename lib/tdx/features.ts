@@ -30,7 +30,7 @@ export type FeatureRegister = {
 
 /**
  * Not modelled, though SYS.INIT demands the bit: debug stores (1 ECX 2, 4 and EDX 21), virtual-8086 extensions (1 EDX 1),
- * #DB for bus locks (7.0 ECX 24), last branch records (7.0 EDX 19; XFAM cannot have them, so a TD does not see the bit).
+ * #DB for bus locks (7.0 ECX 24) and last branch records (7.0 EDX 19), of which no guest sees the bit.
  */
 export const FEATURE_REGISTERS: readonly FeatureRegister[] = [
   {

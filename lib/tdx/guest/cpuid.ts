@@ -159,7 +159,8 @@ const adjust = (platform: Platform, td: Td, { flags }: TdCpuid, v: Uint32Array, 
       check(is(v[at + EBX]!, 4) === is(v[at + EBX]!, 11), TDX_OPERAND_INVALID, 'CPUID_CONFIG')
       flags.tsx = is(v[at + EBX]!, 4)
       check(!flags.tsx || ((platform.msr.archCapabilities >> 7n) & 1n) === 1n, TDX_INCORRECT_MSR_VALUE, 0x10a)
-      v[at + ECX] = v[at + ECX]! & ~(1 << 31) & ~(1 << 23)
+      // PKS and Key Locker are the TD's attributes. SYS.INIT demands #DB for bus locks of the platform; nothing raises it here.
+      v[at + ECX] = v[at + ECX]! & ~(1 << 31) & ~(1 << 24) & ~(1 << 23)
       if ((attributes & TDX_ATTR_PKS) !== 0n) v[at + ECX] = v[at + ECX]! | (1 << 31)
       flags.waitpkg = is(v[at + ECX]!, 5)
       flags.tme = is(v[at + ECX]!, 13)

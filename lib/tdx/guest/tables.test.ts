@@ -91,6 +91,8 @@ t.test('CPUID: leaf 0xD and leaf 7 by XFAM, with the rule for each bit', async t
     const features = read(7, 0)
     t.equal((features[1]! >>> 16) & 1, 0, 'AVX-512F was not asked for')
     t.equal((features[2]! >>> 4) & 1, 0, 'OSPKE follows CR4.PKE')
+    t.equal((features[2]! >>> 24) & 1, 0, 'nothing raises #DB for a bus lock')
+    t.equal((features[3]! >>> 19) & 1, 0, 'nor records branches')
   }
 })
 

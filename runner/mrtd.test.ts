@@ -61,9 +61,19 @@ t.test('a test’s TD, page by page', async t => {
   t.equal(again, stdout, 'the same TD is measured the same')
 })
 
+t.test('pages that the test adds itself, extended or not', async t => {
+  const { stdout, status } = seamless('runner/testdata/mrtd_test.ts:adds_its_own')
+  t.equal(status, 0, 'MRTD is what the pages give')
+  t.match(stdout, /^ {2}0x40000000 {4}ADD, 16 x EXTEND {2}[0-9a-f]{12} {2}added by the test's own ioctl$/m)
+  t.match(stdout, /^ {2}0x40001000 {4}ADD {15}[0-9a-f]{12} {2}added by the test's own ioctl$/m)
+})
+
 t.test('what is wrong with the words is said in one line', async t => {
   for (const [word, message] of [
-    ['runner/testdata/mrtd_test.ts:nobody', /no test nobody; there are global\.owned, global\.none/],
+    [
+      'runner/testdata/mrtd_test.ts:nobody',
+      /no test nobody; there are global\.owned, global\.adds_its_own, global\.none/,
+    ],
     ['runner/testdata/nothing_test.ts:x', /nothing_test\.ts: no such file/],
   ] as const) {
     const { stderr, stdout, status } = seamless(word)

@@ -41,9 +41,9 @@ const fingerprint = (content: Uint8Array): string =>
 const show = (test: string, td: Measured): { text: string; agrees: boolean } => {
   const again = digits(recompute(td.pages))
   const agrees = again === digits(td.mrtd)
-  const rows = td.pages.map(({ gpa, what, content }) => {
+  const rows = td.pages.map(({ gpa, what, content, isExtended }) => {
     const at = inHex(gpa).padEnd(12)
-    return `  ${at}  ADD, 16 x EXTEND  ${fingerprint(content).padEnd(12)}  ${what}`
+    return `  ${at}  ${isExtended ? 'ADD, 16 x EXTEND' : 'ADD             '}  ${fingerprint(content).padEnd(12)}  ${what}`
   })
   const text = [
     `${test}, ${td.name}`,
@@ -57,7 +57,9 @@ const show = (test: string, td: Measured): { text: string; agrees: boolean } => 
     `MRCONFIGID     ${register(td.mrconfigid)}`,
     `MROWNER        ${register(td.mrowner)}`,
     `MROWNERCONFIG  ${register(td.mrownerconfig)}`,
-    'RTMR0 to 3     zero: the guest extends them when it runs',
+    ...(td.rtmrs.every(value => register(value) === 'zero')
+      ? ['RTMR0 to 3     zero: the guest extends them when it runs']
+      : td.rtmrs.map((value, n) => `RTMR${n}          ${register(value)}`)),
     '',
     `  GPA           measured          content       what it is`,
     ...rows,

@@ -2,10 +2,17 @@
 import { createHash } from 'node:crypto'
 import { TD_BOOT_CODE_SLOT, TD_BOOT_PARAMETERS_SLOT, TD_FIELDS, TDH_MNG_RD } from '#abi'
 import { PAGE_SIZE } from '#bits'
+import type { Host } from '#kvm'
 import type { Td } from './td.ts'
 
-/** A page that the TD began with. KVM adds it and, of these, extends all 16 chunks. */
-export type MeasuredPage = { readonly gpa: bigint; readonly what: string; readonly content: Uint8Array }
+/** A page that the TD began with, as KVM_TDX_INIT_MEM_REGION gave it. */
+export type MeasuredPage = {
+  readonly gpa: bigint
+  readonly what: string
+  readonly content: Uint8Array
+  /** Its 16 chunks were extended (KVM_TDX_MEASURE_MEMORY_REGION), or only its place. */
+  readonly isExtended: boolean
+}
 
 export type Measured = {
   /** `TD 0`. */
@@ -18,6 +25,8 @@ export type Measured = {
   readonly mrconfigid: Uint8Array
   readonly mrowner: Uint8Array
   readonly mrownerconfig: Uint8Array
+  /** As the TD begins: what the guest extends comes later. */
+  readonly rtmrs: readonly Uint8Array[]
 }
 
 let listener: ((measured: Measured) => void) | undefined
@@ -50,22 +59,28 @@ const labelOf = ({ image, layout }: Td, gpa: bigint): string => {
   return `guest ${segment.name} (${rights})${parts.length === 0 ? '' : `: ${parts.join(', ')}`}`
 }
 
-const pagesOf = (td: Td): MeasuredPage[] => {
-  const { machine, slots } = td.vm
-  const pages: MeasuredPage[] = []
-  for (const slot of slots)
-    for (const { offset, size } of slot.runs)
-      for (let at = offset; at < offset + size; at += PAGE_SIZE) {
-        const gpa = slot.gpa + BigInt(at)
-        const what =
-          slot.id === TD_BOOT_CODE_SLOT
-            ? 'boot code, reset vector'
-            : slot.id === TD_BOOT_PARAMETERS_SLOT
-              ? 'boot parameters'
-              : labelOf(td, gpa)
-        pages.push({ gpa, what, content: machine.host.read((slot.at + BigInt(at)) as typeof slot.at, PAGE_SIZE) })
-      }
-  return pages
+type Added = Pick<MeasuredPage, 'gpa' | 'content' | 'isExtended'>
+type KvmVm = Parameters<NonNullable<Host['onPageAdded']>>[0]
+const added = new WeakMap<KvmVm, Added[]>()
+
+/** Before a TD gets its memory: every page that is added is noted, whoever adds it. Costs nothing where nobody listens. */
+export const watchPages = (host: Host): void => {
+  if (listener === undefined) return
+  host.onPageAdded = (vm, gpa, content, isExtended) => {
+    const pages = added.get(vm) ?? []
+    added.set(vm, pages)
+    pages.push({ gpa, content, isExtended })
+  }
+}
+
+const whatOf = (td: Td, at: bigint): string => {
+  const slot = td.vm.slots.find(({ gpa, size }) => at >= gpa && at < gpa + BigInt(size))
+  if (slot?.id === TD_BOOT_CODE_SLOT) return 'boot code, reset vector'
+  if (slot?.id === TD_BOOT_PARAMETERS_SLOT) return 'boot parameters'
+  const isRun = slot?.runs.some(
+    ({ offset, size }) => at >= slot.gpa + BigInt(offset) && at < slot.gpa + BigInt(offset + size),
+  )
+  return isRun === true ? labelOf(td, at) : "added by the test's own ioctl"
 }
 
 const measure = (td: Td): Measured => {
@@ -85,13 +100,19 @@ const measure = (td: Td): Measured => {
   }
   return {
     name: td.name,
-    pages: pagesOf(td),
+    pages: (added.get(vm) ?? []).map(page => ({ ...page, what: whatOf(td, page.gpa) })),
     mrtd: field('MRTD'),
     attributes: new DataView(field('ATTRIBUTES').buffer).getBigUint64(0, true),
     xfam: new DataView(field('XFAM').buffer).getBigUint64(0, true),
     mrconfigid: field('MRCONFIGID'),
     mrowner: field('MROWNER'),
     mrownerconfig: field('MROWNERCONFIG'),
+    // Of a production TD no SEAMCALL tells them.
+    rtmrs:
+      host
+        .tdx()
+        .module.tds.get(vm.td.tdr)
+        ?.rtmr.map(value => value.slice()) ?? [],
   }
 }
 
@@ -100,9 +121,11 @@ const CHUNK = 256
 
 /**
  * MRTD of these pages by the rule alone, with no code of the module: for each page a block that says MEM.PAGE.ADD and its
- * GPA, then for each of its 16 chunks one that says MR.EXTEND and the chunk's, and the chunk.
+ * GPA, then, where it was extended, for each of its 16 chunks one that says MR.EXTEND and the chunk's, and the chunk.
  */
-export const recompute = (pages: readonly Pick<MeasuredPage, 'gpa' | 'content'>[]): Uint8Array => {
+export const recompute = (
+  pages: readonly (Pick<MeasuredPage, 'gpa' | 'content'> & Partial<Pick<MeasuredPage, 'isExtended'>>)[],
+): Uint8Array => {
   const sha = createHash('sha384')
   const block = (name: string, gpa: bigint) => {
     const bytes = Buffer.alloc(BLOCK)
@@ -110,8 +133,9 @@ export const recompute = (pages: readonly Pick<MeasuredPage, 'gpa' | 'content'>[
     bytes.writeBigUInt64LE(gpa, 16)
     sha.update(bytes)
   }
-  for (const { gpa, content } of pages) {
+  for (const { gpa, content, isExtended = true } of pages) {
     block('MEM.PAGE.ADD', gpa)
+    if (!isExtended) continue
     for (let at = 0; at < PAGE_SIZE; at += CHUNK) {
       block('MR.EXTEND', gpa + BigInt(at))
       sha.update(content.subarray(at, at + CHUNK))

@@ -52,7 +52,7 @@ import type { Outcomes, Reason } from './exits.ts'
 import { Misuse, Skip } from './failure.ts'
 import { call, enableCap } from './ioctl.ts'
 import type { Machine } from './machine.ts'
-import { finalized } from './measured.ts'
+import { finalized, watchPages } from './measured.ts'
 import { startOrdinary } from './ordinary.ts'
 import { beginImage } from './shared.ts'
 import { Steps } from './steps.ts'
@@ -157,6 +157,7 @@ export class Td {
       return new Vcpu(this, trial, index, file)
     })
     machine.counts.push(() => this.vcpus.reduce((sum, vcpu) => sum + vcpu.instructions, 0))
+    if (vm.isTd) watchPages(machine.host)
     vm.addPrivateMemory()
     if (params?.finalize !== false) this.finalize()
   }

@@ -82,6 +82,8 @@ export class Host {
   onBlock: ((vcpuId: number) => boolean) | undefined
   /** Ticks of the TSC that may go by at most while a vCPU is halted, asked each time; without a number, all until its timer. */
   sleepLimit: ((vcpuId: number) => number | undefined) | undefined
+  /** Told of every page that KVM_TDX_INIT_MEM_REGION adds to a TD, in order; `content` is the page as it was added. */
+  onPageAdded: ((vm: Vm, gpa: bigint, content: Uint8Array, isMeasured: boolean) => void) | undefined
   readonly space: AddressSpace
   readonly descriptors = new Descriptors()
   readonly vms = new Set<Vm>()

@@ -1,7 +1,7 @@
 /** KVM_TDX_INIT_MEM_REGION: fills and measures private pages before the TD runs. Linux arch/x86/kvm/vmx/tdx.c, tdx_vcpu_init_mem_region. */
 
 import { KVM_TDX_MEASURE_MEMORY_REGION, kvm_tdx_init_mem_region } from '#abi'
-import { hex, hva, PAGE_SIZE } from '#bits'
+import { type Hpa, hex, hva, PAGE_SIZE } from '#bits'
 import { Errno } from '../errno.ts'
 import type { Vcpu } from '../vcpu.ts'
 import type { Vm } from '../vm.ts'
@@ -19,8 +19,13 @@ const populate = (vm: Vm, gpa: bigint, source: bigint, measure: boolean): void =
   // The page is in the Secure EPT: kvm_tdp_mmu_map_private_pfn finds nothing to do, which it reports as EIO.
   if (vm.td.sept.has(gfn)) throw new Errno('EIO', `KVM_TDX_INIT_MEM_REGION: gpa ${hex(gpa)} has been populated already`)
   const frame = slot.memfd.frame(slot.memfdPage + gfn - slot.gfn)
+  const add = (source: Hpa): void => {
+    const content = vm.host.onPageAdded === undefined ? undefined : vm.host.memory.bytes(source, PAGE_SIZE).slice()
+    vm.td.sept.add(gfn, frame, source, measure)
+    if (content !== undefined) vm.host.onPageAdded?.(vm, gpa, content, measure)
+  }
   if (from !== undefined) {
-    vm.td.sept.add(gfn, frame, from, measure)
+    add(from)
     return
   }
   // In place: what the file has there is what the TD starts with.
@@ -28,7 +33,7 @@ const populate = (vm: Vm, gpa: bigint, source: bigint, measure: boolean): void =
   const copy = memory.allocate()
   memory.set(copy, memory.bytes(frame, PAGE_SIZE))
   try {
-    vm.td.sept.add(gfn, frame, copy, measure)
+    add(copy)
   } finally {
     memory.free(copy)
   }

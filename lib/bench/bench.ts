@@ -7,12 +7,15 @@ import { cpus } from 'node:os'
 import { buildRows } from './build.ts'
 import { cpuRows } from './cpu.ts'
 import { guestRows } from './guests.ts'
+import { kernelSection } from './kernels.ts'
 import { leafRows, leafTable } from './leaves.ts'
 import { tableOf } from './measure.ts'
 import { runnerRows } from './runner.ts'
 import { startRows } from './start.ts'
 
 const ROUNDS = 5
+/** Rounds of the kernels, each of which takes a minute or two. */
+const KERNEL_ROUNDS = 3
 
 const rows = [
   ...(await guestRows(ROUNDS)),
@@ -23,7 +26,9 @@ const rows = [
 ]
 const table = tableOf(rows)
 const leaves = leafTable(await leafRows(ROUNDS))
-console.log(`${table}\n\n${leaves}`)
+console.log(`${table}\n\n${leaves}\n`)
+const kernels = kernelSection(KERNEL_ROUNDS)
+console.log(kernels)
 
 if (process.argv.includes('--write')) {
   const machine = `${cpus()[0]?.model.trim()}, ${cpus().length} processors, ${process.platform} ${process.arch}, Node ${process.versions.node}`
@@ -48,6 +53,7 @@ guest, less the loop. Medians of ${ROUNDS} rounds, of many calls each. A leaf th
 it), that ends a TD's run (TDH.VP.ENTER: see the round trip above) or that is not modelled has no row.
 
 ${leaves}
-`
+
+${kernels}`
   writeFileSync(new URL('../../docs/benchmarks.md', import.meta.url), page)
 }

@@ -291,10 +291,10 @@ VPINSRB  | VEX.128.66.0F3A.W1 20 /r ib | xmm1, xmm2, r32/m8, imm8 | dec
 VINSERTPS | VEX.128.66.0F3A.WIG 21 /r ib | xmm1, xmm2, xmm3/m32, imm8 |
 VPINSRD  | VEX.128.66.0F3A.W0 22 /r ib | xmm1, xmm2, r/m32, imm8 |
 VPINSRQ  | VEX.128.66.0F3A.W1 22 /r ib | xmm1, xmm2, r/m64, imm8 |
-VPCMPESTRM | VEX.128.66.0F3A.W0 60 /r ib | xmm1, xmm2/m128, imm8 |
-VPCMPESTRI | VEX.128.66.0F3A.W0 61 /r ib | xmm1, xmm2/m128, imm8 |
-VPCMPESTRM64 | VEX.128.66.0F3A.W1 60 /r ib | xmm1, xmm2/m128, imm8 | =vpcmpestrm dec
-VPCMPESTRI64 | VEX.128.66.0F3A.W1 61 /r ib | xmm1, xmm2/m128, imm8 | =vpcmpestri dec
+VPCMPESTRM | VEX.128.66.0F3A.W0 60 /r ib | xmm1, xmm2/m128, imm8 | gpr
+VPCMPESTRI | VEX.128.66.0F3A.W0 61 /r ib | xmm1, xmm2/m128, imm8 | gpr
+VPCMPESTRM64 | VEX.128.66.0F3A.W1 60 /r ib | xmm1, xmm2/m128, imm8 | =vpcmpestrm dec gpr
+VPCMPESTRI64 | VEX.128.66.0F3A.W1 61 /r ib | xmm1, xmm2/m128, imm8 | =vpcmpestri dec gpr
 VPCMPISTRM | VEX.128.66.0F3A.WIG 62 /r ib | xmm1, xmm2/m128, imm8 |
 VPCMPISTRI | VEX.128.66.0F3A.WIG 63 /r ib | xmm1, xmm2/m128, imm8 |`,
   ),

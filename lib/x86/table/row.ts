@@ -308,7 +308,7 @@ const row = (
         : rm.size === 0
           ? 'mem'
           : 'any'
-  const generalVex = vex && forms.some(f => f.file === 'gpr' && f.size >= 4)
+  const generalVex = vex && (notes.includes('gpr') || forms.some(f => f.file === 'gpr' && f.size >= 4))
   const noB = notes.includes('noB')
   const family = CONDITIONAL.exec(mnemonic)
   const semantics = notes.find(note => note.startsWith('='))?.slice(1)
@@ -434,7 +434,8 @@ export type Group = { readonly feature: string; readonly text: string }
  *
  * Operands are the SDM's, plus `m8@rSI`: memory that the instruction always finds at a register. Notes: `i64`, `o64`
  * (not, only in 64-bit mode), `f64` (64 bits whatever the prefixes), `lock`, `rep`, `WIG` (REX.W is ignored), `mem`,
- * `reg`, `mod*` (ModRM.mod must be, or is ignored), `noB` (no REX.B), `dec` (decoded, never encoded), `enc` (the other way round), `=name`
+ * `reg`, `mod*` (ModRM.mod must be, or is ignored), `noB` (no REX.B), `gpr` (general
+ * registers that are not named: VEX.W is theirs), `dec` (decoded, never encoded), `enc` (the other way round), `=name`
  * (semantics), `:RVM` (places of the register operands: ModRM.reg, VEX.vvvv, ModRM.rm).
  */
 export const rows = (feature: string, text: string): Group => ({ feature, text })

@@ -48,7 +48,7 @@ export const OPTIONS: readonly Option[] = [
     group: 'Which tests',
     help: "e.g. 'suite(tdx) & tag(slow) - test(/mmio/)'",
   },
-  { name: 'rerun-failed', group: 'Which tests', help: 'run what did not pass, or was not reached, in the last run' },
+  { name: 'rerun-failed', group: 'Which tests', help: 'run what did not pass, or was not reached, last time' },
   { name: 'last', group: 'Which tests', help: 'run what the last run ran', isMore: true },
   { name: 'shard', value: 'M/N', group: 'Which tests', help: 'run part M of N; "auto" asks the CI' },
   { name: 'list', alias: 'l', group: 'Which tests', help: 'list the tests, run none' },
@@ -59,7 +59,7 @@ export const OPTIONS: readonly Option[] = [
     name: 'seed',
     value: 'SEED',
     group: 'How they run',
-    help: 'number that all chance comes from, or "random" [0x5eed]',
+    help: 'what all chance comes from, or "random" [0x5eed]',
   },
   {
     name: 'explore',
@@ -80,7 +80,7 @@ export const OPTIONS: readonly Option[] = [
     name: 'retries',
     value: 'N',
     group: 'How they run',
-    help: 'run a failed test again in a clean worker, up to N times',
+    help: 'run a failed test again, in a clean worker, N times',
   },
   {
     name: 'fail-on-flaky',
@@ -113,7 +113,13 @@ export const OPTIONS: readonly Option[] = [
     help: 'balance shards by how long files took; the same for all of them',
     isMore: true,
   },
-  { name: 'profile', value: 'NAME', group: 'How they run', help: 'settings of seamless.config.ts [local; in CI, ci]' },
+  {
+    name: 'profile',
+    value: 'NAME',
+    group: 'How they run',
+    help: 'settings of seamless.config.ts [local; in CI, ci]',
+    isMore: true,
+  },
   {
     name: 'report',
     value: 'FORMAT[:FILE]',
@@ -125,16 +131,21 @@ export const OPTIONS: readonly Option[] = [
     name: 'print-passed',
     value: 'LEVEL',
     group: 'What you see',
-    help: 'output of passed tests: full, stdout, stderr or none [full]',
+    help: 'the same of passed ones',
     isMore: true,
   },
-  { name: 'print-failed', value: 'LEVEL', group: 'What you see', help: 'the same of failed ones' },
+  {
+    name: 'print-failed',
+    value: 'LEVEL',
+    group: 'What you see',
+    help: 'output of failed tests: full, stdout, stderr, none',
+  },
   { name: 'print-skipped', value: 'LEVEL', group: 'What you see', help: 'the same of skipped ones', isMore: true },
   {
     name: 'record',
     value: 'FILE',
     group: 'What you see',
-    help: 'keep the events of the run in FILE, or "none" [.seamless/]',
+    help: 'keep the events of the run, or "none" [.seamless/]',
   },
   {
     name: 'trace',
@@ -145,9 +156,9 @@ export const OPTIONS: readonly Option[] = [
     isMore: true,
   },
   { name: 'dump', value: 'DIR', group: 'What you see', help: "ELF core files of failed tests' guests", isMore: true },
-  { name: 'show-config', group: 'What you see', help: 'show every setting and where it comes from' },
-  { name: 'help', alias: 'h', group: 'What you see', help: 'show this' },
-  { name: 'version', group: 'What you see', help: 'show the version' },
+  { name: 'show-config', group: 'What you see', help: 'show every setting and where it comes from', isMore: true },
+  { name: 'help', alias: 'h', group: 'What you see', help: 'show this', isMore: true },
+  { name: 'version', group: 'What you see', help: 'show the version', isMore: true },
 ]
 
 const BY_FLAG = new Map<string, Option>(

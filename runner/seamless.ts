@@ -58,7 +58,7 @@ const main = async (argv: readonly string[]): Promise<number> => {
     const { complaint, help } = await import('./words.ts')
     const error = await complaint(words)
     if (error !== undefined) throw error
-    process.stdout.write(`${await help()}\n`)
+    process.stdout.write(`${help()}\n`)
     return 0
   }
   if (has(line, 'version')) {

@@ -8,18 +8,26 @@ t.test(
   'help by topic: each leads from the first screen, fits one itself, and names options that there are',
   async t => {
     const first = seamless(['--help']).stdout
+    const screen = first.trimEnd().split('\n')
+    t.ok(screen.length < 24, `${screen.length} lines, and one for the prompt`)
+    for (const line of screen) t.ok(line.length <= 80, line)
     const topics = /^More: seamless help (.*)$/m.exec(first)?.[1]?.split(' | ') ?? []
     t.ok(topics.length > 3)
     const list = seamless(['help']).stdout
+    const told = [first]
     for (const topic of topics) {
       t.match(list, new RegExp(`^seamless help ${topic} +\\S`, 'm'))
       const { stdout, status } = seamless(['help', topic])
       t.equal(status, 0)
+      told.push(stdout)
       t.ok(stdout.split('\n').length <= 40, `${topic} fits a screen`)
       for (const line of stdout.split('\n')) t.ok(line.length <= 140, line)
       for (const [, flag] of stdout.matchAll(/ --([a-z][a-z-]+)/g))
         t.ok(flag === 'compat' || flag === 'import' || OPTIONS.some(({ name }) => name === flag), `--${flag}`)
     }
+    // Each option is told somewhere.
+    for (const { name } of OPTIONS)
+      if (!['help', 'version'].includes(name)) t.match(told.join(''), new RegExp(`(^|[ ,])--?${name}\\b`, 'm'), name)
     t.match(seamless(['help', 'filter']).stderr, /no topic filter \(did you mean filters\?\)/)
   },
 )

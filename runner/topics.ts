@@ -55,7 +55,7 @@ ${optionLines(['timeout', 'slow', 'jobs', 'retries', 'fail-on-flaky', 'repeat', 
   seamless replay .seamless/records/... --report junit      any report of a run that is over
   seamless merge shard1.jsonl shard2.jsonl --report html:all.html
 
-${optionLines(['report', 'record', 'print-passed', 'print-failed', 'print-skipped', 'trace', 'dump'])}`,
+${optionLines(['report', 'record', 'print-failed', 'print-passed', 'print-skipped', 'trace', 'dump'])}`,
   },
   config: {
     about: 'settings: file, profiles, environment',
@@ -67,7 +67,9 @@ The type Config of seamless/config checks it.
 
 Later ones win: the file, its profile (--profile or SEAMLESS_PROFILE; ci where CI is set, else local), the environment
 (--fail-on-flaky is SEAMLESS_FAIL_ON_FLAKY=1), the command line. seamless --show-config says where each comes from.
-SEAMLESS_STATE is the directory for records, instead of .seamless.`,
+SEAMLESS_STATE is the directory for records, instead of .seamless. SEAMLESS_IMAGE=none lets workers load the sources.
+
+${optionLines(['profile', 'show-config'])}`,
   },
   kselftest: {
     about: 'installed kselftest trees, and our tests in them',

@@ -2,17 +2,13 @@
 import yargs, { type Options } from 'yargs'
 import { UsageError } from './errors.ts'
 import { near, suggestion } from './filter.ts'
-import { OPTIONS } from './options.ts'
+import { OPTIONS, type Option } from './options.ts'
 import { topicsLine } from './topics.ts'
 
 const parser = () => {
   const program = yargs()
     .scriptName('seamless')
-    .usage(
-      'seamless [run] [FILE or DIRECTORY...]\n\nRuns TDX selftests with no TDX hardware. No file means selftests/.\nAlso: seamless replay [RECORD], seamless merge RECORD..., seamless run_kselftest --help\nCode outside of tests: seamless vectors, run-flat, run-elf, run-multiboot, each with --help',
-    )
     .locale('en')
-    .wrap(100)
     .help(false)
     .version(false)
     .exitProcess(false)
@@ -27,25 +23,53 @@ const parser = () => {
       'parse-positional-numbers': false,
       'short-option-groups': false,
     })
-  for (const { name, alias, value, many, group, help, isMore = false } of OPTIONS) {
+  for (const { name, alias, value, many } of OPTIONS) {
     const option: Options = {
-      group: `${group}:`,
-      description: value === undefined ? help : `${value}  ${help}`,
       type: value === undefined ? 'boolean' : many ? 'array' : 'string',
-      hidden: isMore,
       ...(value === undefined ? {} : { requiresArg: true, string: true }),
       ...(alias === undefined ? {} : { alias }),
     }
     program.option(name, option)
   }
-  return program.epilogue(
-    `${topicsLine()}\nExit: 0 all passed, 1 a test failed, 4 all skipped, 2 wrong usage, 3 fault of ours, 130 interrupted.`,
-  )
+  return program
 }
 
-/** The help, on one screen. */
-export const help = async (): Promise<string> =>
-  (await parser().getHelp()).replace(/\s*\[(string|array|boolean|number)\]/g, '')
+const HEAD = `seamless [run] [FILE or DIRECTORY...]   TDX selftests with no TDX hardware
+Also: replay merge run_kselftest vectors mrtd run-flat run-elf run-multiboot help
+`
+
+/** Of an option the words in front of its help. */
+const flagOf = ({ name, alias, value }: Option): string =>
+  `${alias === undefined ? '' : `-${alias}, `}${name.length > 1 ? '--' : '-'}${name}${value === undefined ? '' : ` ${value}`}`
+
+/** Columns for the flags, and of the screen. */
+const FLAGS = 26
+const SCREEN = 80
+
+/** A flag and its help, which may take a second line. */
+const entry = (flag: string, help: string): string => {
+  let rest = help
+  const out: string[] = []
+  while (rest !== '') {
+    const cut = rest.length <= SCREEN - FLAGS ? rest.length : rest.lastIndexOf(' ', SCREEN - FLAGS)
+    out.push(`${(out.length === 0 ? `  ${flag}` : '').padEnd(FLAGS)}${rest.slice(0, cut)}\n`)
+    rest = rest.slice(cut + 1)
+  }
+  return out.join('')
+}
+
+/** The help, on one screen of 24 lines. kselftest's letters are one line: what one takes, the capital leaves out. */
+export const help = (): string => {
+  const shown = OPTIONS.filter(({ isMore, name }) => isMore !== true && !/^[tTfFvV]$/.test(name))
+  const groups = Map.groupBy(shown, option => option.group)
+  const letters = entry('-t TEST, -f FIXTURE,', 'run these, and -v VARIANT; -T, -F, -V leave them out')
+  const parts = [...groups].map(
+    ([group, options]) =>
+      `${group}:\n${group === 'Which tests' ? letters : ''}${options.map(option => entry(flagOf(option), option.help)).join('')}`,
+  )
+  const exits = 'Exit: 0 passed, 1 failed, 4 all skipped, 2 usage, 3 fault of ours, 130 ctrl-C'
+  return `${HEAD}${parts.join('')}${topicsLine()}\n${exits}`
+}
 
 /** Says what is wrong with a command line that could not be read, or undefined if it asks for help. */
 export const complaint = async (argv: readonly string[]): Promise<UsageError | undefined> => {

@@ -2,19 +2,13 @@
 declare module 'yargs' {
   export type Options = {
     alias?: string
-    description: string
-    group: string
-    hidden?: boolean
     requiresArg?: boolean
     string?: boolean
     type: 'array' | 'boolean' | 'string'
   }
   export type Parser = {
     scriptName(name: string): Parser
-    usage(text: string): Parser
-    epilogue(text: string): Parser
     locale(name: string): Parser
-    wrap(columns: number): Parser
     help(enable: false): Parser
     version(enable: false): Parser
     exitProcess(enable: boolean): Parser
@@ -22,7 +16,6 @@ declare module 'yargs' {
     parserConfiguration(configuration: Readonly<Record<string, boolean>>): Parser
     option(name: string, option: Options): Parser
     fail(handler: (message: string | null, error: Error | undefined) => void): Parser
-    getHelp(): Promise<string>
     parse(argv: readonly string[]): Promise<Record<string, unknown>>
   }
   export default function yargs(argv?: readonly string[]): Parser

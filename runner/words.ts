@@ -35,7 +35,7 @@ const parser = () => {
 }
 
 const HEAD = `seamless [run] [FILE or DIRECTORY...]   TDX selftests with no TDX hardware
-Also: replay merge run_kselftest vectors mrtd run-flat run-elf run-multiboot help
+Also: replay merge run_kselftest vectors mrtd run-flat run-elf run-multiboot
 `
 
 /** Of an option the words in front of its help. */

@@ -13,8 +13,13 @@ const MXCSR_KNOWN = 0xffff
 const COMPONENTS = XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_PKRU
 const has = (components: bigint, one: bigint): boolean => (components & one) !== 0n
 
-/** Where CPUID has a component of the extended region, 0 where there is none. */
-const offsetOf = (cpu: Cpu, component: 2 | 9): number => cpu.cpuid(0xd, component)[1]
+const SIZE = { 2: 256, 9: 8 } as const
+
+/** Where CPUID has a component in an area of `size`, 0 where there is none. A VMM may have given the CPU any CPUID. */
+const offsetOf = (cpu: Cpu, component: 2 | 9, size: number): number => {
+  const at = cpu.cpuid(0xd, component)[1] >>> 0
+  return at >= EXTENDED && at + SIZE[component] <= size ? at : 0
+}
 
 /** The area, of 512 bytes (what FXSAVE64 gives) or of `size`: everything, whatever mode the CPU is in. */
 export const saveArea = (cpu: Cpu, size: number): Uint8Array => {
@@ -24,14 +29,14 @@ export const saveArea = (cpu: Cpu, size: number): Uint8Array => {
   putMxcsr(cpu, bytes)
   for (let n = 0; n < VECTORS; n++) bytes.set(cpu.vec.subarray(n * 32, n * 32 + 16), XMM + n * 16)
   if (size < EXTENDED) return bytes
-  const avx = offsetOf(cpu, 2)
-  const pkru = offsetOf(cpu, 9)
+  const avx = offsetOf(cpu, 2, size)
+  const pkru = offsetOf(cpu, 9, size)
   let present = XCR0_X87 | XCR0_SSE
-  if (avx !== 0 && avx + 256 <= size) {
+  if (avx !== 0) {
     present |= XCR0_AVX
     for (let n = 0; n < VECTORS; n++) bytes.set(cpu.vec.subarray(n * 32 + 16, n * 32 + 32), avx + n * 16)
   }
-  if (pkru !== 0 && pkru + 8 <= size) {
+  if (pkru !== 0) {
     present |= XCR0_PKRU
     view.setUint32(pkru, cpu.pkru, true)
   }
@@ -52,7 +57,7 @@ export const loadArea = (cpu: Cpu, bytes: Uint8Array): boolean => {
     cpu.x87.regs.fill(0)
   }
   cpu.mxcsr = has(present, XCR0_SSE) ? mxcsr : MXCSR_INIT
-  const avx = isExtended ? offsetOf(cpu, 2) : 0
+  const avx = isExtended ? offsetOf(cpu, 2, bytes.length) : 0
   for (let n = 0; n < VECTORS; n++) {
     const at = n * 32
     if (has(present, XCR0_SSE)) cpu.vec.set(bytes.subarray(XMM + n * 16, XMM + n * 16 + 16), at)
@@ -61,7 +66,7 @@ export const loadArea = (cpu: Cpu, bytes: Uint8Array): boolean => {
     if (has(present, XCR0_AVX) && avx !== 0) cpu.vec.set(bytes.subarray(avx + n * 16, avx + n * 16 + 16), at + 16)
     else cpu.vec.fill(0, at + 16, at + 32)
   }
-  const pkru = isExtended ? offsetOf(cpu, 9) : 0
+  const pkru = isExtended ? offsetOf(cpu, 9, bytes.length) : 0
   if (isExtended) cpu.pkru = has(present, XCR0_PKRU) && pkru !== 0 ? view.getUint32(pkru, true) : 0
   return true
 }

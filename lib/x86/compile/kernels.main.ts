@@ -48,7 +48,7 @@ for (const [name, whole] of Object.entries(SCALES)) {
   const of = (text: string) => text.trim().split('\n').at(-1)!.split(' ')
   const [, sum] = of(execFileSync(path, [scale], { encoding: 'utf8' }))
   const nativeNs = nativeTime(path, scale)
-  Object.assign(stats, { regions: 0, instructions: 0, bytes: 0, ms: 0, entered: 0, retired: 0 })
+  Object.assign(stats, { regions: 0, shared: 0, instructions: 0, bytes: 0, ms: 0, entered: 0, retired: 0 })
   const { output, instructions } = runElf(readFileSync(path), [path, scale], { tier: values.tier as TierName })
   const [, ours, ns] = of(output)
   const ratio = Number(ns) / Number(nativeNs)

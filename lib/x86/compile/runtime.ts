@@ -12,6 +12,7 @@ import { type Context, contextOf } from './context.ts'
 import { settleFlags } from './flagstate.ts'
 import { DYNAMIC, generate, type Missed, SCRATCH, type Sites, STORED, type Way } from './generate.ts'
 import { regionAt } from './region.ts'
+import { liveOf, type Made, type Shared, share, sharedOf } from './store.ts'
 
 /** `auto` compiles what is hot, `compile` everything at once; `lockstep` checks every region against the interpreter. */
 export type TierName = 'interpret' | 'compile' | 'auto' | 'lockstep'
@@ -67,8 +68,12 @@ class PageCode {
   wide = true
   crossings = 0
 
-  constructor(context: Context) {
+  /** Modules that machines with the same code made. */
+  readonly shared: Shared | undefined
+
+  constructor(context: Context, shared: Shared | undefined) {
     this.context = context
+    this.shared = shared
   }
 }
 /** By number of the context. */
@@ -76,7 +81,9 @@ export type Compiled = (PageCode | undefined)[]
 
 /** For `--stats`. */
 export const stats = {
+  /** Compiled, and taken from another machine. */
   regions: 0,
+  shared: 0,
   instructions: 0,
   bytes: 0,
   ms: 0,
@@ -105,25 +112,52 @@ const importsByMemory = new WeakMap<PhysicalMemory, ReturnType<typeof importsOf>
 
 const compile = (cpu: Cpu, page: CodePage, code: PageCode, offset: number, all: boolean): void => {
   const from = performance.now()
-  const { context, targets } = code
+  const { context, targets, wide } = code
   const seen = all ? () => true : (at: number) => page.isKnown(at, context.mode)
   const region = regionAt(page, offset, context, { seen, targets })
   if (region === undefined) return
-  const { bytes, sites } = generate(region, code.context, code.wide)
-  const imports = importsByMemory.get(cpu.memory) ?? importsOf(cpu.memory)
-  importsByMemory.set(cpu.memory, imports)
-  const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), imports)
-  const run = instance.exports['run'] as unknown as Run
-  const map = region.dynamic ? cpu.memory.reserve() : 0
-  for (const [block, { start }] of region.entries.entries()) {
-    const isNew = start === offset || region.dynamic || code.entries[start] === undefined
-    if (isNew) code.entries[start] = { run, block, sites, map, start: offset, page, code }
-    if (map !== 0 && block < MOST_ENTRIES) cpu.memory.u8[map + start] = block + 1
+  const { bytes, sites } = generate(region, context, wide)
+  const made: Made = {
+    module: new WebAssembly.Module(bytes),
+    size: bytes.length,
+    sites,
+    start: offset,
+    entries: region.entries.map(({ start }) => start),
+    dynamic: region.dynamic,
+    wide,
   }
+  if (code.shared !== undefined) share(code.shared, made)
+  install(cpu, page, code, made)
   stats.regions++
   stats.instructions += region.units
   stats.bytes += bytes.length
   stats.ms += performance.now() - from
+}
+
+/** Makes a module's region one that `cpu` can enter. */
+const install = (cpu: Cpu, page: CodePage, code: PageCode, { module, size, sites, start, entries, dynamic }: Made) => {
+  const { memory } = cpu
+  const imports = importsByMemory.get(memory) ?? importsOf(memory)
+  importsByMemory.set(memory, imports)
+  const run = new WebAssembly.Instance(module, imports).exports['run'] as unknown as Run
+  const live = liveOf(memory)
+  const map = dynamic ? live.map() : undefined
+  const own: [number, Entry][] = []
+  for (const [block, offset] of entries.entries()) {
+    if (map !== undefined && block < MOST_ENTRIES) memory.u8[map + offset] = block + 1
+    if (offset !== start && !dynamic && code.entries[offset] !== undefined) continue
+    const entry = { run, block, sites, map: map ?? 0, start, page, code }
+    code.entries[offset] = entry
+    own.push([offset, entry])
+  }
+  const drop = (): void => {
+    for (const [offset, entry] of own) {
+      if (code.entries[offset] !== entry) continue
+      code.entries[offset] = undefined
+      code.heat[offset] = 0
+    }
+  }
+  live.add({ size, map, drop })
 }
 
 /** What one CPU needs to find its compiled code quickly. */
@@ -152,7 +186,7 @@ export class Compiler {
     if (cpu.context === null) return undefined
     if (page !== this.#page) {
       this.#page = page
-      this.#code = page.compiled[cpu.context.id] ??= new PageCode(cpu.context)
+      this.#code = page.compiled[cpu.context.id] ??= this.#codeOf(page, cpu.context)
     }
     const code = this.#code!
     const entry = code.entries[offset]
@@ -160,8 +194,18 @@ export class Compiler {
     const heat = code.heat[offset]!
     if (heat > this.#hot) return undefined
     code.heat[offset] = heat + 1
-    if (heat === this.#hot) compile(cpu, page, code, offset, this.#hot === 0)
+    // Another machine may have found it hot.
+    const made = heat === 0 ? code.shared?.get(offset) : undefined
+    if (made !== undefined) {
+      code.wide = made.wide
+      install(cpu, page, code, made)
+      stats.shared++
+    } else if (heat === this.#hot) compile(cpu, page, code, offset, this.#hot === 0)
     return code.entries[offset]
+  }
+
+  #codeOf(page: CodePage, context: Context): PageCode {
+    return new PageCode(context, this.#hot === 0 ? undefined : sharedOf(page, context, this.#cpu.memory))
   }
 }
 
@@ -187,6 +231,7 @@ const refill = (cpu: Cpu, { page, code, start }: Entry, { size, length, writes }
     if (length === size || !code.wide || ++code.crossings < CROSSINGS) return false
     // What a block accesses is often in two pages: each access asks for itself.
     code.wide = false
+    code.shared?.clear()
     code.entries.length = 0
     code.heat.fill(0)
     compile(cpu, page, code, start, false)

@@ -127,6 +127,8 @@ test('the_answer', async t => {
 the_answer:Expected 42 (0x2a) == value.mul(7) (0x23)
 #   seven times what the host answered
 #   guest  vCPU 0, RIP 0x
+imul ecx, ecx, 0x7  ; rcx 0x5
+cmp ecx, 0x2a       ; rcx 0x23
 #          KVM_EXIT_IO  in  port 0x50  1 byte  0x5
 #   host
 #   again  seamless

@@ -133,6 +133,7 @@ t.test("a request's bits say the size of its argument", async t => {
     [kvm.KVM_SET_USER_MEMORY_REGION2, kvm.kvm_userspace_memory_region2.size],
     [kvm.KVM_ENABLE_CAP, kvm.kvm_enable_cap.size],
     [kvm.KVM_IOEVENTFD, kvm.kvm_ioeventfd.size],
+    [kvm.KVM_SET_GUEST_DEBUG, kvm.kvm_guest_debug.size],
     [kvm.KVM_REGISTER_COALESCED_MMIO, kvm.kvm_coalesced_mmio_zone.size],
     [kvm.KVM_GET_CLOCK, kvm.kvm_clock_data.size],
     [kvm.KVM_CLEAR_DIRTY_LOG, kvm.kvm_clear_dirty_log.size],

@@ -42,6 +42,7 @@ export const checkExtension = (host: Host, vm: Vm | undefined, capability: numbe
     case abi.KVM_CAP_MEMORY_FAULT_INFO:
     case abi.KVM_CAP_PRE_FAULT_MEMORY:
     case abi.KVM_CAP_SET_BOOT_CPU_ID:
+    case abi.KVM_CAP_SET_GUEST_DEBUG:
     case abi.KVM_CAP_GET_MSR_FEATURES:
     case abi.KVM_CAP_COALESCED_PIO:
     case abi.KVM_CAP_IOEVENTFD:

@@ -25,6 +25,7 @@ import { getVcpuTscKhz, getVmTscKhz, setVcpuTscKhz, setVmTscKhz } from './ioctl/
 import { setUserMemoryRegion, setUserMemoryRegion2 } from './ioctl/kvm_set_user_memory_region.ts'
 import { setMsrFilter } from './ioctl/kvm_x86_set_msr_filter.ts'
 import { getProtectedRegs, refuseProtected } from './ioctl/protected.ts'
+import { setGuestDebug } from './ordinary/debug.ts'
 import { getRegs, getSregs, getSregs2, setRegs, setSregs, setSregs2 } from './ordinary/regs.ts'
 import {
   getDebugregs,
@@ -164,7 +165,7 @@ const ANY_VCPU: readonly (readonly [number, Handler<Vcpu>])[] = [
   ],
 ]
 
-/** ioctls of an ordinary VM's vCPU. Not modelled: KVM_SET_GUEST_DEBUG of one. */
+/** ioctls of an ordinary VM's vCPU. */
 export const ORDINARY_VCPU: ReadonlyMap<number, Handler<Vcpu>> = new Map<number, Handler<Vcpu>>([
   ...ANY_VCPU,
   [abi.KVM_GET_REGS, getRegs],
@@ -187,6 +188,7 @@ export const ORDINARY_VCPU: ReadonlyMap<number, Handler<Vcpu>> = new Map<number,
   [abi.KVM_SET_LAPIC, setLapic],
   [abi.KVM_PRE_FAULT_MEMORY, preFaultMemory],
   [abi.KVM_TRANSLATE, translateAddress],
+  [abi.KVM_SET_GUEST_DEBUG, setGuestDebug],
   [
     abi.KVM_MEMORY_ENCRYPT_OP,
     () => {

@@ -1,5 +1,5 @@
 /** What KVM's in-kernel bus, clock and MSR lists take and give. Linux include/uapi/linux/kvm.h and arch/x86/include/uapi/asm/kvm.h. */
-import { bytes, struct, u32, u64 } from '#bits'
+import { bytes, struct, u32, u64, u64s } from '#bits'
 
 export const KVM_IOEVENTFD_FLAG_DATAMATCH = 1
 export const KVM_IOEVENTFD_FLAG_PIO = 2
@@ -33,3 +33,14 @@ export const kvm_clear_dirty_log = struct('kvm_clear_dirty_log', {
   first_page: u64,
   dirty_bitmap: u64,
 })
+
+/** KVM_SET_GUEST_DEBUG: `control`. */
+export const KVM_GUESTDBG_ENABLE = 1
+export const KVM_GUESTDBG_SINGLESTEP = 2
+export const KVM_GUESTDBG_USE_SW_BP = 0x1_0000
+export const KVM_GUESTDBG_USE_HW_BP = 0x2_0000
+export const KVM_GUESTDBG_INJECT_DB = 0x4_0000
+export const KVM_GUESTDBG_INJECT_BP = 0x8_0000
+export const kvm_guest_debug = struct('kvm_guest_debug', { control: u32, pad: u32, debugreg: u64s(8) })
+/** kvm_run's part of KVM_EXIT_DEBUG. */
+export const kvm_run_debug = struct('kvm_run.debug', { exception: u32, pad: u32, pc: u64, dr6: u64, dr7: u64 })

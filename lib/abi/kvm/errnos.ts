@@ -21,7 +21,7 @@ export const IOCTL_ERRNOS: Readonly<Record<string, readonly string[]>> = {
   KVM_SET_SREGS2: ['EINVAL'],
   KVM_GET_DEBUGREGS: ['EINVAL'],
   KVM_SET_DEBUGREGS: ['EINVAL'],
-  KVM_SET_GUEST_DEBUG: ['EINVAL'],
+  KVM_SET_GUEST_DEBUG: ['EINVAL', 'EBUSY'],
   KVM_GET_FPU: ['EINVAL'],
   KVM_SET_FPU: ['EINVAL'],
   KVM_GET_XSAVE: ['EINVAL'],

@@ -4,6 +4,7 @@ import { Apic, Cpu, CS, deliverCommand, type VmxControls } from '#x86'
 import { ApicClock, ticksToTimer } from '../apicclock.ts'
 import { emulateCpuid } from '../cpuid.ts'
 import type { Vcpu } from '../vcpu.ts'
+import type { GuestDebug } from './debug.ts'
 import { Replay } from './replay.ts'
 
 /** Guest instructions at which every CPU starts its own random numbers. */
@@ -21,6 +22,10 @@ export class OrdinaryCpu {
   idle = 0
   /** Has the guest ever run? */
   hasRun = false
+  /** KVM_SET_GUEST_DEBUG. */
+  debug: GuestDebug | undefined
+  /** An instruction that userspace answered is over, and the step to be told. */
+  owesStep = false
   readonly #clock: ApicClock
 
   constructor(vcpu: Vcpu) {

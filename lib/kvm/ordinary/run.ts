@@ -22,6 +22,7 @@ import { type Cpu, completeXsetbv, Fault, type VmExit } from '#x86'
 import { hypercall } from '../exit/hypercall.ts'
 import type { Vcpu } from '../vcpu.ts'
 import type { OrdinaryCpu } from './cpu.ts'
+import { type GuestDebug, goesOn, stopsBefore } from './debug.ts'
 import { guestRdmsr, guestWrmsr } from './msr.ts'
 import { type Asked, directionOf } from './replay.ts'
 
@@ -219,13 +220,35 @@ const windowOpens = (vcpu: Vcpu, ordinary: OrdinaryCpu): boolean => {
   return true
 }
 
+/** One instruction of a guest that userspace debugs. */
+const stepDebugged = (vcpu: Vcpu, ordinary: OrdinaryCpu, debug: GuestDebug): boolean => {
+  if (ordinary.owesStep) {
+    ordinary.owesStep = false
+    return goesOn(vcpu, ordinary, debug)
+  }
+  if (stopsBefore(vcpu, ordinary, debug)) return false
+  const { cpu, replay } = ordinary
+  const exit = cpu.step()
+  const { asked } = replay
+  replay.asked = undefined
+  const isOver =
+    asked === undefined
+      ? exit === undefined || handleExit(vcpu, ordinary, exit)
+      : handleAsked(vcpu, ordinary, asked) && finish(vcpu, ordinary)
+  if (isOver) return goesOn(vcpu, ordinary, debug)
+  // Told once userspace has answered.
+  ordinary.owesStep = debug.isStepped
+  return false
+}
+
 /** Enters the guest once, for at most `budget` instructions. True: enter again; false: back to userspace. */
 export const enterOrdinary = (vcpu: Vcpu, ordinary: OrdinaryCpu, budget: number): boolean => {
   const { replay } = ordinary
   const wantsWindow = vcpu.view.getUint8(vcpu.run + kvm_run.offset.request_interrupt_window) !== 0
   if (wantsWindow && windowOpens(vcpu, ordinary)) return false
   ordinary.prepareEntry()
-  const { cpu } = ordinary
+  const { cpu, debug } = ordinary
+  if (debug !== undefined) return stepDebugged(vcpu, ordinary, debug)
   const timer = ordinary.ticksToTimer ?? budget
   const exit = wantsWindow ? cpu.step() : cpu.run(Math.max(1, Math.min(budget, timer)))
   const { asked } = replay

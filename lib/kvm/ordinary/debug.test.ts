@@ -1,0 +1,89 @@
+/** KVM_SET_GUEST_DEBUG: stops at instructions, at INT3, and after each one. Upstream: tools/testing/selftests/kvm/x86/debug_regs.c. */
+import t from 'tap'
+import * as abi from '#abi'
+import type { Hva } from '#bits'
+import { outcome } from '../sample.ts'
+import { CODE, OrdinarySample } from './sample.ts'
+
+const { KVM_GUESTDBG_ENABLE: ENABLE, KVM_GUESTDBG_SINGLESTEP: STEP } = abi
+const { KVM_GUESTDBG_USE_SW_BP: SOFTWARE, KVM_GUESTDBG_USE_HW_BP: HARDWARE } = abi
+
+const guest = (text: string) => {
+  const s = new OrdinarySample()
+  const labels = s.code(text)
+  const vcpu = s.vcpu()
+  const at: Hva = s.mapRun(vcpu)
+  const debug = (control: number, debugreg: readonly bigint[] = []) =>
+    outcome(() =>
+      s.call(vcpu, abi.KVM_SET_GUEST_DEBUG, abi.kvm_guest_debug, {
+        control,
+        debugreg: Array.from({ length: 8 }, (_, n) => debugreg[n] ?? 0n),
+      }),
+    )
+  const run = () => {
+    const { reason } = s.run(vcpu, at)
+    return reason === abi.KVM_EXIT_DEBUG ? s.exit(abi.kvm_run_debug, at) : reason
+  }
+  return { s, labels, vcpu, at, debug, run }
+}
+
+t.test('INT3 is userspace’s, and the guest’s again', async t => {
+  const { s, labels, vcpu, debug, run } = guest('nop\nhere: int3\nmov eax, 5\nhlt')
+  t.equal(debug(ENABLE | SOFTWARE), 0)
+  t.match(run(), { exception: abi.VECTOR_BP, pc: labels['here']! })
+  t.match(run(), { exception: abi.VECTOR_BP, pc: labels['here']! }, 'it stands there')
+  s.setRegs(vcpu, { rip: labels['here']! + 1n })
+  t.equal(run(), abi.KVM_EXIT_HLT)
+  t.equal(s.regs(vcpu).rax, 5n)
+  t.equal(debug(0), 0)
+  s.setRegs(vcpu, { rip: CODE })
+  t.equal(run(), abi.KVM_EXIT_SHUTDOWN, 'the guest has no handler for it')
+  s.host.close()
+})
+
+t.test('debug registers stop before an instruction', async t => {
+  const { s, labels, debug, run } = guest('nop\nfirst: mov eax, 1\nmov ebx, 2\nsecond: mov ecx, 3\nhlt')
+  // L0 and G3, instructions.
+  t.equal(debug(ENABLE | HARDWARE, [labels['first']!, 0n, 0n, labels['second']!, 0n, 0n, 0n, 0x481n]), 0)
+  t.match(run(), { exception: abi.VECTOR_DB, pc: labels['first']!, dr6: 0xffff_0ff1n, dr7: 0x481n })
+  t.equal(debug(ENABLE | HARDWARE, [0n, 0n, 0n, labels['second']!, 0n, 0n, 0n, 0x480n]), 0)
+  t.match(run(), { exception: abi.VECTOR_DB, pc: labels['second']!, dr6: 0xffff_0ff8n })
+  t.equal(debug(0), 0)
+  t.equal(run(), abi.KVM_EXIT_HLT)
+  t.throws(() => debug(ENABLE | HARDWARE, [0n, 0n, 0n, 0n, 0n, 0n, 0n, 0x1_0401n]), { name: 'NotModelled' })
+  s.host.close()
+})
+
+t.test('step by step, through what KVM and userspace answer', async t => {
+  const { s, vcpu, labels, debug, run } = guest(`
+    mov eax, 1
+    one: cpuid
+    two: mov edx, 0x80
+    three: in al, dx
+    four: mov [0x3000], eax
+    five: hlt`)
+  t.equal(debug(ENABLE | STEP), 0)
+  const stepped = (label: string) =>
+    t.match(run(), { exception: abi.VECTOR_DB, pc: labels[label]!, dr6: 0xffff_4ff0n }, label)
+  stepped('one')
+  stepped('two')
+  stepped('three')
+  t.equal(run(), abi.KVM_EXIT_IO)
+  stepped('four')
+  stepped('five')
+  t.equal(run(), abi.KVM_EXIT_HLT)
+  t.equal(s.regs(vcpu).rflags & 0x100n, 0n, 'the guest’s TF is its own')
+  s.host.close()
+})
+
+t.test('an exception of userspace’s', async t => {
+  const { s, vcpu, debug, run } = guest('again: jmp again\nhandler: hlt')
+  const { handler } = s.code('again: jmp again\nhandler: hlt')
+  s.gate(1, handler!)
+  s.gate(3, handler!)
+  t.equal(debug(abi.KVM_GUESTDBG_INJECT_BP), 0)
+  t.equal(debug(abi.KVM_GUESTDBG_INJECT_DB), 'EBUSY')
+  t.equal(run(), abi.KVM_EXIT_HLT)
+  t.equal(s.regs(vcpu).rip, handler! + 1n)
+  s.host.close()
+})

@@ -33,7 +33,9 @@ type Wanted<S> =
   S extends Value<infer T>
     ? In<T>
     : S extends { get(): Value<infer T> }
-      ? In<T> | { readonly [K in Exclude<keyof S, keyof Cell>]?: Wanted<S[K]> }
+      ?
+          | In<T>
+          | ([keyof S] extends [keyof Cell] ? never : { readonly [K in Exclude<keyof S, keyof Cell>]?: Wanted<S[K]> })
       : S extends { readonly length: number; at(index: never): infer E }
         ? readonly Wanted<E>[]
         : S extends Bytes

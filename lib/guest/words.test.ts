@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import t from 'tap'
 import * as abi from '#abi'
 import { array, bitFields, nested, struct } from '#bits'
@@ -360,4 +361,25 @@ t.test('an asm block may not hang on where it ends up', async t => {
   t.throws(() => build('call 0x5ff010'), { message: /put it in a register first: call 0x5ff010/ })
   t.throws(() => build('lea rax, [rip + 0x401000]\njmp 0x401000'), { name: 'RangeError' })
   t.ok(build('jmp on\nnop\non: lea rax, [rip + on]'))
+})
+
+t.test('the numbers of the C header are those of the ABI', async t => {
+  const header = readFileSync(new URL('include/tdx.h', import.meta.url), 'utf8')
+  const said = [...header.matchAll(/^\t(TD\w+) = (\w+),$/gm)].map(
+    ([, name = '', value]) => [name, Number(value)] as const,
+  )
+  const known = Object.entries(abi).filter(
+    ([name, value]) => /^(TDG|TDVMCALL)_/.test(name) && typeof value === 'number' && !name.includes('STATUS'),
+  )
+  t.same(
+    Object.fromEntries(said),
+    Object.fromEntries(known.filter(([name]) => said.some(([own]) => own === name))),
+    'the same numbers',
+  )
+  const leaves = [...Object.values<Leaf>(TDCALLS), ...Object.values<Leaf>(VMCALLS)].map(leaf => leaf.number)
+  t.same(
+    leaves.filter(number => !said.some(([, own]) => own === number)),
+    [],
+    'every leaf is there',
+  )
 })

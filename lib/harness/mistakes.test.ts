@@ -95,6 +95,21 @@ const MISTAKES: readonly Mistake[] = [
     message: /'Value<"u64">' is not assignable to parameter of type 'In<"u32">'/,
   },
   {
+    name: 'an unknown field in a comparison of a structure',
+    code: guest('g.assert.match(p, { entry: { present: 1n, ⟦dirty⟧: 1n } })'),
+    message: /'dirty' does not exist in type/,
+  },
+  {
+    name: 'a field compared with a value of another type',
+    code: guest('g.assert.match(q, { ⟦tag⟧: x })'),
+    message: /'Value<"u64">' is not assignable to type/,
+  },
+  {
+    name: 'a machine that there is not',
+    code: host("t.make({ ⟦kind⟧: 'sev', guest: g => g.done() })"),
+    message: /'"sev"' is not assignable to type 'Kind'/,
+  },
+  {
     name: 'an unknown argument of a TDCALL',
     code: guest('g.tdcall.memPageAccept({ ⟦page⟧: 1n })'),
     message: /'page' does not exist in type/,

@@ -66,9 +66,9 @@ const KNOWN: readonly Known[] = [
     why: 'a register of which the instruction uses less, or always as much: which width its name has is taste',
   },
   {
-    names: /^(aes(enc|dec)(wide)?(128|256)kl|v?gather\w+|vpgather\w+|vgather\w+)$/,
+    names: /^(aes(enc|dec)(wide)?(128|256)kl)$/,
     same: withoutSize,
-    why: 'what is in memory is no number of one size: key handles, and elements that we size by their index (vm32, vm64)',
+    why: 'a key handle is memory of no size to us, and of its size to them',
   },
 ]
 

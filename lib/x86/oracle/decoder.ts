@@ -60,7 +60,7 @@ export const iced = ((): Iced | undefined => {
 })()
 
 /** Bytes are decoded in slots of their own, the longest instruction being 15 bytes. */
-const SLOT = 16
+export const SLOT = 16
 const SLOTS = 4096
 
 /** What one of the two makes of some bytes; `name` is `invalid` or `too long` where there is no instruction. */
@@ -241,7 +241,7 @@ export type DecoderResult = {
 }
 
 /** Random numbers of 32 bits by a seed: sfc32, small and fast. */
-class Stream {
+export class Stream {
   #a: number
   #b = 0x9e37_79b9
   #c = 0x243f_6a88
@@ -340,7 +340,8 @@ export const againstOther = (found: Iced, count: number, seed: number): DecoderR
   return { cases: count, same, invalid, explained, unexplained }
 }
 
-const fillSlot = (bytes: Uint8Array, at: number, stream: Stream, mode: Mode): void => {
+/** Fills a slot: half the time at random, half the time as the table has it. */
+export const fillSlot = (bytes: Uint8Array, at: number, stream: Stream, mode: Mode): void => {
   for (let n = 0; n < SLOT; n += 4) {
     const word = stream.word()
     bytes[at + n] = word

@@ -189,7 +189,7 @@ const readOperand = (text: string): OperandForm => {
   const far = /^ptr16:(\d+)$/.exec(text)
   if (far !== null) return form('far', { size: Number(far[1]) / 8 })
   const vector = /^vm(32|64)([xy])$/.exec(text)
-  if (vector !== null) return form('rm', { mem: Number(vector[1]) / 8, vsib: vector[2] === 'y' ? 32 : 16 })
+  if (vector !== null) return form('rm', { mem: 0, vsib: vector[2] === 'y' ? 32 : 16 })
   const either = /^r\/m(\d+)$/.exec(text)
   if (either !== null) return form('rm', { size: Number(either[1]) / 8, mem: Number(either[1]) / 8 })
   const slash = text.indexOf('/')
@@ -288,6 +288,8 @@ const row = (
   const ignoresW = notes.includes('WIG')
   const letters = notes.find(note => note.startsWith(':'))?.slice(1) ?? ''
   const forms = place(operands.map(operandForm), letters, plus, digit, stackIndex).map(f => {
+    // vm32x: indices of 32 bits. How wide the elements are, the mnemonic says.
+    if (f.vsib !== 0) return { ...f, mem: /(D|PS)$/.test(mnemonic) && !/PD$/.test(mnemonic) ? 4 : 8 }
     if (f.place !== 'imm') return f
     // An imm32 of a 64-bit operation is sign-extended as an imm8 of the "ibs" forms is.
     const wide = signed || (f.size === 4 && operandSize === 8)

@@ -1,7 +1,10 @@
 /** What KVM refuses of a TD, and how: the errno of each mistake. Linux arch/x86/kvm/vmx/tdx.c and virt/kvm/kvm_main.c. */
 import {
+  KVM_CAP_SPLIT_IRQCHIP,
   KVM_CREATE_IRQCHIP,
   KVM_CREATE_VCPU,
+  KVM_CREATE_VM,
+  KVM_ENABLE_CAP,
   KVM_GET_REGS,
   KVM_GET_SREGS,
   KVM_IRQFD,
@@ -20,6 +23,9 @@ import {
   KVM_TDX_INIT_MEM_REGION,
   KVM_TDX_INIT_VCPU,
   KVM_TDX_INIT_VM,
+  KVM_X86_TDX_VM,
+  kvm_cpuid_entry2,
+  kvm_enable_cap,
   kvm_irqfd,
   kvm_memory_attributes,
   kvm_pre_fault_memory,
@@ -27,6 +33,7 @@ import {
   kvm_tdx_init_mem_region,
   kvm_tdx_init_vm,
   kvm_userspace_memory_region2,
+  TDX_NO_VCPUS,
   type Td,
   test,
   type Words,
@@ -96,6 +103,67 @@ test('a_td_that_is_being_built', async t => {
   refused(() => region({}), 'EIO')
   td.finalize()
   await td.vcpu.until('UCALL_DONE')
+})
+
+test('a_td_by_hand', t => {
+  // Its host, and what a whole TD was made from.
+  const { host, kvm, scratch } = t.td({ guest: g => g.done() }).vm.machine
+  const fds: number[] = []
+  const ioctl = (fd: number, request: number, bytes: Uint8Array): number => {
+    host.write(scratch, bytes)
+    return host.ioctl(fd, request, scratch)
+  }
+  const room = host.mmap(0x4000)
+  const command = (fd: number, id: number, data = 0n): number =>
+    ioctl(fd, KVM_MEMORY_ENCRYPT_OP, kvm_tdx_cmd.encode({ id, data }))
+  const create = (): number => {
+    const fd = host.ioctl(kvm, KVM_CREATE_VM, KVM_X86_TDX_VM)
+    fds.push(fd)
+    return fd
+  }
+  const splitIrqchip = (fd: number): number =>
+    ioctl(fd, KVM_ENABLE_CAP, kvm_enable_cap.encode({ cap: KVM_CAP_SPLIT_IRQCHIP, args: [24n, 0n, 0n, 0n] }))
+  /** The only entry that KVM asks for: 48 bits of guest physical address. */
+  const cpuid = kvm_cpuid_entry2.encode({ function: 0x8000_0008, eax: 48 << 16 })
+  const init = (fd: number, values: Parameters<typeof kvm_tdx_init_vm.encode>[0] = {}, entries = [cpuid]): number => {
+    host.write(room, kvm_tdx_init_vm.encode({ nent: entries.length, ...values }))
+    for (const [n, entry] of entries.entries())
+      host.write((room + BigInt(kvm_tdx_init_vm.size + n * entry.length)) as typeof room, entry)
+    return command(fd, KVM_TDX_INIT_VM, room)
+  }
+
+  const vm = create()
+  t.expect.errno(() => host.ioctl(vm, KVM_CREATE_VCPU, 0), 'EIO')
+  t.expect.errno(() => command(vm, KVM_TDX_FINALIZE_VM), 'EINVAL')
+  t.expect.errno(() => init(vm, { attributes: 1n }), 'EINVAL')
+  t.expect.errno(() => init(vm, { attributes: 1n << 63n }), 'EINVAL')
+  t.expect.errno(() => init(vm, { xfam: 1n << 62n }), 'EINVAL')
+  t.expect.errno(() => init(vm, { reserved: new Uint8Array(96).fill(1, 95) }), 'EINVAL')
+  t.expect.errno(() => init(vm, { padding: 1 }), 'EINVAL')
+  t.expect.errno(() => init(vm, { nent: 257 }), 'E2BIG')
+  t.expect.errno(() => init(vm, {}, []), 'EINVAL')
+  t.expect.errno(() => init(vm, {}, [cpuid, cpuid]), 'EINVAL')
+  t.expect.errno(() => init(vm, {}, [kvm_cpuid_entry2.encode({ function: 0x8000_0008, eax: 40 << 16 })]), 'EINVAL')
+  t.expect.errno(() => init(vm, {}, [cpuid, kvm_cpuid_entry2.encode({ function: 0x4000_0000 })]), 'EINVAL')
+  t.expect.errno(() => command(vm, KVM_TDX_INIT_VM, 1n << 60n), 'EFAULT')
+  t.assert.eq(init(vm), 0)
+  t.expect.errno(() => init(vm), 'EINVAL')
+  t.expect.errno(() => host.ioctl(vm, KVM_CREATE_VCPU, 0), 'EINVAL')
+  t.assert.eq(splitIrqchip(vm), 0)
+  const vcpu = host.ioctl(vm, KVM_CREATE_VCPU, 0)
+  fds.push(vcpu)
+  t.expect.errno(() => host.ioctl(vm, KVM_CREATE_VCPU, 0), 'EEXIST')
+  // No x2APIC in the CPUID that nobody has set.
+  t.expect.errno(() => command(vcpu, KVM_TDX_INIT_VCPU), 'EINVAL')
+  t.expect.errno(() => host.ioctl(vcpu, KVM_RUN), 'EINVAL')
+
+  // TDH.MR.FINALIZE without a vCPU: the TD is dead, and its VM with it.
+  const empty = create()
+  init(empty)
+  t.expect.errno(() => command(empty, KVM_TDX_FINALIZE_VM), 'EIO')
+  t.expect.eq(host.get(kvm_tdx_cmd, scratch).hw_error, TDX_NO_VCPUS)
+  t.expect.errno(() => splitIrqchip(empty), 'EIO')
+  for (const fd of fds.reverse()) host.close(fd)
 })
 
 test('memory', t => {

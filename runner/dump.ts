@@ -12,6 +12,9 @@ const ASK = `globalThis[Symbol.for('${STANDING}')]?.() ?? ''`
 /** How long it may take, milliseconds. */
 const PATIENCE = 5000
 
+/** After which a worker that has not paused waits for something, milliseconds. */
+const RESTING = 500
+
 type Frame = {
   readonly callFrameId: string
   readonly functionName: string
@@ -40,6 +43,7 @@ const stackAt = (url: string): Promise<Stack> =>
   new Promise((resolve, reject) => {
     const scripts = new Map<string, string>()
     let frames: readonly Frame[] = []
+    let waits: NodeJS.Timeout | undefined
     const socket = new WebSocket(url)
     const send = (id: number, method: string, params: object = {}) =>
       socket.send(JSON.stringify({ id, method, params }))
@@ -47,18 +51,23 @@ const stackAt = (url: string): Promise<Stack> =>
     socket.onopen = () => {
       send(1, 'Debugger.enable')
       send(2, 'Debugger.pause')
-      // A worker that only waits comes to no statement by itself.
-      send(3, 'Runtime.evaluate', { expression: '0' })
+      // A worker that only waits comes to no statement to pause at: it has no stack, and can be asked as it is.
+      waits = setTimeout(() => {
+        send(3, 'Debugger.disable')
+        send(4, 'Runtime.evaluate', { expression: ASK, returnByValue: true })
+      }, RESTING)
     }
     socket.onmessage = ({ data }) => {
       const message = JSON.parse(String(data))
       if (message.method === 'Debugger.scriptParsed') scripts.set(message.params.scriptId, message.params.url)
       if (message.method === 'Debugger.paused') {
+        clearTimeout(waits)
         frames = message.params.callFrames
         const callFrameId = frames[0]?.callFrameId
         send(4, 'Debugger.evaluateOnCallFrame', { callFrameId, expression: ASK, returnByValue: true })
       }
       if (message.id !== 4) return
+      clearTimeout(waits)
       resolve({ frames, scripts, guest: String(message.result?.result?.value ?? '') })
       socket.close()
     }
@@ -73,9 +82,7 @@ export const standingOf = async (child: ChildProcess): Promise<Standing> => {
   const late = new Promise<Stack>(resolve => {
     timer = setTimeout(() => resolve(nothing), PATIENCE)
   })
-  // A connection may break, seen once in some twenty on a machine under load: asked again.
-  const asked = inspectorOf(child).then(url => stackAt(url).catch(() => stackAt(url)))
-  const { frames, scripts, guest } = await Promise.race([asked, late]).catch(() => nothing)
+  const { frames, scripts, guest } = await Promise.race([inspectorOf(child).then(stackAt), late]).catch(() => nothing)
   clearTimeout(timer)
   const stack = frames
     .map(frame => ({ ...frame, url: scripts.get(frame.location.scriptId) ?? '' }))

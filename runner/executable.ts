@@ -9,7 +9,7 @@ import { again, type Repetition, type Tried } from './attempts.ts'
 import type { TestFile } from './discover.ts'
 import { messageOf } from './errors.ts'
 import { type Fifos, openFifo } from './fifo.ts'
-import { holders, members, type Process, signal } from './processes.ts'
+import { holders, MARK, marked, members, type Process, signal } from './processes.ts'
 import { needOf, PLAIN, type Resources } from './resources.ts'
 import { subResults } from './subresults.ts'
 
@@ -186,7 +186,7 @@ const execute = async (
   const command = space === undefined ? [program, ...words] : ['ip', 'netns', 'exec', space, program, ...words]
   const child = spawn(command[0]!, command.slice(1), {
     cwd: dirname(file.path),
-    env: environment,
+    env: { ...environment, [MARK]: `${RUN}${file.file}` },
     stdio: ['ignore', writeEnd, writeEnd],
     detached: true,
   })
@@ -223,6 +223,15 @@ const execute = async (
   if (space !== undefined) spawnSync('ip', ['netns', 'delete', space])
   return { ...exit, fired, left, ...(error === undefined ? {} : { error }) }
 }
+
+/** What our programs bear, before their names. */
+const RUN = `run ${process.pid} ${crypto.randomUUID().slice(0, 8)} `
+
+/** Ends daemons of programs that ran, which hold nothing and are in nobody's group: a line for each, with who left it. */
+export const endDaemons = (): string[] =>
+  marked(RUN).flatMap(({ pid, command, rest }) =>
+    signal(pid, 'SIGKILL') ? [`left behind and killed: process ${pid}: ${command}, of ${rest}`] : [],
+  )
 
 /** Waits for the output to end, for a moment; then finds and ends who holds it, or is still in the test's group. */
 const nobodyLeft = async (group: number, path: string, closed: Promise<void>): Promise<Process[]> => {

@@ -1,6 +1,9 @@
+import { chmodSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { data, seamless } from './testdata/cli.ts'
 import { fake, inside, PASS } from './testdata/suites.ts'
+import { sh } from './testdata/tree.ts'
 
 t.test('what a test leaves behind in its worker is named with it, and holds nobody up', async t => {
   const { stdout, status } = seamless([data('leaves'), data('fine'), '--jobs', '1'])
@@ -9,12 +12,22 @@ t.test('what a test leaves behind in its worker is named with it, and holds nobo
   const said = (test: string) =>
     new RegExp(`RUN +global\\.${test} \\.\\.\\.\\n([\\s\\S]*?)# ok \\d+ global\\.${test}`).exec(stdout)?.[1] ?? ''
   t.match(said('child'), /^# # seamless: left behind and killed: process \d+: sleep 63$/m)
+  t.match(said('daemon'), /^# # seamless: left behind and killed: process \d+: (setsid )?sleep 68$/m)
   t.match(said('timer'), /^# # seamless: left behind: 1 timer$/m)
   t.match(said('server'), /^# # seamless: left behind: 1 server$/m)
   for (const test of ['tidy', 'after']) t.notMatch(said(test), /left behind/)
   t.match(stdout, /^ok 2 selftests: testdata: leaves_test\.ts$/m)
   const [, pid] = /process (\d+): sleep 63$/m.exec(stdout) ?? []
   t.throws(() => process.kill(Number(pid), 0), { code: 'ESRCH' })
+})
+
+t.test('a daemon of a program is named when the run is over, though it holds nothing', async t => {
+  const cwd = t.testdir({ d: sh('setsid sleep 69 </dev/null >/dev/null 2>&1 & sleep 0.5') })
+  chmodSync(join(cwd, 'd'), 0o755)
+  const { stdout, stderr, status } = seamless(['./d'], {}, cwd)
+  t.equal(status, 0)
+  t.match(stdout, /^ok 1 selftests: \S+: d$/m)
+  t.match(stderr, /^seamless: left behind and killed: process \d+: (setsid )?sleep 69, of d$/m)
 })
 
 t.test('a test that does not end is said to be slow, then asked where it stands, then killed', async t => {

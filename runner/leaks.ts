@@ -1,6 +1,6 @@
 /** What a test of ours left behind in its worker: child processes, timers, sockets. */
 import { readFileSync } from 'node:fs'
-import { type Process, processes, signal } from './processes.ts'
+import { marked, type Process, processes, signal } from './processes.ts'
 
 /** What keeps a Node process alive, by its name in process.getActiveResourcesInfo(), in words. */
 const WORDS: Readonly<Record<string, string>> = {
@@ -18,7 +18,24 @@ const WORDS: Readonly<Record<string, string>> = {
 const PATIENCE = 100
 
 /** What is there now: a state to compare a later one with. */
-export type Held = { readonly handles: ReadonlyMap<string, number>; readonly children: readonly number[] }
+export type Held = {
+  readonly handles: ReadonlyMap<string, number>
+  readonly children: readonly number[]
+  /** Grows with every child that has ended. */
+  readonly ended: number
+}
+
+export const nothingHeld: Held = { handles: new Map(), children: [], ended: 0 }
+
+/** Page faults of children that were waited for: each has some. proc_pid_stat(5), field 11. */
+const ended = (): number => {
+  try {
+    const stat = readFileSync('/proc/self/stat', 'utf8')
+    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[8])
+  } catch {
+    return 0
+  }
+}
 
 const handles = (): Map<string, number> => {
   const count = new Map<string, number>()
@@ -35,7 +52,7 @@ const children = (): number[] => {
   }
 }
 
-export const held = (): Held => ({ handles: handles(), children: children() })
+export const held = (): Held => ({ handles: handles(), children: children(), ended: ended() })
 
 const added = (before: Held, now: Held): Held => {
   return {
@@ -46,16 +63,17 @@ const added = (before: Held, now: Held): Held => {
       }),
     ),
     children: now.children.filter(pid => !before.children.includes(pid)),
+    ended: now.ended - before.ended,
   }
 }
 
 const isNothing = ({ handles, children }: Held): boolean => handles.size === 0 && children.length === 0
 
 /**
- * What there is now and was not `before`, a line each, and the state to compare the next one with. Children are ended.
- * No line as a rule, and then at once.
+ * What there is now and was not `before`, a line each, and the state to compare the next one with. Children are ended,
+ * and whoever else bears `mark`: a daemon is nobody's child. No line as a rule, and then at once.
  */
-export const leftBehind = async (before: Held): Promise<{ lines: readonly string[]; now: Held }> => {
+export const leftBehind = async (before: Held, mark: string): Promise<{ lines: readonly string[]; now: Held }> => {
   let now = held()
   let more = added(before, now)
   // What was closed goes a few turns later.
@@ -64,9 +82,11 @@ export const leftBehind = async (before: Held): Promise<{ lines: readonly string
     now = held()
     more = added(before, now)
   }
-  if (isNothing(more)) return { lines: [], now }
-  const found: Process[] = processes(more.children)
-  for (const pid of more.children) signal(pid, 'SIGKILL')
+  if (isNothing(more) && more.ended === 0) return { lines: [], now }
+  const known = processes(more.children)
+  const others = marked(mark).filter(({ pid }) => !now.children.includes(pid))
+  const found: Process[] = [...known, ...others]
+  for (const { pid } of found) signal(pid, 'SIGKILL')
   const rest = [...more.handles].filter(([name]) => name !== 'ProcessWrap' || found.length === 0)
   const lines = [
     ...found.map(({ pid, command }) => `left behind and killed: process ${pid}: ${command}`),

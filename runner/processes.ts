@@ -28,6 +28,25 @@ const which = (is: (pid: number) => boolean, among = pids()): Process[] =>
 /** Those of `numbers` that there are. */
 export const processes = (numbers: readonly number[]): Process[] => which(() => true, [...numbers])
 
+/** A variable of the environment that says who started a process, however far off it has gone since. */
+export const MARK = '_SEAMLESS_OF'
+
+/** Those whose mark begins with `mark`, and the rest of it. Everyone's environment is read: not for each test. */
+export const marked = (mark: string): (Process & { readonly rest: string })[] => {
+  const found: (Process & { readonly rest: string })[] = []
+  for (const one of which(pid => readFileSync(`/proc/${pid}/environ`, 'utf8').includes(`${MARK}=${mark}`))) {
+    let rest = ''
+    try {
+      rest = readFileSync(`/proc/${one.pid}/environ`, 'utf8').split(`${MARK}=${mark}`)[1]?.split('\0')[0] ?? ''
+    } catch {
+      // It has ended.
+      continue
+    }
+    found.push({ ...one, rest })
+  }
+  return found
+}
+
 /** Who holds the file `path` open. */
 export const holders = (path: string): Process[] =>
   which(pid => readdirSync(`/proc/${pid}/fd`).some(fd => readlinkSync(`/proc/${pid}/fd/${fd}`) === path))

@@ -1,7 +1,7 @@
 /** A run: files handed to workers, events handed to reports, and what it all comes to. */
 import { EVENTS_VERSION, type Event, emptyTally, type Tally } from '#reports'
 import type { TestFile } from './discover.ts'
-import { type ExecutableOptions, runExecutable } from './executable.ts'
+import { type ExecutableOptions, endDaemons, runExecutable } from './executable.ts'
 import { Fifos } from './fifo.ts'
 import type { Pool } from './pool.ts'
 import type { Answer, Listed } from './protocol.ts'
@@ -76,6 +76,8 @@ export const run = async (
     if (!interrupt.aborted) tally[status]++
   })
   fifos.close()
+  if (parts.some(({ file }) => file.kind === 'executable'))
+    for (const line of endDaemons()) process.stderr.write(`seamless: ${line}\n`)
   interrupt.removeEventListener('abort', stop)
   const reason = interrupt.aborted ? { reason: String(interrupt.reason) } : {}
   emit({

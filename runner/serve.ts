@@ -5,7 +5,8 @@ import { pathToFileURL } from 'node:url'
 import type { Event } from '#reports'
 import { STANDING } from './dump.ts'
 import { explored } from './explore.ts'
-import { type Held, held, leftBehind } from './leaks.ts'
+import { type Held, held, leftBehind, nothingHeld } from './leaks.ts'
+import { MARK } from './processes.ts'
 import type { Answer, Listed, Order } from './protocol.ts'
 import { needOf } from './resources.ts'
 
@@ -45,6 +46,7 @@ export const serve = (harness: Promise<Harness>): { needsSources(url: string): v
     ({ standing }) => Object.assign(globalThis, { [Symbol.for(STANDING)]: () => JSON.stringify(standing?.()) }),
     () => {},
   )
+  process.env[MARK] = mark()
   for (const stream of ['stdout', 'stderr'] as const)
     process[stream].write = (chunk: string | Uint8Array, ...rest: unknown[]): boolean => {
       const text = typeof chunk === 'string' ? chunk : Buffer.from(chunk).toString()
@@ -109,7 +111,10 @@ let isCached = false
 let isSpent = false
 
 /** What was there when the last test ended. */
-let state: Held = { handles: new Map(), children: [] }
+let state: Held = nothingHeld
+
+/** Who we are, to those that a test starts. */
+const mark = (): string => `worker ${process.pid} `
 
 /** Milliseconds after which the event loop has its turn. */
 const TURN = 2
@@ -194,7 +199,7 @@ const run = async (order: Extract<Order, { type: 'run' }>, test: Collected): Pro
 
 /** Says what the current test has left behind. */
 const lookAround = async (): Promise<void> => {
-  const { lines, now } = await leftBehind(state)
+  const { lines, now } = await leftBehind(state, mark())
   state = now
   for (const line of lines) {
     isSpent = true

@@ -1,5 +1,5 @@
 /** Tests that leave things behind in their worker. */
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { createServer } from 'node:net'
 import type { Fake } from './harness.ts'
 
@@ -12,6 +12,10 @@ export default {
   },
   'global.child': () => {
     spawn('sleep', ['63'], { stdio: 'ignore' })
+    return pass
+  },
+  'global.daemon': () => {
+    spawnSync('sh', ['-c', 'setsid sleep 68 </dev/null >/dev/null 2>&1 &'])
     return pass
   },
   'global.timer': () => {

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { IA32_EFER, IA32_LSTAR, IA32_PAT, IA32_TSC_AUX } from '#abi'
 import { hex } from '#bits'
+import type { Cpu } from './cpu.ts'
 import { describeCpu, IMPLEMENTED } from './cpuid.ts'
 import { CS } from './insn.ts'
 import { CODE, exitOf, faultOf, longMode, TestMachine } from './testdata/machine.ts'
@@ -206,7 +207,7 @@ t.test('MSRs of a CPU by itself', async t => {
     '#GP(0x0)',
   )
   t.equal(
-    faultOf(() => cpu.wrmsr(IA32_LSTAR, 1n << 47n)),
+    faultOf(() => cpu.wrmsr(IA32_LSTAR, 1n << 57n)),
     '#GP(0x0)',
   )
   t.equal(
@@ -336,4 +337,32 @@ t.test('debug registers: aliases, reserved bits, general detect', async t => {
     faultOf(() => cpu.readDr(0)),
     '#DB',
   )
+})
+
+t.test('bases may be as wide as the processor has addresses, whatever CR4.LA57 says', async t => {
+  const wide = 1n << 55n
+  const tries: readonly (readonly [string, (cpu: Cpu, base: bigint) => void])[] = [
+    ['LGDT', (cpu, base) => cpu.lgdt(base, 0xff)],
+    ['LIDT', (cpu, base) => cpu.lidt(base, 0xff)],
+    ['WRFSBASE', (cpu, base) => cpu.setSegmentBase(4, base)],
+    ['IA32_GS_BASE', (cpu, base) => cpu.wrmsr(0xc000_0101, base)],
+    ['IA32_LSTAR', (cpu, base) => cpu.wrmsr(0xc000_0082, base)],
+    ['INVPCID', (cpu, base) => cpu.invpcid(0n, 0n, base)],
+  ]
+  for (const [name, act] of tries) {
+    const { cpu } = longMode()
+    t.equal(cpu.width, 48, 'four levels')
+    t.doesNotThrow(() => act(cpu, wide), name)
+    t.equal(
+      faultOf(() => act(cpu, 1n << 57n)),
+      '#GP(0x0)',
+      `${name}, wider than any`,
+    )
+    cpu.cpuid = describeCpu(IMPLEMENTED.filter(feature => feature !== 'LA57'))
+    t.equal(
+      faultOf(() => act(cpu, wide)),
+      '#GP(0x0)',
+      `${name}, on a processor of 48 bits`,
+    )
+  }
 })

@@ -505,6 +505,18 @@ export class Cpu {
   }
 
   /**
+   * Canonical as MSRs, the bases of segments and tables, and INVPCID ask for it: by the width of linear addresses that the
+   * processor has, whether CR4.LA57 is set or not. SDM Vol. 3A, "5-Level Paging"; measured by KVM's developers
+   * (arch/x86/kvm/mmu.h, is_noncanonical_address).
+   */
+  isCanonicalBase(linear: bigint): boolean {
+    return (
+      this.isCanonical(linear) ||
+      (this.features.has('LA57') && BigInt.asUintN(64, BigInt.asIntN(57, linear)) === linear)
+    )
+  }
+
+  /**
    * The linear address of `size` bytes at `offset` of a segment. Throws #GP(0), for SS #SS(0), where the segment does
    * not allow the access or the address is not canonical; #AC(0) where alignment is checked.
    */
@@ -629,7 +641,7 @@ export class Cpu {
     this.context = undefined
   }
   setSegmentBase(seg: Seg, base: bigint): void {
-    if (!this.isCanonical(base)) this.raise(VECTOR_GP, 0)
+    if (!this.isCanonicalBase(base)) this.raise(VECTOR_GP, 0)
     this.segments[seg]!.base = base
   }
   lldt(selector: number): void {

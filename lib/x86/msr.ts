@@ -144,7 +144,7 @@ export class Msrs {
         return writeEfer(cpu, value)
       case IA32_FS_BASE:
       case IA32_GS_BASE:
-        if (!cpu.isCanonical(value)) return false
+        if (!cpu.isCanonicalBase(value)) return false
         cpu.segments[index === IA32_FS_BASE ? FS : GS]!.base = value
         return true
       case IA32_TIME_STAMP_COUNTER:
@@ -163,7 +163,7 @@ export class Msrs {
     }
     const plain = PLAIN[index]
     if (plain === undefined) return false
-    if (plain.canonical === true && !cpu.isCanonical(value)) return false
+    if (plain.canonical === true && !cpu.isCanonicalBase(value)) return false
     if (plain.mask !== undefined && (value & ~plain.mask) !== 0n) return false
     this.#values.set(index, value)
     return true

@@ -100,7 +100,7 @@ t.test('64-bit: bases and limits do not count, canonical addresses do', async t 
   t.equal(cpu.linear(DS, 0x7fff_ffff_fff8n, 8, 'read'), 0x7fff_ffff_fff8n)
   t.equal(cpu.linear(DS, 0xffff_ffff_ffff_fffcn, 8, 'read'), 0xffff_ffff_ffff_fffcn, 'wraps')
   t.equal(
-    faultOf(() => cpu.setSegmentBase(FS, 1n << 47n)),
+    faultOf(() => cpu.setSegmentBase(FS, 1n << 57n)),
     '#GP(0x0)',
   )
   t.equal(

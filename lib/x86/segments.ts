@@ -85,7 +85,7 @@ export const longBase = (cpu: Cpu, found: Descriptor, selector: number): bigint 
   const upper = cpu.readSystem(BigInt.asUintN(64, found.at + 8n), 8)
   if (((upper >> 40n) & 0x1fn) !== 0n) cpu.raise(VECTOR_GP, selector & 0xfffc)
   const base = ((upper & 0xffff_ffffn) << 32n) | found.base
-  if (!cpu.isCanonical(base)) cpu.raise(VECTOR_GP, selector & 0xfffc)
+  if (!cpu.isCanonicalBase(base)) cpu.raise(VECTOR_GP, selector & 0xfffc)
   return base
 }
 

@@ -126,7 +126,7 @@ const requireKernel = (cpu: Cpu): void => {
 /** SDM Vol. 2A, "LGDT/LIDT". */
 export const loadTable = (cpu: Cpu, table: TableRegister, base: bigint, limit: number): void => {
   requireKernel(cpu)
-  if (cpu.mode === 64 && !cpu.isCanonical(base)) cpu.raise(VECTOR_GP, 0)
+  if (cpu.mode === 64 && !cpu.isCanonicalBase(base)) cpu.raise(VECTOR_GP, 0)
   table.base = base
   table.limit = limit & 0xffff
 }
@@ -391,7 +391,7 @@ export const invpcid = (cpu: Cpu, type: bigint, pcid: bigint, linear: bigint): v
   requireKernel(cpu)
   if (type > 3n || pcid >> 12n !== 0n) cpu.raise(VECTOR_GP, 0)
   if ((cpu.cr4 & CR4_PCIDE) === 0n && type < 2n && pcid !== 0n) cpu.raise(VECTOR_GP, 0)
-  if (type === 0n && !cpu.isCanonical(linear)) cpu.raise(VECTOR_GP, 0)
+  if (type === 0n && !cpu.isCanonicalBase(linear)) cpu.raise(VECTOR_GP, 0)
   cpu.tlb.flush()
 }
 

@@ -95,6 +95,7 @@ const callGate = (cpu: Cpu, selector: number, gate: Descriptor): CallGate => {
   const short = typeOf(gate.rights) === DESCRIPTOR_CALL_GATE16
   const low = BigInt(short ? gate.low & 0xffff : ((gate.high & 0xffff_0000) | (gate.low & 0xffff)) >>> 0)
   const offset = long ? (longBase(cpu, { ...gate, base: low }, selector) & ~0xffff_ffffn) | low : low
+  if (long && !cpu.isCanonical(offset)) cpu.raise(VECTOR_GP, code)
   const to = gate.low >>> 16
   if (isNull(to)) cpu.raise(VECTOR_GP, 0)
   const target = descriptorOf(cpu, to)

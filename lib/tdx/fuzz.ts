@@ -235,7 +235,9 @@ export const fuzzSeamcalls = (seed: bigint, calls: number): Fuzzed => {
   while (done < calls && wrong.length === 0) {
     const { host, pool, roots } = machine(random)
     const make = ({ leaf, version, lp, ...inputs }: Call) => {
-      tally.run(() => host.call(leaf, { ...inputs, version }, { id: lp, quantum: 20 }))
+      tally.run(() =>
+        host.call(leaf, { ...inputs, version }, { id: lp, quantum: 20, interrupted: () => random.next() % 16n === 0n }),
+      )
       done++
     }
     for (const end = Math.min(done + BATCH, calls); done < end; ) {
@@ -287,6 +289,7 @@ const looping = (random: Random) => {
   })
   // Up to the loop: the first TDCALL with RAX = 1 (VP.INFO).
   g.host.lp.quantum = 200
+  g.host.lp.interrupted = () => random.next() % 64n === 0n
   g.enter()
   g.host.lp.quantum = 1
   if (g.cpu.readBytes(g.cpu.rip as never, 1)[0] !== TDCALL_PREFIX) g.enter()

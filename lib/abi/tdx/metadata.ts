@@ -4,36 +4,9 @@
  * include/tdx_api_defs.h, md_field_id_t.
  */
 
-export type MetadataField = {
-  readonly name: string
-  /** Id of the first element of the first field. */
-  readonly id: bigint
-  readonly fields: number
-  readonly elements: number
-  /** Readable and writable bits: by the host, by the host of a debug TD, by the guest. */
-  readonly hostRd: bigint
-  readonly hostWr: bigint
-  readonly debugRd: bigint
-  readonly debugWr: bigint
-  readonly guestRd: bigint
-  readonly guestWr: bigint
-}
+import { ALL, field, type MetadataField, NONE } from './field.ts'
 
-const ALL = 0xffff_ffff_ffff_ffffn
-const NONE = 0n
-
-const field = (
-  name: string,
-  id: bigint,
-  fields: number,
-  elements: number,
-  hostRd: bigint,
-  hostWr: bigint,
-  debugRd: bigint,
-  debugWr: bigint,
-  guestRd: bigint,
-  guestWr: bigint,
-): MetadataField => ({ name, id, fields, elements, hostRd, hostWr, debugRd, debugWr, guestRd, guestWr })
+export type { MetadataField }
 
 /** Field id -1: "the first id". */
 export const MD_FIELD_ID_NA = ALL

@@ -2,23 +2,7 @@
  * Metadata fields of the TD VMCS: the field code is the VMCS field encoding. A production TD's host has only a few of them.
  * intel/tdx-module 1.5.01, include/auto_gen/td_vmcs_fields_lookup.c; names: SDM Vol. 3D, "Field Encoding in VMCS".
  */
-import type { MetadataField } from './metadata.ts'
-
-const ALL = 0xffff_ffff_ffff_ffffn
-const NONE = 0n
-
-const field = (
-  name: string,
-  id: bigint,
-  fields: number,
-  elements: number,
-  hostRd: bigint,
-  hostWr: bigint,
-  debugRd: bigint,
-  debugWr: bigint,
-  guestRd: bigint,
-  guestWr: bigint,
-): MetadataField => ({ name, id, fields, elements, hostRd, hostWr, debugRd, debugWr, guestRd, guestWr })
+import { ALL, field, type MetadataField, NONE } from './field.ts'
 
 // biome-ignore format: one row per field
 export const VMCS_FIELDS: readonly MetadataField[] = [

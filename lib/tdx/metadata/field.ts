@@ -2,6 +2,7 @@
 import {
   MD_FIELD_ID_NA,
   type MetadataField,
+  TDX_ATTR_DEBUG,
   TDX_METADATA_FIELD_ID_INCORRECT,
   TDX_METADATA_FIELD_NOT_READABLE,
   TDX_METADATA_FIELD_NOT_WRITABLE,
@@ -21,7 +22,8 @@ export const classCode = (id: bigint): bigint => (id >> 56n) & 0x3fn
 export const elementSize = (id: bigint): 1 | 2 | 4 | 8 => (1 << Number((id >> 32n) & 3n)) as 1 | 2 | 4 | 8
 /** Code of an element's size. */
 export const sizeCode = (id: bigint): bigint => (id >> 32n) & 3n
-const sizeMask = (id: bigint): bigint => (1n << BigInt(8 * elementSize(id))) - 1n
+/** Bits of an element. */
+export const sizeMask = (id: bigint): bigint => (1n << BigInt(8 * elementSize(id))) - 1n
 
 /** Reserved bits, last element in field, last field in sequence: zero where one element is meant. Size and context are ignored. */
 const NOT_SINGLE = (0xffn << 24n) | (0xfn << 34n) | (0x1ffn << 38n) | (7n << 47n) | (1n << 55n) | (1n << 62n)
@@ -75,6 +77,10 @@ export class FieldTable {
     return MD_FIELD_ID_NA
   }
 }
+
+/** The host of a debug TD is its debugger. */
+export const seenBy = ({ attributes }: { readonly attributes: bigint }, reader: Reader): Reader =>
+  reader === 'host' && (attributes & TDX_ATTR_DEBUG) !== 0n ? 'debugger' : reader
 
 export const readMask = (row: MetadataField, reader: Reader): bigint =>
   reader === 'host' ? row.hostRd : reader === 'debugger' ? row.debugRd : row.guestRd

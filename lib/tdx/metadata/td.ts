@@ -5,7 +5,6 @@ import {
   TD_CTLS_ENUM_TOPOLOGY,
   TD_CTLS_PENDING_VE_DISABLE,
   TD_FIELDS,
-  TDX_ATTR_DEBUG,
   TDX_CONFIG_FLAGS_FLEXIBLE_PENDING_VE,
   TDX_METADATA_FIELD_ID_INCORRECT,
   TDX_METADATA_FIELD_NOT_READABLE,
@@ -26,11 +25,12 @@ import {
   classCode,
   combine,
   type Element,
-  elementSize,
   FieldTable,
   fieldCode,
   type Reader,
   readMask,
+  seenBy,
+  sizeMask,
   writeMask,
 } from './field.ts'
 
@@ -183,12 +183,9 @@ const value = (module: TdxModule, td: Td, { row, index }: Element): bigint => {
   }
 }
 
-const seenBy = (td: Td, reader: Reader): Reader =>
-  reader === 'host' && (td.attributes & TDX_ATTR_DEBUG) !== 0n ? 'debugger' : reader
-
 export const readTdField = (module: TdxModule, td: Td, element: Element, reader: Reader): bigint => {
   const mask = checkReadable(element, seenBy(td, reader))
-  return value(module, td, element) & mask & ((1n << BigInt(8 * elementSize(element.row.id))) - 1n)
+  return value(module, td, element) & mask & sizeMask(element.row.id)
 }
 
 const MIN_HP_LOCK_TIMEOUT = 10_000n

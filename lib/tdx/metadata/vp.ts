@@ -2,7 +2,6 @@
 import {
   type MetadataField,
   MSR_BITMAPS_PAGE_INDEX,
-  TDX_ATTR_DEBUG,
   TDX_METADATA_FIELD_VALUE_NOT_VALID,
   TDX_TD_VMCS_FIELD_NOT_INITIALIZED,
   VMCS_FIELDS,
@@ -21,11 +20,12 @@ import {
   classCode,
   combine,
   type Element,
-  elementSize,
   FieldTable,
   fieldCode,
   type Reader,
   readMask,
+  seenBy,
+  sizeMask,
   writeMask,
 } from './field.ts'
 import { readGuestState, writeGuestState } from './vmcs.ts'
@@ -272,14 +272,9 @@ const store = (module: TdxModule, vcpu: Vcpu, element: Element, to: bigint): voi
   }
 }
 
-const seenBy = (vcpu: Vcpu, reader: Reader): Reader =>
-  reader === 'host' && (vcpu.td.attributes & TDX_ATTR_DEBUG) !== 0n ? 'debugger' : reader
-
-const sized = (row: MetadataField): bigint => (1n << BigInt(8 * elementSize(row.id))) - 1n
-
 export const readVpField = (vcpu: Vcpu, element: Element, reader: Reader): bigint => {
-  const mask = checkReadable(element, seenBy(vcpu, reader))
-  return value(vcpu, element) & mask & sized(element.row)
+  const mask = checkReadable(element, seenBy(vcpu.td, reader))
+  return value(vcpu, element) & mask & sizeMask(element.row.id)
 }
 
 /** Writes the masked bits and returns the old value, as far as it may be read. */
@@ -292,17 +287,17 @@ export const writeVpField = (
   reader: Reader,
 ): bigint => {
   const { row } = element
-  const who = seenBy(vcpu, reader)
+  const who = seenBy(vcpu.td, reader)
   checkWritable(row, who, mask)
-  const old = value(vcpu, element) & sized(row)
+  const old = value(vcpu, element) & sizeMask(row.id)
   // An address that the host has not given yet is all ones: the bits it may not write become zero with the first write.
   const base = row.name === 'POSTED_INTERRUPT_DESCRIPTOR_ADDRESS' && old >> 63n === 1n ? old & writeMask(row, who) : old
-  store(module, vcpu, element, combine(row, who, base, to & sized(row), mask))
+  store(module, vcpu, element, combine(row, who, base, to & sizeMask(row.id), mask))
   return old & readMask(row, who)
 }
 
 const nextId = (vcpu: Vcpu, from: Element | undefined, reader: Reader): bigint =>
-  table.next(from, row => readMask(row, seenBy(vcpu, reader)) !== 0n)
+  table.next(from, row => readMask(row, seenBy(vcpu.td, reader)) !== 0n)
 
 export const firstVpField = (vcpu: Vcpu, reader: Reader): bigint => nextId(vcpu, undefined, reader)
 export const nextVpField = (vcpu: Vcpu, from: Element, reader: Reader): bigint => nextId(vcpu, from, reader)

@@ -100,6 +100,7 @@ export const irqfd = (vm: Vm, arg: bigint): number => {
   }
   if ((flags & KVM_IRQFD_FLAG_RESAMPLE) !== 0) {
     if (vm.isTd) throw new Errno('EINVAL', "KVM_IRQFD: RESAMPLE needs EOIs, and a TD's are the TDX module's")
+    // Not modelled: KVM_IRQFD with RESAMPLE, which wants the EOIs of an I/O APIC.
     throw new NotModelled('KVM_IRQFD with RESAMPLE')
   }
   if (vm.irqfds.has(file)) throw new Errno('EBUSY', `KVM_IRQFD: eventfd ${fd} has a GSI already`)
@@ -118,6 +119,7 @@ export const irqfd = (vm: Vm, arg: bigint): number => {
 export const irqLine = (vm: Vm, arg: bigint): number => {
   const { irq, level } = vm.host.space.get(kvm_irq_level, hva(arg))
   requireIrqchip(vm, 'KVM_IRQ_LINE', 'ENXIO')
+  // Not modelled: KVM_IRQ_LINE to a pin of the PIC or the I/O APIC.
   if (vm.irqchip === 'kernel') throw new NotModelled('KVM_IRQ_LINE to an in-kernel I/O APIC')
   const route = vm.routes.get(irq)
   if (route !== undefined && level !== 0) sendMsi(vm, route)

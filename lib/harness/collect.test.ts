@@ -88,7 +88,7 @@ t.test('expect goes on, and the test fails at its end', async t => {
 
 t.test('match shows the fields that were named', async t => {
   const { failures } = await run(named('global.match_shows_fields'))
-  t.match(failures, [{ comparison: { op: 'match', seen: { value: "{\n  port: 49\n  direction: 'in'\n}" } } }])
+  t.match(failures, [{ comparison: { op: 'match', seen: { value: "{\n  port:      49\n  direction: 'in'\n}" } } }])
 })
 
 t.test('bytes, ranges and structures: both sides whole, so that a report can compare them', async t => {

@@ -87,6 +87,14 @@ t.test('every word of a guest, with the sides as its source has them', async t =
   t.equal(failures.length, 5)
 })
 
+t.test('a set of registers is compared as a whole', async t => {
+  const { failures } = await run(named('global.registers_are_others'))
+  t.match(failures[0]?.comparison, {
+    seen: { value: '{\n  rbx: 0x7\n  r15: 0x1234\n  rdx: 0x50\n}' },
+    want: { value: '{\n  rbx: 0x8\n  r15: 0x1234\n  rdx: 0x50\n}' },
+  })
+})
+
 t.test('a structure of the guest is compared as a whole, and shown so', async t => {
   const { failures } = await run(named('global.guest_compares_a_whole_structure'))
   t.equal(failures.length, 1)
@@ -247,8 +255,10 @@ t.test('a test that fails runs twice, and is heard once', async t => {
   const { failures, said } = await run(named('global.prints_and_fails'))
   t.same(said, ['one\n', 'from the host'])
   t.match(failures, [{ message: 'the end' }])
+  const once = await run(named('global.runs_once'))
+  t.match(once.failures, [{ message: /^unexpected KVM_EXIT_IO out port 0x1 /, guest: { rip: /^0x/ } }])
   const state = await run(named('global.fails_another_way_each_time'))
-  t.match(state.failures, [{ message: /^unexpected KVM_EXIT_IO out port 0x1 / }], 'what was seen first is what is said')
+  t.match(state.failures, [{ message: /^unexpected KVM_EXIT_IO out port 0x2 / }], 'what was seen first is what is said')
 })
 
 t.test('C guests fail as those of the builder do', { skip: whyNoC() ?? false }, async t => {

@@ -8,6 +8,8 @@ export type TestOptions = {
   /** Guest instructions of all the test's vCPUs together: a limit that ends a test at the same place on any machine. */
   readonly instructions?: number
   readonly tags?: readonly string[]
+  /** The test changes something outside of it, and is not run a second time to tell more about how its guest failed. */
+  readonly once?: boolean
   /** Why the test is known to fail, kselftest's XFAIL_ADD: for every variant, or by variant. */
   readonly xfail?: string | Readonly<Record<string, string>>
 }

@@ -117,7 +117,8 @@ export class Trial {
     const failure = led === undefined ? noted : { ...noted, steps: led }
     // Where the clock decided, the next run stops elsewhere; where everything is traced, everything is told.
     const isRepeatable = failure.guest !== undefined && (failure.kind !== 'timeout' || this.#machine?.isSpent === true)
-    if (isRepeatable && !this.isRecorded && (this.options.trace ?? []).length === 0) this.#held ??= []
+    const isTraced = (this.options.trace ?? []).length > 0
+    if (isRepeatable && !this.isRecorded && !isTraced && this.job.test.options.once !== true) this.#held ??= []
     this.#emit({ type: 'failure', file, test, failure })
     if (failure.kind === 'not-modelled' || failure.kind === 'crash') worsen(this.#part, 'error', failure.message)
     else if (failure.kind === 'timeout')

@@ -114,7 +114,8 @@ export class Vcpu {
 
   /**
    * The vCPU's time: what its guest reads by RDTSC. One tick goes by with each instruction; while the guest is halted, all
-   * those until its timer fires go by at once. Each vCPU has a time of its own. 0 before it first ran.
+   * those until its timer fires go by at once. 0 before it first ran.
+   * Not modelled: one time for all vCPUs of a machine; each has a TSC of its own.
    */
   get clock(): bigint {
     return this.#trial.machine.host.inspect(this.fd).tsc

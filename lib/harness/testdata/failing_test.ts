@@ -280,6 +280,11 @@ test('prints_and_fails', async t => {
 
 let times = 0
 
+test('runs_once', { once: true }, async t => {
+  const td = t.td({ guest: g => g.out(++times, 1, 0) })
+  await td.vcpu.until('UCALL_DONE')
+})
+
 test('fails_another_way_each_time', async t => {
   const port = ++times
   const td = t.td({ guest: g => g.out(port, 1, 0) })
@@ -338,4 +343,16 @@ test('says_strings_in_c', async t => {
       }`,
   })
   await td.vcpu.until('UCALL_DONE')
+})
+
+test('registers_are_others', async t => {
+  const td = t.vm({
+    guest(g) {
+      g.asm('mov r15, 0x1234\nmov rbx, 7', { clobbers: ['r15', 'rbx'] })
+      g.in(0x50, 1)
+    },
+  })
+  await td.vcpu.until('KVM_EXIT_IO')
+  const { KVM_GET_REGS, kvm_regs } = await import('#harness')
+  t.assert.match(td.vcpu.get(KVM_GET_REGS, kvm_regs), { rbx: 8n, r15: 0x1234n, rdx: 0x50n })
 })

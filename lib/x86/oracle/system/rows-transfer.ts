@@ -112,6 +112,13 @@ const returns: Program[] = [
   { name: 'real: interrupt table too short', mode: 'real', code: 'int 0x20', set: { idtLimit: 0x7f } },
 ]
 
+/** Into virtual-8086 mode, by the flags that IRET pops; 64-bit code cannot. */
+const older: Program[] = [
+  back('k32', 'iret', 'to virtual-8086 mode', [0, 0, 0, 0, 'data', 'AT_stack0', '0x20002', 'code32', TO]),
+  back('k64', 'iretq', 'flags 0x20002', ['data', 'AT_stack0', '0x20002', 'code64', TO]),
+  { name: 'k32: iret with NT', mode: 'k32', code: 'iret', set: { rflags: 0x4002 } },
+]
+
 const interrupts: Program[] = (['k64', 'u64', 'c32', 'uc32', 'k32', 'u32'] as const).flatMap(mode =>
   [...Object.entries(IDT), ['beyond', 0x40] as const, ['breakpoint', 3] as const, ['divide', 0] as const].map(
     ([name, vector]) => ({
@@ -163,4 +170,4 @@ const calls: Program[] = [
   { name: 'c32: swapgs', mode: 'c32', code: '.byte 0x0f, 0x01, 0xf8' },
 ]
 
-export const transfers: readonly Program[] = [...jumps, ...returns, ...interrupts, ...calls]
+export const transfers: readonly Program[] = [...jumps, ...returns, ...older, ...interrupts, ...calls]

@@ -34,7 +34,7 @@ else {
       Object.fromEntries(verdicts.filter(which).map(({ program }) => [program.name, ourEnd(ours, program).end]))
     const record = { confirmed: ends(({ found }) => found === ''), explained: ends(({ found }) => found !== '') }
     const to = new URL('testdata/ends.json', import.meta.url)
-    writeFileSync(to, `${JSON.stringify(record, undefined, 1)}\n`)
+    writeFileSync(to, `${JSON.stringify(record, undefined, 2)}\n`)
   }
   const same = verdicts.filter(({ found }) => found === '').length
   console.log(

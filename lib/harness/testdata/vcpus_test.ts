@@ -121,3 +121,43 @@ test('is_interrupted', async t => {
   vcpu.immediateExit = false
   await vcpu.until('UCALL_DONE')
 })
+
+const ticks = shared('ticks', { first: u64, second: u64 })
+
+test('time_goes_by_for_both', async t => {
+  const sleeper = (which: 'first' | 'second', period: bigint) => (g: GuestBuilder) => {
+    const count = ticks.in(g)[which]
+    g.apic.enable()
+    g.onInterrupt(0x40 + Number(period), () => count.set(count.get().add(1n)))
+    g.apic.timer({ vector: 0x40 + Number(period), mode: 'periodic', count: period * 500_000n })
+    g.cpu.sti()
+    g.loop(() => g.halt())
+  }
+  const td = t.td({ guest: [sleeper('first', 1n), sleeper('second', 3n)] })
+  // Not yet, and from the first instruction on.
+  await td.advance(500_000)
+  const before = td.vcpus.map(vcpu => vcpu.clock)
+  await td.advance(9_000_000)
+  const { first, second } = ticks.of(td)
+  t.assert.eq(first, 9n)
+  t.assert.eq(second, 3n)
+  for (const [n, vcpu] of td.vcpus.entries()) t.assert.inRange(vcpu.clock - before[n]!, 9_000_000n, 9_000_100n)
+})
+
+test('sleeps_for_ever', async t => {
+  const td = t.td({
+    guest(g) {
+      g.cpu.sti()
+      g.halt()
+    },
+  })
+  await td.vcpu.advance(1_000_000)
+  t.assert.ge(td.vcpu.clock, 1_000_000n)
+  t.assert.lt(td.vcpu.instructions, 1000)
+  await td.vcpu.until('UCALL_DONE')
+})
+
+test('says_something_meanwhile', async t => {
+  const td = t.td({ guest: g => g.sync(1) })
+  await td.vcpu.advance(1_000_000)
+})

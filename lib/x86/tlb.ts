@@ -102,6 +102,8 @@ export class Tlb {
   readonly #small: Hpa
   readonly #tables: readonly Table[]
   #key = KEY_SUPERVISOR
+  /** The entry that `writable` gave last. */
+  #writable = 0
 
   constructor(memory: PhysicalMemory) {
     this.#memory = memory
@@ -134,6 +136,23 @@ export class Tlb {
 
   table(key: number): Readonly<Pick<Table, 'words' | 'mask'>> {
     return this.#tables[key]!
+  }
+
+  /** The entry, in words, of a page that the accesses of the key in use may write: that of `low`, or another; or -1. */
+  writable(low: number): number {
+    const { words, mask } = this
+    const isOf = (at: number): boolean =>
+      (words[at + TLB_WORD.write]! & 0xfff) === 0 &&
+      ((words[at + TLB_WORD.write]! >>> 12) & mask) * TLB_ENTRY_WORDS === at
+    const at = ((low >>> 12) & mask) * TLB_ENTRY_WORDS
+    if (isOf(at)) return at
+    if (this.#writable < words.length && isOf(this.#writable)) return this.#writable
+    for (let other = 0; other < words.length; other += TLB_ENTRY_WORDS)
+      if (isOf(other)) {
+        this.#writable = other
+        return other
+      }
+    return -1
   }
 
   /** How often a translation had to be looked up. */

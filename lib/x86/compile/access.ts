@@ -11,6 +11,7 @@ import type { Node } from './node.ts'
 import * as n from './node.ts'
 import { type Found, type Place, Places, reaches } from './places.ts'
 import { emitRepeat } from './repeat.ts'
+import { keyOf, type Window } from './windows.ts'
 
 const LOADS: Record<number, 'i32.load8_u' | 'i32.load16_u' | 'i32.load' | 'i64.load'> = {
   1: 'i32.load8_u',
@@ -34,9 +35,16 @@ const INDEX_SHIFT = 12 - Math.log2(TLB_ENTRY_WORDS * 4)
 /** A host address: a local plus a constant. */
 type Host = { readonly local: number; readonly offset: number }
 
+type LookUp = (at: Node, length: number, size: number, writes: boolean, leave: Leave, host: number) => number
+
 export class Accesses {
   /** What is known where the code is being written. */
   places = new Places()
+  #inLoop = false
+  /** By what their addresses are made of. */
+  readonly windows = new Map<string, Window>()
+  /** Where the entry of the TLB is that was looked at last. */
+  #entry = 0
   #reaches: ReturnType<typeof reaches> = new Map()
   readonly #free: number[] = []
   readonly #taken: number[] = []
@@ -176,7 +184,10 @@ export class Accesses {
     const { before, behind } = reach ?? { before: 0n, behind: BigInt(size) }
     const length = Number(before + behind)
     const from = before === 0n ? at : n.sub(8, at, n.constant(before))
-    const host = this.#lookUp(from, length, size, writes, leave, this.#own())
+    const key = this.#inLoop ? keyOf(at) : undefined
+    const window = key === undefined ? undefined : this.windows.get(key)
+    const look = window === undefined || (writes && !window.writes) ? this.#lookUp : this.#through(window)
+    const host = look(from, length, size, writes, leave, this.#own())
     this.places.remember({ place: { sum: place.sum, at: place.at - before }, host, length, writable: writes })
     return { local: host, offset: Number(before) }
   }
@@ -197,9 +208,10 @@ export class Accesses {
   }
 
   /** Looks up `length` bytes in the TLB, `size` of which are wanted now; the host address goes to local `host`. */
-  #lookUp(at: Node, length: number, size: number, writes: boolean, leave: Leave, host: number): number {
+  readonly #lookUp: LookUp = (at, length, size, writes, leave, host) => {
     const code = this.#emit.code
     const [linear, entry, tag] = [this.#emit.temp(64), this.#emit.temp(32), this.#emit.temp(64)]
+    this.#entry = entry
     this.#emit.put(at)
     code.tee(linear)
     code.op('i32.wrap_i64').i32(INDEX_SHIFT).op('i32.shr_u').get(LOCAL.MASK).op('i32.and')
@@ -223,6 +235,46 @@ export class Accesses {
     return host
   }
 
+  /** The same by way of a window, which moves to the page where that is another. */
+  #through({ page, frame, writes: mayWrite, number }: Window): LookUp {
+    return (at, length, size, writes, leave, host) => {
+      const code = this.#emit.code
+      const [linear, offset] = [this.#emit.temp(64), this.#emit.temp(64)]
+      this.#emit.put(at)
+      code.tee(linear).get(page).op('i64.sub').tee(offset)
+      code.i64(BigInt(4096 - length)).op('i64.gt_u')
+      const move = (): void => {
+        code.get(host).i32(-4096).op('i32.and').set(frame)
+        code.get(linear).i64(-4096n).op('i64.and').set(page)
+      }
+      code.if(
+        () => {
+          this.#lookUp(n.local(linear, 64, 64), length, size, writes, leave, host)
+          if (writes || !mayWrite) move()
+          else {
+            // Only a page that may be written.
+            code
+              .get(this.#entry)
+              .memory('i64.load', TLB_WORD.write * 4)
+              .get(linear)
+              .op('i64.xor')
+            code.i64(4096n).op('i64.lt_u').if(move)
+          }
+          code
+            .get(LOCAL.FRAME)
+            .get(LOCAL.FRAME)
+            .memory('i32.load', SCRATCH.SCATTER + number * 4)
+          code
+            .i32(1)
+            .op('i32.add')
+            .memory('i32.store', SCRATCH.SCATTER + number * 4)
+        },
+        () => code.get(offset).op('i32.wrap_i64').get(frame).op('i32.add').set(host),
+      )
+      return host
+    }
+  }
+
   /** A local for a page that was found. */
   #own(): number {
     const local = this.#free.pop() ?? this.#emit.code.local(I32)
@@ -240,7 +292,8 @@ export class Accesses {
   }
 
   /** A block is written from here on, of which what comes before tells `places`. */
-  begin(units: readonly Unit[], places: Places): void {
+  begin(units: readonly Unit[], places: Places, inLoop: boolean): void {
+    this.#inLoop = inLoop
     this.places = places
     this.#reaches = reaches(units, places)
   }

@@ -209,6 +209,27 @@ t.test('what a block accesses near a place is looked up once, also where it lies
   for (const [n, end] of ends.entries()) t.equal(end, ends[0], TIERS[n]!)
 })
 
+t.test(
+  'a table at a fixed address: over two pages, read before it may be written, and by a guest that writes nothing',
+  async t => {
+    const texts = [
+      // Now in one page, now in the other.
+      'mov edx, 900\nagain: mov ecx, edx\nand ecx, 31\nmov rax, [rcx*8+0x40f80]\nadd rbx, rax\nadd rax, rdx\n' +
+        'mov [rcx*8+0x40f80], rax\nmov sil, [rcx*2+0x40fe0]\nadd rbx, rsi\ndec edx\njne again\nhlt',
+      // Nothing but reads: there is no page that is known to be writable.
+      'mov edx, 3000\nagain: mov ecx, edx\nand ecx, 15\nadd rbx, [rcx*8+0x2f000]\nadd rbx, rcx\ndec edx\njne again\nhlt',
+    ]
+    for (const text of texts) {
+      const ends = TIERS.map(tier => {
+        const m = machine(tier, text)
+        t.equal(m.cpu.run(1_000_000).reason, EXIT_REASON_HLT, tier)
+        return state(m)
+      })
+      for (const [n, end] of ends.entries()) t.equal(end, ends[0], TIERS[n]!)
+    }
+  },
+)
+
 t.test('code that changes itself, and the page it is in, is seen at once', async t => {
   for (const tier of TIERS) {
     // Where everything is compiled, each change is a module.

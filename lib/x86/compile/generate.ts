@@ -18,9 +18,20 @@ import { Places } from './places.ts'
 import { type Facts, factsAt, follow } from './plain.ts'
 import { flagsOf, recipeFor } from './recipe.ts'
 import { type Block, killsOf, type Region, readsOf, type Target, visibleBefore } from './region.ts'
+import { loopsOf, wantedWindows } from './windows.ts'
 
 /** Where things of compiled code are in the state frame, behind the registers. */
-export const SCRATCH = { LEFT: 0x400, RULE: 0x404, FLAG_A: 0x408, FLAG_B: 0x410, FLAG_R: 0x418, LINEAR: 0x420 } as const
+export const SCRATCH = {
+  LEFT: 0x400,
+  RULE: 0x404,
+  FLAG_A: 0x408,
+  FLAG_B: 0x410,
+  FLAG_R: 0x418,
+  LINEAR: 0x420,
+  PAGE: 0x428,
+  PAGE_FRAME: 0x430,
+  SCATTER: 0x440,
+} as const
 /** Offset of a site that has stored RIP itself. */
 export const STORED = -0x8000_0000
 /** Rule of a site where the function knows the recipe, at run time. */
@@ -51,16 +62,26 @@ export type Missed = { readonly size: number; readonly length: number; readonly 
 /** Leaves before the instruction that is being written. */
 export type Leave = (way: Way, missed?: Missed) => void
 
-export type Generated = { readonly bytes: Uint8Array<ArrayBuffer>; readonly sites: Sites }
+export type Generated = {
+  readonly bytes: Uint8Array<ArrayBuffer>
+  readonly sites: Sites
+  /** Its windows, by number; they begin as the page that SCRATCH.PAGE tells. */
+  readonly windows: readonly { readonly key: string; readonly writes: boolean }[]
+}
 
-/** `wide`: pages are looked up for all that a block accesses near a place, which must not often cross into another. */
-export const generate = (region: Region, context: Context, wide: boolean): Generated =>
-  new Generator(region, context, wide).run()
+/**
+ * `wide`: pages are looked up for all that a block accesses near a place, which must not often cross into another.
+ * `scattered`: sums of registers that go through too many pages to have a window.
+ */
+export const generate = (region: Region, context: Context, wide: boolean, scattered: ReadonlySet<string>): Generated =>
+  new Generator(region, context, wide, scattered).run()
 
 class Generator {
   readonly #region: Region
   readonly #context: Context
   readonly #wide: boolean
+  readonly #scattered: ReadonlySet<string>
+  #loops: ReadonlySet<Block> = new Set()
   readonly #builder: Builder
   readonly #sites: Sites = { ways: [], offsets: [], done: [], rules: [], missed: [] }
   #code!: Code
@@ -80,10 +101,11 @@ class Generator {
   #facts: Facts = new Uint8Array(16)
   readonly #needed = new Set<object>()
 
-  constructor(region: Region, context: Context, wide: boolean) {
+  constructor(region: Region, context: Context, wide: boolean, scattered: ReadonlySet<string>) {
     this.#region = region
     this.#context = context
     this.#wide = wide
+    this.#scattered = scattered
     this.#factsAt = factsAt(region.root, region.blocks)
     this.#builder = new Builder(context, region.entries[0]!.units[0]!.insn)
   }
@@ -135,6 +157,7 @@ class Generator {
         .get(LOCAL.FRAME)
         .memory('i32.load8_u', FLAG_AT[f]!)
         .set(LOCAL.FLAG + f)
+    const windows = this.#windows()
     code.block(exit => {
       this.#exit = exit
       this.#tree(this.#region.root, UNKNOWN, 0)
@@ -163,7 +186,21 @@ class Generator {
     code.get(LOCAL.FRAME).get(LOCAL.LEFT).memory('i32.store', SCRATCH.LEFT)
     code.get(LOCAL.SITE)
     module.export('run', index)
-    return { bytes: module.finish(), sites: this.#sites }
+    return { bytes: module.finish(), sites: this.#sites, windows }
+  }
+
+  /** Gives the windows their locals, and a page that the runtime knows to be there. */
+  #windows(): Generated['windows'] {
+    const code = this.#code
+    this.#loops = loopsOf(this.#region)
+    const wanted = this.#context.mode === 64 ? wantedWindows(this.#loops, this.#scattered) : []
+    for (const [number, { key, writes }] of wanted.entries()) {
+      const window = { key, page: code.local(I64), frame: code.local(I32), writes, number }
+      this.#accesses.windows.set(key, window)
+      code.get(LOCAL.FRAME).memory('i64.load', SCRATCH.PAGE).set(window.page)
+      code.get(LOCAL.FRAME).memory('i32.load', SCRATCH.PAGE_FRAME).set(window.frame)
+    }
+    return wanted
   }
 
   // Control flow
@@ -256,7 +293,7 @@ class Generator {
     }
     const after = this.#wanted(block)
     const { mark } = this.#accesses
-    this.#accesses.begin(block.units, places)
+    this.#accesses.begin(block.units, places, this.#loops.has(block))
     for (const [k, unit] of block.units.entries()) {
       this.#instruction(unit, after[k]!)
       const { control } = unit

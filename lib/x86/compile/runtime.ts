@@ -7,7 +7,7 @@ import { Fault, Leave } from '../fault.ts'
 import type { PhysicalMemory } from '../memory.ts'
 import { lookup } from '../mmu.ts'
 import { STATE } from '../state.ts'
-import { TLB_ENTRY_WORDS } from '../tlb.ts'
+import { TLB_ENTRY_WORDS, TLB_FRAME_WORD, TLB_WORD } from '../tlb.ts'
 import { type Context, contextOf } from './context.ts'
 import { settleFlags } from './flagstate.ts'
 import { DYNAMIC, generate, type Missed, SCRATCH, type Sites, STORED, type Way } from './generate.ts'
@@ -34,6 +34,10 @@ const SLICE = 200_000
 const STRAYS = 100
 /** Accesses looked up at once that cross into another page, before each is looked up by itself. */
 const CROSSINGS = 50
+/** Instructions for each move of a window at least. */
+const SCATTERED = 80
+/** Times that windows could not be opened before they are given up. */
+const WITHOUT = 1000
 /** Entries that a map has room for. */
 const MOST_ENTRIES = 255
 /** Most instructions of a region. */
@@ -47,6 +51,7 @@ export type Entry = {
   readonly run: Run
   readonly block: number
   readonly sites: Sites
+  readonly windows: Made['windows']
   /** Frame that says for each offset of the page which entry (plus 1) is there; 0: none is needed. */
   readonly map: number
   /** Where its region was begun. */
@@ -67,6 +72,9 @@ class PageCode {
   /** Are pages looked up for several accesses at once, and how often did those cross into another page? */
   wide = true
   crossings = 0
+  /** Sums of registers whose accesses go from page to page; and how often no page was known to begin with. */
+  readonly scattered = new Set<string>()
+  without = 0
 
   /** Modules that machines with the same code made. */
   readonly shared: Shared | undefined
@@ -116,11 +124,12 @@ const compile = (cpu: Cpu, page: CodePage, code: PageCode, offset: number, all: 
   const seen = all ? () => true : (at: number) => page.isKnown(at, context.mode)
   const region = regionAt(page, offset, context, { seen, targets })
   if (region === undefined) return
-  const { bytes, sites } = generate(region, context, wide)
+  const { bytes, sites, windows } = generate(region, context, wide, code.scattered)
   const made: Made = {
     module: new WebAssembly.Module(bytes),
     size: bytes.length,
     sites,
+    windows,
     start: offset,
     entries: region.entries.map(({ start }) => start),
     dynamic: region.dynamic,
@@ -135,7 +144,8 @@ const compile = (cpu: Cpu, page: CodePage, code: PageCode, offset: number, all: 
 }
 
 /** Makes a module's region one that `cpu` can enter. */
-const install = (cpu: Cpu, page: CodePage, code: PageCode, { module, size, sites, start, entries, dynamic }: Made) => {
+const install = (cpu: Cpu, page: CodePage, code: PageCode, made: Made): void => {
+  const { module, size, sites, start, entries, dynamic, windows } = made
   const { memory } = cpu
   const imports = importsByMemory.get(memory) ?? importsOf(memory)
   importsByMemory.set(memory, imports)
@@ -146,7 +156,7 @@ const install = (cpu: Cpu, page: CodePage, code: PageCode, { module, size, sites
   for (const [block, offset] of entries.entries()) {
     if (map !== undefined && block < MOST_ENTRIES) memory.u8[map + offset] = block + 1
     if (offset !== start && !dynamic && code.entries[offset] !== undefined) continue
-    const entry = { run, block, sites, map: map ?? 0, start, page, code }
+    const entry = { run, block, sites, windows, map: map ?? 0, start, page, code }
     code.entries[offset] = entry
     own.push([offset, entry])
   }
@@ -221,6 +231,39 @@ const stray = (cpu: Cpu, { code, page, start }: Entry, low: number, high: number
   compile(cpu, page, code, start, false)
 }
 
+/** The page's regions were made under an assumption that does not hold. */
+const anew = (cpu: Cpu, page: CodePage, code: PageCode, start: number): void => {
+  code.shared?.clear()
+  code.entries.length = 0
+  code.heat.fill(0)
+  compile(cpu, page, code, start, false)
+}
+
+/** Tells compiled code a page to begin its windows with: one that it may read, and write if need be. */
+const openWindows = (cpu: Cpu): boolean => {
+  const { words, tlb } = cpu
+  const known = tlb.writable(words[STATE.GPR / 4 + 8]!)
+  if (known < 0) return false
+  words[SCRATCH.PAGE / 4] = tlb.words[known + TLB_WORD.write]!
+  words[SCRATCH.PAGE / 4 + 1] = tlb.words[known + TLB_WORD.write + 1]!
+  words[SCRATCH.PAGE_FRAME / 4] = tlb.words[known + TLB_FRAME_WORD]!
+  return true
+}
+
+/** Windows that moved too often in a slice are none. */
+const closeWindows = (cpu: Cpu, { windows, page, code, start }: Entry, slice: number): void => {
+  const { words } = cpu
+  let scattered = false
+  for (const [n, { key }] of windows.entries()) {
+    if (words[SCRATCH.SCATTER / 4 + n]! > slice / SCATTERED) {
+      code.scattered.add(key)
+      scattered = true
+    }
+    words[SCRATCH.SCATTER / 4 + n] = 0
+  }
+  if (scattered) anew(cpu, page, code, start)
+}
+
 /** Looks up what an access did not find in the TLB: whether it would find it now. */
 const refill = (cpu: Cpu, { page, code, start }: Entry, { size, length, writes }: Missed): boolean => {
   const { words } = cpu
@@ -231,10 +274,7 @@ const refill = (cpu: Cpu, { page, code, start }: Entry, { size, length, writes }
     if (length === size || !code.wide || ++code.crossings < CROSSINGS) return false
     // What a block accesses is often in two pages: each access asks for itself.
     code.wide = false
-    code.shared?.clear()
-    code.entries.length = 0
-    code.heat.fill(0)
-    compile(cpu, page, code, start, false)
+    anew(cpu, page, code, start)
     return false
   }
   try {
@@ -253,8 +293,17 @@ export const enter = (cpu: Cpu, entry: Entry, left: number): number => {
   let count = 0
   for (let next: Entry | undefined = entry; next !== undefined && count < left; ) {
     const slice = Math.min(left - count, SLICE)
+    const { sites, code, windows, page, start }: Entry = next
+    if (windows.length > 0 && !openWindows(cpu)) {
+      // A guest that writes nothing has no windows.
+      if (++code.without === WITHOUT) {
+        for (const { key } of windows) code.scattered.add(key)
+        anew(cpu, page, code, start)
+      }
+      break
+    }
     const site = once(cpu, next, slice)
-    const { sites, code }: Entry = next
+    if (windows.length > 0 && sites.ways[site] === 'slice') closeWindows(cpu, next, slice)
     count += slice - words[SCRATCH.LEFT / 4]! + sites.done[site]!
     const missed: Missed | undefined = sites.missed[site]
     next = missed !== undefined && refill(cpu, next, missed) ? code.entries[sites.offsets[site]!] : undefined

@@ -6,7 +6,7 @@ import type { Hpa } from '#bits'
 import type { CodePage } from '../code.ts'
 import type { PhysicalMemory } from '../memory.ts'
 import type { Context } from './context.ts'
-import type { Sites } from './generate.ts'
+import type { Generated, Sites } from './generate.ts'
 
 /** Live regions of a machine, and bytes of WebAssembly in them: an instance takes 12 to 17 KiB besides (Node 24). */
 export const MOST_REGIONS = 1000
@@ -19,6 +19,7 @@ export type Made = {
   readonly module: WebAssembly.Module
   readonly size: number
   readonly sites: Sites
+  readonly windows: Generated['windows']
   /** Where it was begun. */
   readonly start: number
   /** Offsets in the page where it can be entered. */

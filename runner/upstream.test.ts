@@ -8,6 +8,9 @@ import { kernels, NO_KERNEL } from './testdata/kernels.ts'
 import { verdicts } from './testdata/readers.ts'
 import { installScripts, plant, sh } from './testdata/tree.ts'
 
+// The real script takes its time, on a busy machine more than that.
+t.setTimeout(120_000)
+
 const PROGRAMS = {
   'b/c/fail': sh('echo "wrong: 7"; exit 7'),
   'b/c/signal': sh('kill -SEGV $$'),

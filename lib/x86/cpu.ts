@@ -118,7 +118,7 @@ export class Cpu {
   /** The local APIC, where there is one: it has the task priority and the MSRs that are the APIC's. */
   apic: Apic | undefined
   #efer = 0n
-  xcr0 = 1n
+  #xcr0 = 1n
   /** DR0 … DR7; DR4 and DR5 are not used. */
   readonly dr: bigint[] = [0n, 0n, 0n, 0n, 0n, 0n, DR6_INIT, DR7_INIT]
   #pdptes: readonly bigint[] | undefined
@@ -314,6 +314,13 @@ export class Cpu {
   set mxcsr(value: number) {
     if (this.words[STATE.MXCSR / 4] !== value) this.context = undefined
     this.words[STATE.MXCSR / 4] = value
+  }
+  get xcr0(): bigint {
+    return this.#xcr0
+  }
+  set xcr0(value: bigint) {
+    if (value !== this.#xcr0) this.context = undefined
+    this.#xcr0 = value
   }
   get pkru(): number {
     return this.words[STATE.PKRU / 4]!

@@ -80,6 +80,20 @@ class Interpreter implements Tier<bigint, boolean> {
     return floatValue(this.cpu, name, bytes, a, b, imm, addend)
   }
 
+  signs(a: bigint, bytes: number, size: 1 | 4 | 8): bigint {
+    let signs = 0n
+    for (let n = 0; n < bytes / size; n++) signs |= ((a >> BigInt((n + 1) * size * 8 - 1)) & 1n) << BigInt(n)
+    return signs
+  }
+
+  blend(mask: bigint, bytes: number, size: 1 | 4 | 8, then: bigint, otherwise: bigint): bigint {
+    const lane = (1n << BigInt(size * 8)) - 1n
+    let chosen = 0n
+    for (let n = 0; n < bytes / size; n++)
+      if ((mask >> BigInt((n + 1) * size * 8 - 1)) & 1n) chosen |= lane << BigInt(n * size * 8)
+    return (then & chosen) | (otherwise & ~chosen)
+  }
+
   lane(a: bigint, n: number, size: number): bigint {
     return BigInt.asUintN(size * 8, a >> BigInt(n * size * 8))
   }

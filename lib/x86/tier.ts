@@ -126,6 +126,10 @@ export interface Tier<V, C> {
   packed(name: PackedName, bytes: number, a: V, b: V, imm: number): V
   /** A floating-point operation by name, under MXCSR; its exceptions go there, and unmasked ones raise #XM. See `packedfloat.ts`. */
   float(name: string, bytes: number, a: V, b: V, imm: number, addend?: V): V
+  /** The signs of the lanes of `size` bytes, lane 0 lowest. */
+  signs(a: V, bytes: number, size: 1 | 4 | 8): V
+  /** Lanes of `then` where those of `mask` are negative, else of `otherwise`. */
+  blend(mask: V, bytes: number, size: 1 | 4 | 8, then: V, otherwise: V): V
   /** Lane `n` of `size` bytes (up to 16), and `a` with that lane replaced. */
   lane(a: V, n: number, size: number): V
   withLane(a: V, n: number, size: number, lane: V): V

@@ -13,7 +13,7 @@ import { elementSize } from '../semantics/operands.ts'
 import { STATE } from '../state.ts'
 import type { Flag, Tier } from '../tier.ts'
 import type { Context } from './context.ts'
-import { type Check, type Format, floating } from './float.ts'
+import { type Check, type Format, floating, isLanewise } from './float.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
 import type { Repeat } from './repeat.ts'
@@ -77,7 +77,7 @@ export type Unit = {
   readonly effects: readonly Effect[]
   /** New values of general registers (0 to 15), whole. */
   readonly registers: ReadonlyMap<number, Node>
-  /** New values of vector registers. */
+  /** New values of vector registers: the lower halves, and from number 16 on the upper ones. */
   readonly vectors: ReadonlyMap<number, Node>
   readonly flags: FlagChange | undefined
   /** Single flags, after `flags`. */
@@ -88,7 +88,7 @@ export type Unit = {
   readonly reads: number
   /** General registers that are read. */
   readonly uses: number
-  /** Vector registers that are read. */
+  /** Vector registers that are read, numbered in the same way. */
   readonly vectorUses: number
   /** It pushes a return address: what follows is where its callee comes back to. */
   readonly isCall: boolean
@@ -115,7 +115,7 @@ export const FIRST_VEC = LOCAL.GPR + 16
 export const FIRST_TEMP = FIRST_VEC + 16
 
 const registerNodes = Array.from({ length: 16 }, (_, i) => n.local(LOCAL.GPR + i, 64, 64))
-const vectorNodes = Array.from({ length: 16 }, (_, i) => n.local(FIRST_VEC + i, 128, 128))
+const vectorNodes = Array.from({ length: 32 }, (_, i) => n.local(FIRST_VEC + i, 128, 128))
 const pageBase = n.local(LOCAL.BASE, 64, 64)
 
 /** Flags that a condition code reads, by its upper three bits. */
@@ -243,13 +243,17 @@ export class Builder implements Tier<Node, Node> {
   #readRegister(r: Reg): Node {
     if (r.file === 'gpr') return n.truncate(this.#gpr(r.index), r.size as Size)
     if (r.file === 'high') return n.truncate(n.shr(8, this.#gpr(r.index), n.number(8)), 1)
-    if (r.file === 'vec' && r.size <= 16 && this.#insn.vectorLength === 0) return this.#vector(r.index)
+    if (r.file === 'vec') {
+      const low = this.#vector(r.index)
+      return r.size === (32 as number) ? simd.pair(low, this.#vector(r.index + 16)) : low
+    }
     throw unsupported
   }
 
   #writeRegister(r: Reg, value: Node): void {
-    if (r.file === 'vec' && this.#insn.vectorLength === 0 && this.#condition === undefined) {
-      this.#vectors.set(r.index, this.#loadedVector(value) ?? simd.to128(value))
+    if (r.file === 'vec' && this.#condition === undefined) {
+      this.#vectors.set(r.index, this.#loadedVector(value) ?? simd.half(value, 0))
+      if (this.#insn.vectorLength !== 0) this.#vectors.set(r.index + 16, simd.half(value, 1))
       return
     }
     let whole: Node
@@ -302,6 +306,10 @@ export class Builder implements Tier<Node, Node> {
   }
 
   load(seg: Seg, offset: Node, size: Size): Node {
+    if ((size as number) === 32) {
+      const low = this.load(seg, offset, 16 as Size)
+      return simd.pair(low, this.load(seg, n.add(8, offset, n.number(16)), 16 as Size))
+    }
     if (size > 8 && size !== (16 as number)) throw unsupported
     const to = n.temp(size > 8 ? 128 : size === 8 ? 64 : 32, size * 8)
     this.#effect({ kind: 'load', at: this.#linear(seg, offset), size, to })
@@ -309,9 +317,19 @@ export class Builder implements Tier<Node, Node> {
   }
 
   store(seg: Seg, offset: Node, size: Size, value: Node): void {
+    if ((size as number) === 32) {
+      // Both halves or none.
+      const host = n.temp(32, 32)
+      this.#effect({ kind: 'probe', at: this.#linear(seg, offset, true), size, to: host })
+      for (const half of [0, 1] as const) {
+        const at = n.add(4, host, n.number(half * 16))
+        this.#effect({ kind: 'storeHost', host: at, size: 16, value: simd.half(value, half) })
+      }
+      return
+    }
     if (size > 8 && size !== (16 as number)) throw unsupported
     const stored = size > 8 ? simd.to128(value) : value
-    if (stored.width === 128 && size <= 8) throw unsupported
+    if (size <= 8 && (stored.width === 128 || stored.width === 'pair')) throw unsupported
     this.#effect({ kind: 'store', at: this.#linear(seg, offset, true), size, value: stored })
   }
 
@@ -562,6 +580,7 @@ export class Builder implements Tier<Node, Node> {
   // SIMD
 
   packed(name: PackedName, bytes: number, a: Node, b: Node, imm: number): Node {
+    if (bytes === 32) return simd.packedPair(name, a, b, imm) ?? refuse()
     return (bytes === 16 ? simd.packed(name, a, b, imm) : undefined) ?? refuse()
   }
   float(name: string, bytes: number, a: Node, b: Node, imm: number, addend?: Node): Node {
@@ -570,7 +589,21 @@ export class Builder implements Tier<Node, Node> {
       unless: (format: Format, check: Check) => this.#effect({ kind: 'check', format, ...check }),
       when: (condition: Node) => this.#effect({ kind: 'leaveIf', condition }),
     }
-    return floating(name, bytes, a, b, imm, leave) ?? refuse()
+    if (bytes !== 32) return floating(name, bytes, a, b, imm, leave) ?? refuse()
+    if (!isLanewise(name)) throw unsupported
+    const of = (half: 0 | 1) => floating(name, 16, simd.half(a, half), simd.half(b, half), imm, leave) ?? refuse()
+    return simd.pair(of(0), of(1))
+  }
+  signs(a: Node, bytes: number, size: 1 | 4 | 8): Node {
+    if (bytes < 16) throw unsupported
+    if (bytes === 16) return simd.signs(a, size)
+    const high = n.shl(4, simd.signs(simd.half(a, 1), size), n.number(16 / size))
+    return n.or(simd.signs(simd.half(a, 0), size), high)
+  }
+  blend(mask: Node, bytes: number, size: 1 | 4 | 8, then: Node, otherwise: Node): Node {
+    const of = (half: 0 | 1) =>
+      simd.blend(size, simd.half(mask, half), simd.half(then, half), simd.half(otherwise, half))
+    return bytes === 32 ? simd.pair(of(0), of(1)) : of(0)
   }
   lane(a: Node, at: number, size: number): Node {
     return simd.lane(a, at, size)
@@ -582,6 +615,8 @@ export class Builder implements Tier<Node, Node> {
   call(name: CallName, a?: Node, b?: Node, c?: Node): Node {
     if (NOTHING.includes(name)) return n.number(0)
     if (name === 'requireSse' && this.#context.sse) return n.number(0)
+    if (name === 'requireAvx' && this.#context.avx) return n.number(0)
+    if (name === 'stmxcsr') return n.frameWord(STATE.MXCSR)
     if (
       name === 'requireAligned' &&
       a !== undefined &&

@@ -1,5 +1,5 @@
 /** What compiled code takes for granted besides the bytes: a region is only entered where all of it holds. */
-import { CR0_AM, CR0_EM, CR0_PE, CR0_TS, CR4_OSFXSR, RFLAGS_AC, RIGHTS } from '#abi'
+import { CR0_AM, CR0_EM, CR0_PE, CR0_TS, CR4_OSFXSR, CR4_OSXSAVE, RFLAGS_AC, RIGHTS, XCR0_AVX, XCR0_SSE } from '#abi'
 import type { Cpu } from '../cpu.ts'
 import type { Features } from '../cpuid.ts'
 import { CS, DS, ES, type Mode, SS } from '../insn.ts'
@@ -10,7 +10,9 @@ export type Context = {
   readonly stackSize: 2 | 4 | 8
   /** SSE instructions may run. */
   readonly sse: boolean
-  /** MXCSR is as simd.ts wants it. */
+  /** VEX-encoded ones may. */
+  readonly avx: boolean
+  /** MXCSR is as float.ts wants it. */
   readonly float: boolean
   readonly features: Features
   /** Stores are logged, so that they can be taken back. */
@@ -46,6 +48,7 @@ const isFlat = (cpu: Cpu): boolean => {
   return base === 0n && limit === 0xffff_ffff && (rights & (RIGHTS.UNUSABLE | 0x1a)) === 0x1a
 }
 
+const AVX_STATE = XCR0_SSE | XCR0_AVX
 const AC = Number(RFLAGS_AC)
 
 /** The context of what runs now; `undefined` where nothing is compiled. */
@@ -58,12 +61,13 @@ export const contextOf = (cpu: Cpu, logs: boolean, most: number): Context | unde
   const sse = (cpu.cr0 & (CR0_EM | CR0_TS)) === 0n && (cpu.cr4 & CR4_OSFXSR) !== 0n
   // All exceptions masked, to nearest, neither DAZ nor FTZ, and something was inexact before.
   const float = sse && (cpu.mxcsr & 0xffe0) === 0x1fa0
+  const avx = (cpu.cr4 & CR4_OSXSAVE) !== 0n && (cpu.xcr0 & AVX_STATE) === AVX_STATE && (cpu.cr0 & CR0_TS) === 0n
   const id = featureId(cpu.features)
-  const name = `${mode} ${sse} ${float} ${id} ${logs} ${most}`
+  const name = `${mode} ${sse} ${avx} ${float} ${id} ${logs} ${most}`
   const before = known.get(name)
   if (before !== undefined) return before
   const { stackSize, features } = cpu
-  const made: Context = { id: known.size, mode, stackSize, sse, float, features, logs, most }
+  const made: Context = { id: known.size, mode, stackSize, sse, avx, float, features, logs, most }
   known.set(name, made)
   return made
 }

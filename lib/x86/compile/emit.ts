@@ -4,19 +4,21 @@ import { LOCAL } from './build.ts'
 import type { Node, Width } from './node.ts'
 import * as n from './node.ts'
 
+type Single = Exclude<Width, 'pair'>
 const WIDTHS = [32, 64, 128, 'f32', 'f64'] as const
-const TYPES: Record<Width, ValueType> = { 32: I32, 64: I64, 128: V128, f32: F32, f64: F64 }
+const TYPES: Record<Single, ValueType> = { 32: I32, 64: I64, 128: V128, f32: F32, f64: F64 }
 
 export class Emitter {
   readonly code: Code
-  readonly #free: Record<Width, number[]> = { 32: [], 64: [], 128: [], f32: [], f64: [] }
-  readonly #taken: Record<Width, number[]> = { 32: [], 64: [], 128: [], f32: [], f64: [] }
+  readonly #free: Record<Single, number[]> = { 32: [], 64: [], 128: [], f32: [], f64: [] }
+  readonly #taken: Record<Single, number[]> = { 32: [], 64: [], 128: [], f32: [], f64: [] }
 
   constructor(code: Code) {
     this.code = code
   }
 
   temp(width: Width): number {
+    if (width === 'pair') throw new Error('a pair is two values')
     const found = this.#free[width].pop() ?? this.code.local(TYPES[width])
     this.#taken[width].push(found)
     return found
@@ -61,13 +63,18 @@ export class Emitter {
       case 'flag':
       case 'cc':
         throw new Error(`${node.op} without a meaning`)
+      case 'pair':
+        throw new Error('a pair is two values')
       case 'simd':
         if (node.a !== undefined) this.put(node.a)
         if (node.b !== undefined) this.put(node.b)
+        if (node.c !== undefined) this.put(node.c)
         code.simd(node.n, node.lanes)
         break
       case 'frame':
-        code.get(LOCAL.FRAME).memory(node.width === 32 ? 'i32.load8_u' : 'i64.load', node.n)
+        code
+          .get(LOCAL.FRAME)
+          .memory(node.width === 64 ? 'i64.load' : node.bits === 32 ? 'i32.load' : 'i32.load8_u', node.n)
         break
       default:
         if (node.a !== undefined) this.put(node.a)

@@ -8,7 +8,8 @@ const DATA = 0x4_0000n
 /** A loop over `body` with XMM0 to XMM3 and 64 bytes at RDI as given: what it leaves. */
 const outcome = (tier: TierName, body: readonly string[], values: readonly bigint[]): string => {
   const m = longMode({ tier, onFault: () => 'stop' })
-  m.cpu.cr4 |= 0x600n
+  m.cpu.cr4 |= 0x4_0600n
+  m.cpu.xcr0 = 7n
   // Something was inexact before: what compiled code is made for.
   m.cpu.mxcsr = 0x1fa0
   for (const [k, value] of values.entries()) m.put64(DATA + BigInt(k * 8), value)
@@ -48,7 +49,20 @@ const register = fc.nat(3).map(k => `xmm${k}`)
 const memory = fc.nat(12).map(k => `[rdi+${k * 8}]`)
 const aligned = fc.nat(3).map(k => `[rdi+${k * 16}]`)
 const operation = fc.constantFrom('add', 'sub', 'mul', 'div', 'sqrt', 'min', 'max')
+const wideRegister = fc.nat(3).map(k => `ymm${k}`)
 const instruction = fc.oneof(
+  fc
+    .tuple(operation, fc.constantFrom('sd', 'ss', 'pd', 'ps'), register, register, register)
+    .filter(([op, f]) => op !== 'sqrt' || f.startsWith('s'))
+    .map(([op, f, a, b, c]) => `v${op}${f} ${a}, ${b}, ${c}`),
+  fc
+    .tuple(fc.constantFrom('vaddpd', 'vmulps', 'vdivpd', 'vmaxps', 'vhaddpd'), wideRegister, wideRegister, wideRegister)
+    .map(([op, a, b, c]) => `${op} ${a}, ${b}, ${c}`),
+  fc
+    .tuple(fc.constantFrom('vinsertf128', 'vperm2f128'), wideRegister, wideRegister, register, fc.nat(3))
+    .map(([op, a, b, c, imm]) => `${op} ${a}, ${b}, ${op === 'vinsertf128' ? c : c.replace('x', 'y')}, ${imm}`),
+  fc.tuple(wideRegister, memory).map(([a, b]) => `vmovups ${a}, ${b}`),
+  fc.tuple(wideRegister, memory).map(([a, b]) => `vmovups ${b}, ${a}`),
   fc
     .tuple(operation, fc.constantFrom('sd', 'ss'), register, fc.oneof(register, memory))
     .map(([op, f, a, b]) => `${op}${f} ${a}, ${b}`),
@@ -63,7 +77,22 @@ const instruction = fc.oneof(
     .map(([op, a, b, imm]) => `${op} ${a}, ${b}, ${imm}`),
   fc
     .tuple(
-      fc.constantFrom('cvtss2sd', 'cvtsd2ss', 'cvtdq2ps', 'cvtdq2pd', 'movapd', 'movsd', 'movss'),
+      fc.constantFrom(
+        'cvtss2sd',
+        'cvtsd2ss',
+        'cvtdq2ps',
+        'cvtdq2pd',
+        'cvtps2pd',
+        'cvtpd2ps',
+        'cvttps2dq',
+        'haddpd',
+        'haddps',
+        'hsubpd',
+        'hsubps',
+        'movapd',
+        'movsd',
+        'movss',
+      ),
       register,
       register,
     )
@@ -102,6 +131,6 @@ t.test('floating point, compiled, is as interpreted, with every flag of MXCSR', 
         for (const tier of ['auto', 'lockstep'] as const) t.equal(outcome(tier, body, values), wanted, body.join('; '))
       },
     ),
-    { numRuns: 15 },
+    { numRuns: Number(process.env["RUNS"] ?? 15) },
   )
 })

@@ -120,9 +120,10 @@ const normalsOr = (f: Format, value: Node, otherwise: Node): Node =>
 // Operations
 
 const ARITHMETIC = /^(add|sub|mul|div|sqrt|min|max)(s|p)(s|d)$/
+const HORIZONTAL = /^h(add|sub)p(s|d)$/
 const COMPARISON = /^cmp(s|p)(s|d)$/
 const ROUND = /^round(s|p)(s|d)$/
-/** By the immediate: what holds, where no operand is a NaN. */
+/** By the immediate (VEX has more bits, which only tell NaNs apart): what holds where no operand is a NaN. */
 const PREDICATES = ['eq', 'lt', 'le', undefined, 'ne', 'ge', 'gt', undefined]
 const ROUNDINGS = ['nearest', 'floor', 'ceil', 'trunc', 'nearest', 'nearest', 'nearest', 'nearest']
 const formatOf = (letter: string | undefined): Format => (letter === 'd' ? DOUBLE : SINGLE)
@@ -166,7 +167,6 @@ const packed = (f: Format, operation: string, x: Node, y: Node, leave: Leave): N
 }
 
 const compared = (f: Format, isScalar: boolean, imm: number, a: Node, b: Node, leave: Leave): Node | undefined => {
-  if (imm > 7) return undefined
   if (isScalar) {
     checkNumber(f, a, leave)
     checkNumber(f, b, leave)
@@ -174,9 +174,9 @@ const compared = (f: Format, isScalar: boolean, imm: number, a: Node, b: Node, l
     checkVector(f, to128(a), leave)
     checkVector(f, to128(b), leave)
   }
-  const op = PREDICATES[imm]
+  const op = PREDICATES[imm & 7]
   const none = zeroVector()
-  const all = op !== undefined ? wide(f, op, to128(a), to128(b)) : imm === 3 ? none : simd(0x4d, 128, 128, none)
+  const all = op !== undefined ? wide(f, op, to128(a), to128(b)) : (imm & 7) === 3 ? none : simd(0x4d, 128, 128, none)
   return isScalar ? withNumber(f, a, number(f, all)) : all
 }
 
@@ -192,6 +192,10 @@ const integer = (f: Format, nearest: boolean, bytes: number, from: Node, leave: 
   const op = `i${bytes === 8 ? 64 : 32}.trunc_${f.type}_s` as 'i64.trunc_f64_s'
   return n.make(op, bytes === 8 ? 64 : 32, bytes * 8, whole)
 }
+
+/** Of a shuffle: the low 8 bytes, or the low half of each 8, and those again. */
+const lanesAgain = (size: number): number[] =>
+  Array.from({ length: 16 }, (_, k) => (size === 8 ? k % 8 : ((k >> 2) & 1) * 8 + (k & 3)))
 
 /** Conversions between formats, and from integers. */
 const conversion = (name: string, a: Node, b: Node, imm: number, leave: Leave): Node | undefined => {
@@ -214,10 +218,55 @@ const conversion = (name: string, a: Node, b: Node, imm: number, leave: Leave): 
       return simd(0xfa, 128, 128, to128(b))
     case 'cvtdq2pd':
       return simd(0xfe, 128, 128, to128(b))
+    case 'cvttps2dq': {
+      const from = to128(b)
+      checkVector(SINGLE, from, leave)
+      // Below 2^31 in magnitude.
+      const absolute = bothOf(from, splat(SINGLE, 0x7fff_ffff))
+      leave.when(n.no(allTrue(SINGLE, wide(SINGLE, 'lt', absolute, splat(SINGLE, 0x4f00_0000)))))
+      return simd(0xf8, 128, 128, from)
+    }
+    case 'cvtpd2ps': {
+      const from = to128(b)
+      checkVector(DOUBLE, from, leave)
+      const twice = (v: Node, size: number) => simd(0x0d, 128, 128, v, v, lanesAgain(size))
+      // Both results, twice; a 0 has to come from one.
+      const demoted = simd(0x5e, 128, 128, from)
+      const value = twice(demoted, 8)
+      const exact = bothOf(zeros(SINGLE, value), twice(zeros(DOUBLE, from), 4))
+      leave.unless(SINGLE, {
+        value,
+        fast: allTrue(SINGLE, normals(SINGLE, value)),
+        slow: normalsOr(SINGLE, value, exact),
+      })
+      return demoted
+    }
+    case 'cvtps2pd': {
+      // Of the low half only.
+      const low = simd(0x0d, 128, 128, to128(b), zeroVector(), [
+        0,
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+        7,
+        ...Array.from({ length: 8 }, () => 16),
+      ])
+      checkVector(SINGLE, low, leave)
+      return simd(0x5f, 128, 128, low)
+    }
     default:
       return undefined
   }
 }
+
+/** Operations of which each 128 bits are made from the same 128 bits of the operands. */
+export const isLanewise = (name: string): boolean =>
+  (/p[sd]$/.test(name) && /^(add|sub|mul|div|sqrt|min|max|cmp|round|hadd|hsub)/.test(name)) ||
+  name === 'cvtdq2ps' ||
+  name === 'cvttps2dq'
 
 /** The operation under MXCSR as said above, where it is one of these; `leave` is told what has to be left. */
 export const floating = (
@@ -237,6 +286,15 @@ export const floating = (
     const f = formatOf(letter)
     if (kind === 'p') return packed(f, operation!, to128(a), to128(b), leave)
     return withNumber(f, a, scalar(f, operation!, a, b, leave))
+  }
+  const horizontal = HORIZONTAL.exec(name)
+  if (horizontal !== null) {
+    const f = formatOf(horizontal[2])
+    const every = (odd: number) => {
+      const lanes = Array.from({ length: 16 }, (_, k) => (Math.floor(k / f.size) * 2 + odd) * f.size + (k % f.size))
+      return simd(0x0d, 128, 128, to128(a), to128(b), lanes)
+    }
+    return packed(f, horizontal[1]!, every(0), every(1), leave)
   }
   const comparison = COMPARISON.exec(name)
   if (comparison !== null) return compared(formatOf(comparison[2]), comparison[1] === 's', imm, a, b, leave)

@@ -15,7 +15,7 @@ import { encode, type FlagState, Flags, UNKNOWN } from './flags.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
 import { Places } from './places.ts'
-import { type Facts, factsAt, follow } from './plain.ts'
+import { type Facts, factsAt, follow, noFacts } from './plain.ts'
 import { flagsOf, recipeFor } from './recipe.ts'
 import { type Block, killsOf, type Region, readsOf, type Target, visibleBefore } from './region.ts'
 import { loopsOf, wantedWindows } from './windows.ts'
@@ -98,7 +98,7 @@ class Generator {
 
   /** Which vector registers hold plain numbers: where blocks begin, and now. */
   readonly #factsAt: Map<Block, Facts>
-  #facts: Facts = new Uint8Array(16)
+  #facts = noFacts()
   readonly #needed = new Set<object>()
 
   constructor(region: Region, context: Context, wide: boolean, scattered: ReadonlySet<string>) {
@@ -135,9 +135,9 @@ class Generator {
       }
     used |= written
     vectorsUsed |= vectorsWritten
-    if (vectorsUsed !== 0) for (let r = 0; r < 16; r++) code.local(V128)
+    if (vectorsUsed !== 0) for (let r = 0; r < (vectorsUsed >>> 16 === 0 ? 16 : 32); r++) code.local(V128)
     const each = (mask: number, act: (r: number) => void) => {
-      for (let r = 0; r < 16; r++) if ((mask & (1 << r)) !== 0) act(r)
+      for (let r = 0; r < 32; r++) if ((mask & (1 << r)) !== 0) act(r)
     }
     code.get(LOCAL.FRAME).memory('i64.load', STATE.RIP).i64(-4096n).op('i64.and').set(LOCAL.BASE)
     each(used, r =>
@@ -149,7 +149,7 @@ class Generator {
     each(vectorsUsed, r =>
       code
         .get(LOCAL.FRAME)
-        .vectorMemory('load', STATE.VEC + r * 32)
+        .vectorMemory('load', vectorAt(r))
         .set(FIRST_VEC + r),
     )
     for (let f = 0; f < 6; f++)
@@ -166,7 +166,7 @@ class Generator {
       code
         .get(LOCAL.FRAME)
         .get(FIRST_VEC + r)
-        .vectorMemory('store', STATE.VEC + r * 32),
+        .vectorMemory('store', vectorAt(r)),
     )
     each(written, r =>
       code
@@ -536,4 +536,6 @@ class Generator {
   }
 }
 
+/** Where a vector register is, or (from number 16 on) the upper half of one. */
+const vectorAt = (r: number): number => STATE.VEC + (r & 15) * 32 + (r >> 4) * 16
 const FLAG_AT = [STATE.CF, STATE.PF, STATE.AF, STATE.ZF, STATE.SF, STATE.OF]

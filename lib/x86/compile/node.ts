@@ -5,15 +5,15 @@
 import type { Size } from '#bits'
 import type { Op } from '#wasm'
 
-/** The WebAssembly value: i32, i64 or v128 by their bits, f32 or f64. */
-export type Width = 32 | 64 | 128 | 'f32' | 'f64'
+/** The WebAssembly value: i32, i64 or v128 by their bits, f32 or f64. A pair of v128 is never one value. */
+export type Width = 32 | 64 | 128 | 'f32' | 'f64' | 'pair'
 
 /**
  * `const`: `value`. `local`: local `n` of the function. `temp`: the result of an effect, in the local it was given.
  * `flag` and `cc`: flag number `n`, condition code `n`; they become expressions once it is known where the flags are.
- * `frame`: the byte (32) or quadword (64) at offset `n` of the state frame.
+ * `frame`: the byte, doubleword (by its bits) or quadword at offset `n` of the state frame.
  */
-export type NodeOp = Op | 'const' | 'local' | 'temp' | 'flag' | 'cc' | 'frame' | 'simd'
+export type NodeOp = Op | 'pair' | 'const' | 'local' | 'temp' | 'flag' | 'cc' | 'frame' | 'simd'
 
 export type Node = {
   readonly op: NodeOp
@@ -59,6 +59,7 @@ export const local = (n: number, width: Width, bits: number): Node =>
   make('local', width, bits, undefined, undefined, undefined, n)
 export const temp = (width: Width, bits: number): Node => make('temp', width, bits)
 export const frameByte = (offset: number): Node => make('frame', 32, 1, undefined, undefined, undefined, offset)
+export const frameWord = (offset: number): Node => make('frame', 32, 32, undefined, undefined, undefined, offset)
 export const frameQuad = (offset: number): Node => make('frame', 64, 64, undefined, undefined, undefined, offset)
 
 export const isConst = (node: Node): boolean => node.op === 'const'
@@ -193,6 +194,7 @@ export const isZero = (a: Node): Node => {
   if (isConst(a)) return bool(a.value === 0n)
   if (a.bits === 1) return no(a)
   // v128.any_true
+  if (a.width === 'pair') return both(isZero(a.a!), isZero(a.b!))
   if (a.width === 128) return no(make('simd', 32, 1, a, undefined, undefined, 0x53))
   if (a.op === 'i64.extend_i32_u') return isZero(a.a!)
   return a.width === 64 ? make('i64.eqz', 32, 1, a) : make('i32.eqz', 32, 1, a)

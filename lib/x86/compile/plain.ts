@@ -14,7 +14,7 @@ const DOUBLES = 0x30
 const SHUFFLE = 0x0d
 const CONSTANT = 0x0c
 
-/** Facts of all registers. */
+/** Facts of all registers: lower halves, then upper ones. */
 export type Facts = Uint8Array
 
 const bitOf = (f: Format, lane: number): number => (f.size === 8 ? 0x10 << lane : 1 << lane)
@@ -22,6 +22,9 @@ const bitOf = (f: Format, lane: number): number => (f.size === 8 ? 0x10 << lane 
 const touched = (f: Format, lane: number): number =>
   f.size === 8 ? (0x10 << lane) | (3 << (lane * 2)) : (1 << lane) | (0x10 << (lane >> 1))
 const allOf = (f: Format): number => (f.size === 8 ? DOUBLES : SINGLES)
+
+/** Low and upper halves. */
+const VECTORS = 32
 
 const registerOf = (node: Node): number => (node.op === 'local' && node.width === 128 ? node.n - FIRST_VEC : -1)
 const INTEGERS = /^f(32|64)\.convert_i/
@@ -85,15 +88,17 @@ export const follow = (unit: Unit, facts: Facts, needed?: Set<object>): void => 
   for (const [r, known] of after) facts[r] = known
 }
 
+export const noFacts = (): Facts => new Uint8Array(VECTORS)
+
 /** The facts where each block begins. */
 export const factsAt = (root: Block, blocks: readonly Block[]): Map<Block, Facts> => {
   const before = new Map<Block, Facts>()
-  const after = new Map<Block, Facts>([[root, new Uint8Array(16)]])
-  for (const block of blocks) after.set(block, new Uint8Array(16).fill(ALL))
+  const after = new Map<Block, Facts>([[root, new Uint8Array(VECTORS)]])
+  for (const block of blocks) after.set(block, new Uint8Array(VECTORS).fill(ALL))
   for (let changed = true; changed; ) {
     changed = false
     for (const block of blocks) {
-      const facts = new Uint8Array(16).fill(ALL)
+      const facts = new Uint8Array(VECTORS).fill(ALL)
       for (const pred of block.preds) for (const [r, known] of after.get(pred)!.entries()) facts[r] = facts[r]! & known
       before.set(block, facts.slice())
       for (const unit of block.units) follow(unit, facts)

@@ -116,15 +116,10 @@ const testSigns =
     const [a, b] = [t.read(to), t.read(src(i))]
     const and = t.packed('pand', to.size, a, b, 0)
     const andn = t.packed('pandn', to.size, a, b, 0)
-    let [zf, cf] = [t.always(true), t.always(true)]
-    for (let n = 0; n < lanes(to, size); n++) {
-      zf = t.both(zf, t.no(t.bit(t.lane(and, n, size), size * 8 - 1)))
-      cf = t.both(cf, t.no(t.bit(t.lane(andn, n, size), size * 8 - 1)))
-    }
     t.flags(flags.logic, 8, zero(t), zero(t), number(t, 3))
     t.setFlag('pf', t.always(false))
-    t.setFlag('zf', zf)
-    t.setFlag('cf', cf)
+    t.setFlag('zf', t.isZero(t.signs(and, to.size, size)))
+    t.setFlag('cf', t.isZero(t.signs(andn, to.size, size)))
   }
 
 /** VZEROUPPER and VZEROALL. */

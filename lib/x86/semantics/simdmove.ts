@@ -83,11 +83,7 @@ const signs =
   (t, i) => {
     begin(t, i)
     const from = src(i)
-    const value = t.read(from)
-    let mask = zero(t)
-    for (let n = 0; n < from.size / size; n++)
-      mask = t.or(mask, t.shl(4, t.asValue(t.bit(t.lane(value, n, size), size * 8 - 1)), number(t, n)))
-    finish(t, i, dst(i), mask)
+    finish(t, i, dst(i), t.signs(t.read(from), from.size, size))
   }
 
 /** PTEST: ZF from AND, CF from AND NOT. SDM Vol. 2B, "PTEST". */
@@ -112,12 +108,7 @@ const blendBySign =
     const vex = i.operands.length === 4
     const b = source(t, i, vex ? third(i) : src(i))
     const mask = t.read(last(i))
-    let result = t.read(vex ? src(i) : to)
-    for (let n = 0; n < to.size / size; n++) {
-      const chosen = t.select(t.bit(t.lane(mask, n, size), size * 8 - 1), t.lane(b, n, size), t.lane(result, n, size))
-      result = t.withLane(result, n, size, chosen)
-    }
-    t.write(to, result)
+    t.write(to, t.blend(mask, to.size, size, b, t.read(vex ? src(i) : to)))
   }
 
 /** MASKMOVQ and MASKMOVDQU: the bytes whose mask is negative, to DS:rDI. SDM Vol. 2B, "MASKMOVDQU". */

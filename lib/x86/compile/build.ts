@@ -584,10 +584,11 @@ export class Builder implements Tier<Node, Node> {
     return (bytes === 16 ? simd.packed(name, a, b, imm) : undefined) ?? refuse()
   }
   float(name: string, bytes: number, a: Node, b: Node, imm: number, addend?: Node): Node {
-    if (!this.#context.float || addend !== undefined) throw unsupported
+    if (this.#context.float === 'none' || addend !== undefined) throw unsupported
     const leave = {
       unless: (format: Format, check: Check) => this.#effect({ kind: 'check', format, ...check }),
       when: (condition: Node) => this.#effect({ kind: 'leaveIf', condition }),
+      inexact: this.#context.float === 'exact',
     }
     if (bytes !== 32) return floating(name, bytes, a, b, imm, leave) ?? refuse()
     if (!isLanewise(name)) throw unsupported

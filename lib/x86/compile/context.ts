@@ -12,8 +12,8 @@ export type Context = {
   readonly sse: boolean
   /** VEX-encoded ones may. */
   readonly avx: boolean
-  /** MXCSR is as float.ts wants it. */
-  readonly float: boolean
+  /** MXCSR is as float.ts wants it: its precision flag is set, or the results have to be exact. */
+  readonly float: 'none' | 'exact' | 'any'
   readonly features: Features
   /** Stores are logged, so that they can be taken back. */
   readonly logs: boolean
@@ -48,6 +48,8 @@ const isFlat = (cpu: Cpu): boolean => {
   return base === 0n && limit === 0xffff_ffff && (rights & (RIGHTS.UNUSABLE | 0x1a)) === 0x1a
 }
 
+/** Something was inexact. */
+const MXCSR_PE = 0x20
 const AVX_STATE = XCR0_SSE | XCR0_AVX
 const AC = Number(RFLAGS_AC)
 
@@ -59,8 +61,9 @@ export const contextOf = (cpu: Cpu, logs: boolean, most: number): Context | unde
   if (aligned) return undefined
   if (mode === 32 && (!isFlat(cpu) || cpu.stackSize !== 4)) return undefined
   const sse = (cpu.cr0 & (CR0_EM | CR0_TS)) === 0n && (cpu.cr4 & CR4_OSFXSR) !== 0n
-  // All exceptions masked, to nearest, neither DAZ nor FTZ, and something was inexact before.
-  const float = sse && (cpu.mxcsr & 0xffe0) === 0x1fa0
+  // All exceptions masked, to nearest, neither DAZ nor FTZ.
+  const plain = sse && (cpu.mxcsr & 0xffc0) === 0x1f80
+  const float = !plain ? 'none' : (cpu.mxcsr & MXCSR_PE) === 0 ? 'exact' : 'any'
   const avx = (cpu.cr4 & CR4_OSXSAVE) !== 0n && (cpu.xcr0 & AVX_STATE) === AVX_STATE && (cpu.cr0 & CR0_TS) === 0n
   const id = featureId(cpu.features)
   const name = `${mode} ${sse} ${avx} ${float} ${id} ${logs} ${most}`

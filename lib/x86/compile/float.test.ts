@@ -1,17 +1,16 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { CODE, longMode } from '../testdata/machine.ts'
-import type { TierName } from './runtime.ts'
+import { stats, type TierName } from './runtime.ts'
 
 const DATA = 0x4_0000n
 
 /** A loop over `body` with XMM0 to XMM3 and 64 bytes at RDI as given: what it leaves. */
-const outcome = (tier: TierName, body: readonly string[], values: readonly bigint[]): string => {
+const outcome = (tier: TierName, mxcsr: number, body: readonly string[], values: readonly bigint[]): string => {
   const m = longMode({ tier, onFault: () => 'stop' })
   m.cpu.cr4 |= 0x4_0600n
   m.cpu.xcr0 = 7n
-  // Something was inexact before: what compiled code is made for.
-  m.cpu.mxcsr = 0x1fa0
+  m.cpu.mxcsr = mxcsr
   for (const [k, value] of values.entries()) m.put64(DATA + BigInt(k * 8), value)
   const loads = [0, 1, 2, 3].map(k => `movups xmm${k}, [rdi+${k * 16}]`)
   const text = [
@@ -31,13 +30,14 @@ const outcome = (tier: TierName, body: readonly string[], values: readonly bigin
   const host = m.stage.frame(DATA as never, 'read')
   const data = Buffer.from(m.memory.u8.subarray(host, host + 256)).toString('hex')
   const vectors = Buffer.from(cpu.vec).toString('hex')
+  const seen = [exit.reason, cpu.rflags, cpu.instructions, cpu.mxcsr.toString(16), ...cpu.gpr, vectors, data].join(' ')
   cpu.close()
-  return [exit.reason, cpu.rflags, cpu.instructions, cpu.mxcsr.toString(16), ...cpu.gpr, vectors, data].join(' ')
+  return seen
 }
 
 const bits = (value: number): bigint => new BigUint64Array(new Float64Array([value]).buffer)[0]!
 const pair = (a: number, b: number): bigint => new BigUint64Array(new Float32Array([a, b]).buffer)[0]!
-const plain = [1, -1.5, 3, 1e10, -7e-5, 0.1, 255, -0, 0, 1e-30]
+const plain = [1, -1.5, 3, 2, 0.5, 1024, 123456, 1e10, -7e-5, 0.1, 255, -0, 0, 1e-30]
 const odd = [1e308, 2e-308, 1e38, 1e-38, 5e-324, 1e-40, Number.POSITIVE_INFINITY, Number.NaN, 2147483647.5, -9.3e18]
 const number = fc.oneof({ weight: 12, arbitrary: fc.constantFrom(...plain) }, fc.constantFrom(...odd))
 const value = fc.oneof(
@@ -126,11 +126,32 @@ t.test('floating point, compiled, is as interpreted, with every flag of MXCSR', 
     fc.property(
       fc.array(instruction, { minLength: 1, maxLength: 8 }),
       fc.array(value, { minLength: 14, maxLength: 14 }),
-      (body, values) => {
-        const wanted = outcome('interpret', body, values)
-        for (const tier of ['auto', 'lockstep'] as const) t.equal(outcome(tier, body, values), wanted, body.join('; '))
+      fc.boolean(),
+      (body, values, isExact) => {
+        // Something was inexact before, or not.
+        const mxcsr = isExact ? 0x1f80 : 0x1fa0
+        const wanted = outcome('interpret', mxcsr, body, values)
+        for (const tier of ['auto', 'lockstep'] as const)
+          t.equal(outcome(tier, mxcsr, body, values), wanted, body.join('; '))
       },
     ),
-    { numRuns: Number(process.env["RUNS"] ?? 15) },
+    { numRuns: 15 },
   )
+})
+
+t.test('while every result is exact, compiled code goes on and MXCSR stays clear', async t => {
+  const body = [
+    'addsd xmm0, xmm1',
+    'mulsd xmm2, xmm3',
+    'subpd xmm0, xmm1',
+    'divsd xmm2, xmm3',
+    'cvtsi2sd xmm4, ecx',
+    'sqrtsd xmm5, xmm3',
+  ]
+  const values = [3, 7, 5, 0.25, 12, 6, 4, 1, 0, 0, 0, 0, 0, 0].map(bits)
+  const before = stats.retired
+  const seen = outcome('auto', 0x1f80, body, values)
+  t.equal(seen, outcome('interpret', 0x1f80, body, values))
+  t.equal(seen.split(' ')[3], '1f80')
+  t.ok(stats.retired - before > 60, `in compiled code: ${stats.retired - before}`)
 })

@@ -1,8 +1,10 @@
 /**
- * SSE floating point as WebAssembly's. It runs while MXCSR masks everything, rounds to nearest and has its precision
- * flag set already: then an operation on plain numbers (normal ones and zeros) whose result is a normal number changes
- * nothing but its destination. Every other one is the interpreter's, but for exact zeros.
+ * SSE floating point as WebAssembly's. It runs while MXCSR masks everything and rounds to nearest. Where its precision
+ * flag is set already, an operation on plain numbers (normal ones and zeros) whose result is a normal number changes
+ * nothing but its destination; where it is not, that is so if the result is exact, too. Every other operation is the
+ * interpreter's, but for exact zeros.
  */
+import { isExact, isExactInteger, isSame } from './exact.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
 import { simd, to128, zeroVector } from './simd.ts'
@@ -12,7 +14,12 @@ import { simd, to128, zeroVector } from './simd.ts'
  * is used nowhere else.
  */
 export type Check = { readonly value: Node; readonly fast: Node; readonly slow: Node }
-type Leave = { readonly unless: (f: Format, check: Check) => void; readonly when: (condition: Node) => void }
+type Leave = {
+  readonly unless: (f: Format, check: Check) => void
+  readonly when: (condition: Node) => void
+  /** Nothing was inexact before: what is has to be left. */
+  readonly inexact: boolean
+}
 
 /** How numbers of one size are written, and the numbers of the instructions for them. */
 export type Format = {
@@ -128,6 +135,8 @@ const PREDICATES = ['eq', 'lt', 'le', undefined, 'ne', 'ge', 'gt', undefined]
 const ROUNDINGS = ['nearest', 'floor', 'ceil', 'trunc', 'nearest', 'nearest', 'nearest', 'nearest']
 const formatOf = (letter: string | undefined): Format => (letter === 'd' ? DOUBLE : SINGLE)
 
+const lanesOf = (f: Format): number[] => Array.from({ length: 16 / f.size }, (_, k) => k)
+
 const checkNumber = (f: Format, from: Node, { unless }: Leave): Node => {
   const value = number(f, from)
   unless(f, { value, fast: normal(f, value), slow: isZero(f, number(f, from)) })
@@ -150,6 +159,7 @@ const scalar = (f: Format, operation: string, a: Node, b: Node, leave: Leave): N
   if (operation === 'mul') slow = n.both(slow, n.either(isZero(f, number(f, a)), isZero(f, number(f, b))))
   if (operation === 'div') slow = n.both(slow, isZero(f, number(f, a)))
   leave.unless(f, { value, fast: normal(f, value), slow })
+  if (leave.inexact) leave.when(n.no(isExact(f, operation, x, y, value)))
   return value
 }
 
@@ -163,6 +173,11 @@ const packed = (f: Format, operation: string, x: Node, y: Node, leave: Leave): N
   if (operation === 'mul') exact = bothOf(exact, anyOf(zeros(f, x), zeros(f, y)))
   if (operation === 'div') exact = bothOf(exact, zeros(f, x))
   leave.unless(f, { value, fast: allTrue(f, normals(f, value)), slow: normalsOr(f, value, exact) })
+  if (leave.inexact)
+    for (const k of lanesOf(f)) {
+      const [p, q, r] = [x, y, value].map(v => number(f, v, k)) as [Node, Node, Node]
+      leave.when(n.no(isExact(f, operation, p, q, r)))
+    }
   return value
 }
 
@@ -190,7 +205,12 @@ const integer = (f: Format, nearest: boolean, bytes: number, from: Node, leave: 
   const limit = n.constant(most << 1n, f.size === 8 ? 64 : 32)
   leave.when(n.no(n.below(twice(f, bitsOf(f, whole)), limit)))
   const op = `i${bytes === 8 ? 64 : 32}.trunc_${f.type}_s` as 'i64.trunc_f64_s'
-  return n.make(op, bytes === 8 ? 64 : 32, bytes * 8, whole)
+  const value = n.make(op, bytes === 8 ? 64 : 32, bytes * 8, whole)
+  if (leave.inexact) {
+    const back = `${f.type}.convert_i${bytes * 8}_s` as 'f64.convert_i32_s'
+    leave.when(n.no(isSame(given, n.make(back, f.type, f.size * 8, value))))
+  }
+  return value
 }
 
 /** Of a shuffle: the low 8 bytes, or the low half of each 8, and those again. */
@@ -204,21 +224,27 @@ const conversion = (name: string, a: Node, b: Node, imm: number, leave: Leave): 
     case 'cvtsi2ss': {
       const f = name === 'cvtsi2sd' ? DOUBLE : SINGLE
       const op = `${f.type}.convert_i${imm * 8}_s` as 'f64.convert_i32_s'
-      return withNumber(f, a, n.make(op, f.type, f.size * 8, imm === 8 ? n.to64(b) : n.to32(b)))
+      const from = imm === 8 ? n.to64(b) : n.to32(b)
+      const value = n.make(op, f.type, f.size * 8, from)
+      if (leave.inexact) leave.when(n.no(isExactInteger(f, imm, from, value)))
+      return withNumber(f, a, value)
     }
     case 'cvtss2sd':
       return withNumber(DOUBLE, a, n.make('f64.promote_f32', 'f64', 64, checkNumber(SINGLE, b, leave)))
     case 'cvtsd2ss': {
-      const value = n.make('f32.demote_f64', 'f32', 32, checkNumber(DOUBLE, b, leave))
+      const given = checkNumber(DOUBLE, b, leave)
+      const value = n.make('f32.demote_f64', 'f32', 32, given)
       const slow = n.both(isZero(SINGLE, value), isZero(DOUBLE, number(DOUBLE, b)))
       leave.unless(SINGLE, { value, fast: normal(SINGLE, value), slow })
+      if (leave.inexact) leave.when(n.no(isSame(given, value)))
       return withNumber(SINGLE, a, value)
     }
     case 'cvtdq2ps':
-      return simd(0xfa, 128, 128, to128(b))
+      return leave.inexact ? undefined : simd(0xfa, 128, 128, to128(b))
     case 'cvtdq2pd':
       return simd(0xfe, 128, 128, to128(b))
     case 'cvttps2dq': {
+      if (leave.inexact) return undefined
       const from = to128(b)
       checkVector(SINGLE, from, leave)
       // Below 2^31 in magnitude.
@@ -227,6 +253,7 @@ const conversion = (name: string, a: Node, b: Node, imm: number, leave: Leave): 
       return simd(0xf8, 128, 128, from)
     }
     case 'cvtpd2ps': {
+      if (leave.inexact) return undefined
       const from = to128(b)
       checkVector(DOUBLE, from, leave)
       const twice = (v: Node, size: number) => simd(0x0d, 128, 128, v, v, lanesAgain(size))
@@ -302,7 +329,15 @@ export const floating = (
   if (round !== null) {
     const f = formatOf(round[2])
     const op = ROUNDINGS[imm & 7]!
-    if (round[1] === 's') return withNumber(f, a, apply(f, op, checkNumber(f, b, leave)))
+    // Bit 3 of the immediate: the precision flag is left alone.
+    const tells = leave.inexact && (imm & 8) === 0
+    if (round[1] === 's') {
+      const given = checkNumber(f, b, leave)
+      const value = apply(f, op, given)
+      if (tells) leave.when(n.no(isSame(given, value)))
+      return withNumber(f, a, value)
+    }
+    if (tells) return undefined
     checkVector(f, to128(b), leave)
     return wide(f, op, to128(b))
   }

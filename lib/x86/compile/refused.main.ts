@@ -18,7 +18,7 @@ const context: Context = {
   stackSize: mode === 64 ? 8 : 4,
   sse: true,
   avx: true,
-  float: true,
+  float: 'any',
   features,
   logs: false,
   most: 100,

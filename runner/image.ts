@@ -68,9 +68,16 @@ export const imageOf = (): Image | undefined => {
   }
 }
 
-/** Makes a new image beside the run, for the next one; in CI there is none. */
+/** While sources are being written, an image is old before it is used. Milliseconds. */
+const SETTLED = 60_000
+
+/** Makes a new image beside the run, for the next one, once the sources have settled; in CI there is none. */
 export const renew = (): void => {
   if (!mayBe() || !['', '0', 'false', undefined].includes(process.env['CI'])) return
+  const times = Object.keys(manifest()?.stamps ?? {}).map(
+    path => statSync(path, { throwIfNoEntry: false })?.ctimeMs ?? 0,
+  )
+  if (times.some(time => Date.now() - time < SETTLED)) return
   spawn(process.execPath, [fileURLToPath(new URL('image.main.ts', import.meta.url)), '--quiet'], {
     detached: true,
     stdio: 'ignore',

@@ -88,6 +88,32 @@ t.test('a load of SS holds the trap off', async t => {
   t.same(stops('mov ss, [0x2000]\nnop\nnop', on(ACCESS), { prepare: flatSs }), ['8:1'])
 })
 
+t.test('a #DB says which breakpoints it met, and no earlier ones', async t => {
+  const memory = new PhysicalMemory(2 ** 26)
+  const cpu = new Cpu({ memory, start: 'flat64' })
+  // A gate of ring 0 for #DB, to a HLT; behind it the code.
+  memory.write(0x3010, 8, 0x0000_8e00_0008_4000n)
+  memory.write(0x4000, 1, 0xf4n)
+  memory.write(0x5008, 8, 0x00af_9b00_0000_ffffn)
+  cpu.idtr.base = 0x3000n
+  cpu.gdtr.base = 0x5000n
+  const run = (code: string): bigint => {
+    memory.set(CODE, assemble(`${code}\nhlt`, { mode: 64, at: BigInt(CODE) }).bytes)
+    cpu.gpr[4] = 0x8000n
+    cpu.rip = BigInt(CODE)
+    cpu.rflags = 2n
+    t.equal(cpu.run(100).reason, EXIT_REASON_HLT)
+    t.equal(cpu.rip, 0x4000n, 'the handler')
+    return cpu.dr[6]!
+  }
+  cpu.dr[0] = BigInt(DATA)
+  cpu.dr[1] = BigInt(DATA + 8)
+  cpu.dr[7] = BigInt(0x400 | on(WRITE) | 4 | (WRITE << 20))
+  t.equal(run('mov byte ptr [0x2000], 1'), 0xffff_0ff1n)
+  cpu.dr[6] = cpu.dr[6]! | 0x4000n
+  t.equal(run('mov byte ptr [0x2008], 1'), 0xffff_4ff2n, 'BS stays until software clears it')
+})
+
 t.test('repeated instructions stop after the iteration, with RF to be pushed', async t => {
   const rep = 'mov edi, 0x1fff\nmov ecx, 3\nrep stosb'
   t.same(stops(rep, on(WRITE)), ['a:1 RF'])

@@ -235,6 +235,11 @@ export const softwareInterrupt = (cpu: Cpu, vector: number, kind: SoftwareKind):
       throw new Leave(exceptionExit(trap))
     }
   }
+  if (kind === 'int1') {
+    // A breakpoint that MOV SS held off comes with it, as one #DB: kvm-unit-tests, x86/debug.c.
+    cpu.dr[6] = cpu.dr[6]! | BigInt(cpu.met)
+    cpu.met = 0
+  }
   deliver(cpu, event)
   cpu.next = cpu.rip
 }
@@ -275,7 +280,8 @@ export const deliverFault = (cpu: Cpu, raised: Fault): void => {
   for (;;) {
     if (fault.cr2 !== undefined) cpu.cr2 = fault.cr2
     if (fault.vector === VECTOR_DB) {
-      cpu.dr[6] = cpu.dr[6]! | fault.dr6
+      // Which breakpoints were met is of this one; the other bits stay until software clears them.
+      cpu.dr[6] = (cpu.dr[6]! & ~0xfn) | fault.dr6
       cpu.dr[7] = cpu.dr[7]! & ~(1n << 13n)
     }
     try {

@@ -176,13 +176,16 @@ export const loadSegment = (cpu: Cpu, seg: Seg, selector: number): void => {
   register.set(selector, found.base, found.limit, markAccessed(cpu, found))
 }
 
-/** Data segments that an outer ring may not keep become null. SDM Vol. 2B, "RET" and "IRET". */
+/**
+ * Data segments that an outer ring may not keep become null. SDM Vol. 2B, "RET" and "IRET". The base stays, as
+ * kvm-unit-tests (x86/debug.c) rely on it for GS: only the selector goes, and what it allowed.
+ */
 export const dropInnerSegments = (cpu: Cpu): void => {
   for (const seg of [0, 3, 4, 5] as const) {
     const register = cpu.segments[seg]!
     const { rights } = register
     if (isUnusable(rights) || isConforming(rights) || dplOf(rights) >= cpu.cpl) continue
-    register.set(0, 0n, 0, RIGHTS.UNUSABLE)
+    register.set(0, register.base, 0, RIGHTS.UNUSABLE)
   }
 }
 

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { CS, DS, SS } from './insn.ts'
+import { CS, DS, GS, SS } from './insn.ts'
 import {
   CODE,
   CODE32,
@@ -114,6 +114,8 @@ t.test('IRETQ to ring 3; data segments of the inner ring become null', async t =
   const { cpu } = m
   cpu.loadSegment(DS, DATA)
   cpu.loadSegment(0, USER_DATA)
+  cpu.loadSegment(GS, DATA)
+  cpu.setSegmentBase(GS, 0x1234_5678n)
   m.asm(CODE, `push ${USER_DATA}\npush 0x38000\npush qword 0x202\npush ${USER_CODE64}\npush 0x21000\niretq`)
   cpu.run(6)
   t.equal(cpu.cpl, 3)
@@ -122,6 +124,8 @@ t.test('IRETQ to ring 3; data segments of the inner ring become null', async t =
   t.equal(cpu.segments[SS]!.selector, USER_DATA)
   t.equal(cpu.segments[DS]!.selector, 0)
   t.equal(cpu.segments[0]!.selector, USER_DATA)
+  t.equal(cpu.segments[GS]!.selector, 0)
+  t.equal(cpu.segments[GS]!.base, 0x1234_5678n, 'what a selector allowed goes, not the base')
   t.equal(cpu.rflags, 0x202n)
   m.asm(0x2_1000n, 'push 0x10\npush 0x38000\npush qword 0x202\npush 8\npush 0x21000\niretq')
   const { reason } = cpu.run(6)

@@ -207,12 +207,18 @@ export class Accesses {
     return host
   }
 
+  /** A linear address as 64 bits: what is known to have no upper half may be a node of 32. */
+  #linear(at: Node): void {
+    this.#emit.put(at)
+    if ((at.as ?? at).width === 32) this.#emit.code.op('i64.extend_i32_u')
+  }
+
   /** Looks up `length` bytes in the TLB, `size` of which are wanted now; the host address goes to local `host`. */
   readonly #lookUp: LookUp = (at, length, size, writes, leave, host) => {
     const code = this.#emit.code
     const [linear, entry, tag] = [this.#emit.temp(64), this.#emit.temp(32), this.#emit.temp(64)]
     this.#entry = entry
-    this.#emit.put(at)
+    this.#linear(at)
     code.tee(linear)
     code.op('i32.wrap_i64').i32(INDEX_SHIFT).op('i32.shr_u').get(LOCAL.MASK).op('i32.and')
     code.get(LOCAL.TLB).op('i32.add').tee(entry)
@@ -240,7 +246,7 @@ export class Accesses {
     return (at, length, size, writes, leave, host) => {
       const code = this.#emit.code
       const [linear, offset] = [this.#emit.temp(64), this.#emit.temp(64)]
-      this.#emit.put(at)
+      this.#linear(at)
       code.tee(linear).get(page).op('i64.sub').tee(offset)
       code.i64(BigInt(4096 - length)).op('i64.gt_u')
       const move = (): void => {

@@ -149,6 +149,9 @@ export class Scope {
         if (quotient !== undefined)
           return name === 'div' ? quotient : this.binary('sub', type, a, this.binary('mul', type, quotient, b))
       }
+      // The lower half has an instruction; as an immediate the mask would need a register.
+      if (name === 'and' && size === 8 && b === 0xffff_ffffn && typeof a === 'number')
+        return this.#extend(a, 4, false, 4)
       if (b === 1n && (name === 'mul' || (name === 'div' && !type.signed))) return a
     }
     switch (name) {

@@ -2,7 +2,20 @@ import { readFileSync } from 'node:fs'
 import t from 'tap'
 import * as abi from '#abi'
 import { array, bitFields, nested, struct } from '#bits'
-import { buildGuest, disassemble, format, type GuestBuilder, i8, NO_FAULT, u8, u16, u32, u64, X2APIC } from './index.ts'
+import {
+  buildGuest,
+  disassemble,
+  format,
+  type GuestBuilder,
+  i8,
+  i64,
+  NO_FAULT,
+  u8,
+  u16,
+  u32,
+  u64,
+  X2APIC,
+} from './index.ts'
 import { type Leaf, TDCALLS, VMCALLS } from './leaves.ts'
 import { Machine, run, SHARED } from './testdata/machine.ts'
 
@@ -96,6 +109,16 @@ t.test('a plain value holds where any of its bits is set', async t => {
     }).map(v => v[0]),
     [1n],
   )
+})
+
+t.test('the lower half of a value is what the mask leaves of it', async t => {
+  const [values] = synced(g => {
+    const at = g.memory('word', 8)
+    g.store(at, u64, 0x1234_5678_9abc_def0n)
+    const low = g.load(at, u64).and(0xffff_ffffn)
+    g.sync(low, low.add(1n << 32n), g.load(at, i64).neg().and(0xffff_ffffn).as(u64))
+  })
+  t.same(values?.slice(0, 3), [0x9abc_def0n, 0x1_9abc_def0n, BigInt.asUintN(32, -0x1234_5678_9abc_def0n)])
 })
 
 t.test('atomic operations give what was there', async t => {

@@ -44,16 +44,28 @@ export const registerNamed = (name: string): number | undefined => {
   return letter === undefined ? ['sp', 'bp', 'si', 'di'].indexOf(index ?? '') + 4 : 'acdb'.indexOf(letter)
 }
 
+/** Bytes of an operand that has no size in its text. Of an XSAVE area, what AVX has in the standard format. */
+const areaOf = (mnemonic: string): number | undefined => {
+  if (/^fx(save|rstor)/.test(mnemonic)) return 512
+  if (/^x(save|rstor)/.test(mnemonic)) return 832
+  if (/^fn?(save|rstor)/.test(mnemonic)) return 108
+  return /^fn?(ldenv|stenv)/.test(mnemonic) ? 28 : undefined
+}
+
 /**
  * Explicit operands, and what pushes, pops, calls and string instructions touch. Segment bases are taken for 0.
- * Not modelled: bit strings, gathers and XSAVE areas in `--trace memory`.
+ * Not modelled: gathers in `--trace memory`.
  */
-export const accessesOf = ({ text, address, bytes }: Line, { gpr }: Inspection): Range[] => {
+export const accessesOf = ({ text, address, bytes }: Line, { gpr }: Pick<Inspection, 'gpr'>): Range[] => {
   const out: Range[] = []
   const register = (name: string): bigint => gpr[NAMES.indexOf(name)] ?? 0n
   const mnemonic = text.replace(/^(lock|rep|repe|repne) /, '').split(' ')[0] ?? ''
-  if (mnemonic !== 'lea' && mnemonic !== 'nop')
-    for (const [, size = '', inside = ''] of text.matchAll(/(\w+) ptr (?:\w+:)?\[([^\]]*)\]/g)) {
+  if (!/^(lea|nop|invlpg|clflush|clwb|prefetch)/.test(mnemonic))
+    for (const [, size = '', inside = '', bit = ''] of text.matchAll(
+      /(?:(\w+) ptr )?(?:\w+:)?\[([^\]]*)\](?:, (\w+))?/g,
+    )) {
+      const length = SIZES[size] ?? areaOf(mnemonic)
+      if (length === undefined || /[xyz]mm/.test(inside)) continue
       let at = 0n
       for (const [, sign, term = ''] of inside.replaceAll(' ', '').matchAll(/([+-]?)([^+-]+)/g)) {
         const [first = '', second] = term.split('*')
@@ -61,7 +73,11 @@ export const accessesOf = ({ text, address, bytes }: Line, { gpr }: Inspection):
         const value = first === 'rip' ? address + BigInt(bytes.length) : isNumber ? BigInt(first) : register(first)
         at += (sign === '-' ? -1n : 1n) * value * BigInt(second ?? 1)
       }
-      out.push({ at: BigInt.asUintN(64, at), size: SIZES[size] ?? 8 })
+      const number = /^bt[crs]?$/.test(mnemonic) ? registerNamed(bit) : undefined
+      // A bit string: the bit's number counts from the operand on, in both directions.
+      if (number !== undefined)
+        at += (BigInt.asIntN(8 * length, gpr[number] ?? 0n) >> BigInt(Math.log2(length) + 3)) * BigInt(length)
+      out.push({ at: BigInt.asUintN(64, at), size: length })
     }
   if (/^(push|call)/.test(mnemonic)) out.push({ at: register('rsp') - 8n, size: 8 })
   if (/^(pop|ret|leave|iret)/.test(mnemonic)) out.push({ at: register('rsp'), size: 8 })

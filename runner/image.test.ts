@@ -45,6 +45,9 @@ const seamless = (...args: string[]) => node('runner/seamless.js', ...args).stdo
 const directory = () => join(copy, '.seamless/image', readdirSync(join(copy, '.seamless/image'))[0] ?? '')
 const blob = () => join(directory(), readdirSync(directory()).find(name => name.endsWith('.blob')) ?? '')
 
+// An image takes a second to make, on a busy machine more.
+t.setTimeout(120_000)
+
 t.test('a run without an image, with one, and with one of other sources', async t => {
   const without = seamless('selftests/a_test.ts')
   t.match(without, /^# # from the sources$/m)

@@ -15,7 +15,7 @@ import { near, suggestion } from './filter.ts'
 const SOURCE = fileURLToPath(new URL('..', import.meta.url))
 
 /** What the bundle is made of: name → where it begins. */
-const ENTRIES = { main: 'runner/seamless.ts', worker: 'runner/worker.ts', harness: 'lib/harness/index.ts' }
+const ENTRIES = { main: 'runner/early.ts', worker: 'runner/worker.ts', harness: 'lib/harness/index.ts' }
 
 const { values: options } = parseArgs({
   options: {

@@ -167,7 +167,7 @@ export class Pool {
   #new(): WorkerProcess {
     if (this.#image === 'unasked') {
       const first = early()
-      this.#image = first?.image ?? imageOf()
+      this.#image = first === undefined ? imageOf() : first.image
       if (first !== undefined) return new WorkerProcess(first.image, first.child)
     }
     return new WorkerProcess(this.#image)

@@ -2,6 +2,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { getCompileCacheDir } from 'node:module'
 import { type Image, IN_USE, imageOf } from './image.ts'
+import { signal } from './processes.ts'
 
 /** Beside us: a source, or in an installed tree a bundle. */
 const ENTRY = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url)
@@ -38,18 +39,24 @@ const isForTests = ([first = '', ...rest]: readonly string[]): boolean => {
   return words.some(word => /(\.[cm]?[jt]s(:\d+)?|\/)$/.test(word)) || words.every(word => /^-|^$/.test(word))
 }
 
-type Started = { readonly image: Image; readonly child: ChildProcess }
+export type Started = { readonly image: Image | undefined; readonly child: ChildProcess }
 let started: Started | undefined
 
-/** Starts a worker from the image, for whoever asks for it first. It ends with us, and holds us up no longer than that. */
+/**
+ * Starts a worker for whoever asks for it first. It ends with us, and holds us up no longer than that. Whether its image
+ * is of these sources is seen while it begins.
+ */
 export const startEarly = (argv: readonly string[]): void => {
-  const image = isForTests(argv) ? imageOf() : undefined
-  if (image === undefined) return
-  const child = start(image)
+  if (!isForTests(argv)) return
+  let image = imageOf()
+  let child = start(image)
+  if (image?.isCurrent() === false) {
+    if (child.pid !== undefined) signal(child.pid, 'SIGKILL')
+    image = undefined
+    child = start(image)
+  }
   child.on('error', () => {})
-  child.unref()
-  child.channel?.unref()
-  for (const stream of [child.stdout, child.stderr]) (stream as unknown as { unref(): void } | null)?.unref()
+  for (const one of held(child)) one?.unref()
   started = { image, child }
 }
 
@@ -57,10 +64,16 @@ export const startEarly = (argv: readonly string[]): void => {
 export const early = (): Started | undefined => {
   const first = started
   started = undefined
-  if (first === undefined) return undefined
-  const { child } = first
-  child.ref()
-  child.channel?.ref()
-  for (const stream of [child.stdout, child.stderr]) (stream as unknown as { ref(): void } | null)?.ref()
+  if (first !== undefined) for (const one of held(first.child)) one?.ref()
   return first
 }
+
+type Held = { ref(): void; unref(): void } | null | undefined
+
+/** What keeps us alive of a child: itself, its channel, its pipes, which are sockets. */
+const held = (child: ChildProcess): readonly Held[] => [
+  child,
+  child.channel,
+  child.stdout as unknown as Held,
+  child.stderr as unknown as Held,
+]

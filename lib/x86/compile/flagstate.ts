@@ -44,7 +44,18 @@ const quick = (cpu: Cpu, recipe: Recipe): boolean => {
     ah = recipe.a === undefined ? words[A + 1]! : Number(recipe.a >> 32n)
     bl = recipe.b === undefined ? words[A + 2]! : Number(recipe.b & 0xffff_ffffn)
     bh = recipe.b === undefined ? words[A + 3]! : Number(recipe.b >> 32n)
-    if (rule === rules.sub) {
+    if (recipe.form === 'second') {
+      rl = words[A + 4]!
+      rh = words[A + 5]!
+      if (rule === rules.sub) {
+        al = (rl + bl) >>> 0
+        ah = (rh + bh + (rl + bl > 0xffff_ffff ? 1 : 0)) >>> 0
+      } else {
+        al = (rl - bl) >>> 0
+        ah = (rh - bh - (rl < bl ? 1 : 0)) >>> 0
+      }
+      if (size !== 8) ah = 0
+    } else if (rule === rules.sub) {
       rl = (al - bl) >>> 0
       rh = (ah - bh - (al < bl ? 1 : 0)) >>> 0
     } else {

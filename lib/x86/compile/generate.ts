@@ -386,7 +386,7 @@ class Generator {
     const flags = unit.flags
     const wanted = after.live | after.visible
     const change = flags !== undefined && (wanted & flagsOf(flags.rule)) !== 0 ? flags : undefined
-    const made = change === undefined ? undefined : recipeFor(change)
+    const made = change === undefined ? undefined : recipeFor(change, node => isKept(unit, node))
     for (const slot of made?.slots ?? []) if (slot !== undefined) this.#emit.count(slot)
     if (change?.condition !== undefined) this.#emit.count(change.condition)
     for (const node of unit.registers.values()) this.#emit.count(node)
@@ -538,4 +538,11 @@ class Generator {
 
 /** Where a vector register is, or (from number 16 on) the upper half of one. */
 const vectorAt = (r: number): number => STATE.VEC + (r & 15) * 32 + (r >> 4) * 16
+/** Will a register hold the node's value? */
+const isKept = ({ registers }: Unit, node: Node): boolean => {
+  for (const whole of registers.values())
+    if (whole === node || (whole.op === 'i64.extend_i32_u' && whole.a === node)) return true
+  return false
+}
+
 const FLAG_AT = [STATE.CF, STATE.PF, STATE.AF, STATE.ZF, STATE.SF, STATE.OF]

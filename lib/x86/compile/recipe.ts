@@ -11,9 +11,10 @@ import { isConst, type Node } from './node.ts'
 
 /**
  * `operands`: a and b are kept, the result follows. `result`: the result is kept, and is all there is to know.
+ * `second`: b and the result are kept, a follows: where the result is in a register, a need not be in another one.
  * `factors`: the factors of a product. `all`: a, b and the result.
  */
-type Form = 'operands' | 'result' | 'factors' | 'all'
+type Form = 'operands' | 'second' | 'result' | 'factors' | 'all'
 
 export type Recipe = {
   readonly id: number
@@ -49,15 +50,23 @@ export const flagsOf = (rule: FlagRule): number => {
 const knownValue = (node: Node | undefined): bigint | undefined => (node?.op === 'const' ? node.value : undefined)
 
 /** The recipe of a change of flags, and what goes into its three places (`undefined`: nothing). */
-export const recipeFor = (change: FlagChange): { recipe: Recipe; slots: readonly (Node | undefined)[] } => {
+export const recipeFor = (
+  change: FlagChange,
+  isKept: (node: Node) => boolean,
+): { recipe: Recipe; slots: readonly (Node | undefined)[] } => {
   const { rule, size, r } = change
   let { a, b }: { a: Node | undefined; b: Node | undefined } = change
   let kept: Node | undefined = r
   let form: Form = 'all'
   let signed = false
   if (rule === rules.sub || rule === rules.add) {
-    form = 'operands'
-    kept = undefined
+    if (size >= 4 && isKept(r) && !isConst(r)) {
+      form = 'second'
+      a = undefined
+    } else {
+      form = 'operands'
+      kept = undefined
+    }
   } else if (rule === rules.inc || rule === rules.dec || rule === rules.logic) {
     form = 'result'
     a = undefined
@@ -94,8 +103,12 @@ export const inputs = <V, C>(t: Tier<V, C>, recipe: Recipe, places: (n: 0 | 1 | 
     if (rule === rules.dec) return { a: t.add(size, r, one), b: one, r }
     return { a: r, b: r, r }
   }
-  const a = value(recipe.a, 0)
   const b = value(recipe.b, 1)
+  if (form === 'second') {
+    const r = value(recipe.r, 2)
+    return { a: rule === rules.sub ? t.add(size, r, b) : t.sub(size, r, b), b, r }
+  }
+  const a = value(recipe.a, 0)
   if (form === 'operands') return { a, b, r: rule === rules.sub ? t.sub(size, a, b) : t.add(size, a, b) }
   if (form === 'factors') return { a, b: t.mulHigh(size, a, b, recipe.signed), r: t.mul(size, a, b) }
   return { a, b, r: value(recipe.r, 2) }
@@ -111,7 +124,8 @@ export const conditionOf = <V, C>(
   const { rule, size } = recipe
   const simple = (): C | undefined => {
     if (rule === rules.sub) {
-      const { a, b } = inputs(t, recipe, places)
+      const { a, b, r } = inputs(t, recipe, places)
+      if (cc >> 1 === 2 && recipe.form === 'second') return t.isZero(r)
       if (cc >> 1 === 1) return t.below(a, b)
       if (cc >> 1 === 2) return t.equal(a, b)
       if (cc >> 1 === 3) return t.no(t.below(b, a))

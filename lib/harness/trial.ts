@@ -106,8 +106,8 @@ export class Trial {
   }
 
   /** Is there something held back that another run of the test would tell more about? */
-  get isWorthTelling(): boolean {
-    return this.#held !== undefined && (this.#machine?.instructions() ?? 0) <= MOST_REPEATED && !this.options.deadline()
+  isWorthTelling({ instructions }: Outcome): boolean {
+    return this.#held !== undefined && instructions <= MOST_REPEATED && !this.options.deadline()
   }
 
   /** Notes a failure; the test goes on. */
@@ -233,9 +233,8 @@ export const runTest = async (job: Job, options: RunOptions): Promise<Outcome> =
   const trial = new Trial(job, options)
   running = trial
   await perform(trial)
-  const isWorthTelling = trial.isWorthTelling
   const outcome = trial.end()
-  trial.release(isWorthTelling ? await retell(trial) : [])
+  trial.release(trial.isWorthTelling(outcome) ? await retell(trial) : [])
   return outcome
 }
 

@@ -11,6 +11,7 @@ import type { Node } from './node.ts'
 import * as n from './node.ts'
 import { type Found, type Place, Places, reaches } from './places.ts'
 import { emitRepeat } from './repeat.ts'
+import { emitScan } from './scan.ts'
 import { keyOf, type Window } from './windows.ts'
 
 const LOADS: Record<number, 'i32.load8_u' | 'i32.load16_u' | 'i32.load' | 'i64.load'> = {
@@ -63,7 +64,7 @@ export class Accesses {
   }
 
   count(effect: Effect): void {
-    if (effect.kind === 'repeat') return
+    if (effect.kind === 'repeat' || effect.kind === 'scan') return
     if (effect.kind === 'leaveIf') this.#emit.count(effect.condition)
     else if (effect.kind === 'check') {
       this.#emit.count(effect.fast)
@@ -112,6 +113,9 @@ export class Accesses {
         return
       case 'repeat':
         emitRepeat(this.#emit, this, effect, leave)
+        return
+      case 'scan':
+        emitScan(this.#emit, this, effect, leave)
         return
       case 'divide':
         emitDivide(this.#emit, effect)

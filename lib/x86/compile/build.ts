@@ -5,7 +5,7 @@
 import type { Size } from '#bits'
 import { MOST_REPEATS } from '../bulk.ts'
 import type { CallName } from '../calls.ts'
-import type { FlagRule } from '../flags.ts'
+import { type FlagRule, sub } from '../flags.ts'
 import { CS, FS, type Insn, type Mem, type Operand, type Reg, type Rel, type Seg } from '../insn.ts'
 import type { PackedName } from '../packed.ts'
 import { semantics } from '../semantics/index.ts'
@@ -17,6 +17,7 @@ import { type Check, type Format, floating, isLanewise } from './float.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
 import type { Repeat } from './repeat.ts'
+import type { Scan } from './scan.ts'
 import * as simd from './simd.ts'
 
 /** The instruction is left to the interpreter. */
@@ -44,6 +45,8 @@ export type Effect =
   | { readonly kind: 'divide'; readonly high: Node; readonly low: Node; readonly by: Node; readonly to: Node }
   /** REP MOVS or REP STOS: RCX, RSI and RDI change in place, page by page. */
   | ({ readonly kind: 'repeat' } & Repeat)
+  /** REP CMPS or REP SCAS, as far as a page goes. */
+  | ({ readonly kind: 'scan' } & Scan)
   /** The interpreter takes the instruction unless numbers are as float.ts wants them. */
   | ({ readonly kind: 'check'; readonly format: Format } & Check)
   /** The interpreter takes the instruction where it holds. */
@@ -509,7 +512,12 @@ export class Builder implements Tier<Node, Node> {
 
   flag(name: Flag): Node {
     if (name === 'df') return n.frameByte(STATE.DF)
-    if (this.#flags !== undefined || this.#single.size !== 0) throw unsupported
+    const changed = this.#flags
+    if (changed !== undefined && changed.condition === undefined && this.#single.size === 0) {
+      const { rule, size, a, b, r } = changed
+      if (rule[name] !== undefined) return n.to32(rule[name]<Node, Node>(this, size, a, b, r))
+    }
+    if (changed !== undefined || this.#single.size !== 0) throw unsupported
     return this.#waiting('flag', FLAGS.indexOf(name), flagBit(name))
   }
 
@@ -561,16 +569,33 @@ export class Builder implements Tier<Node, Node> {
     else this.#repeatInBulk(i)
   }
 
+  /** It jumps to itself while there is more to do. */
+  #scan(i: Insn, compares: boolean, addressSize: 4 | 8): void {
+    const size = elementSize(i)
+    const operand = () => n.temp(size === 8 ? 64 : 32, size * 8)
+    const [a, b, ran, again] = [operand(), operand(), n.temp(32, 1), n.temp(32, 1)]
+    this.#effect({ kind: 'scan', compares, whileEqual: i.rep !== 'repne', size, addressSize, a, b, ran, again })
+    for (const r of compares ? [1, 6, 7] : [1, 7]) this.#registers.set(r, this.#gpr(r))
+    if (!compares) this.#gpr(0)
+    this.#flags = { rule: sub, size, a, b, r: n.sub(size, a, b), condition: ran }
+    this.#control = { kind: 'goto', offset: this.#offset, condition: again }
+  }
+
   /** Ascending and in flat segments, and not longer than what the interpreter does at once. */
   #repeatInBulk(i: Insn): void {
     const { semantics: name } = i.row
     const { addressSize } = i
-    if ((name !== 'movs' && name !== 'stos') || addressSize === 2) throw unsupported
+    const scans = name === 'cmps' || name === 'scas'
+    if ((name !== 'movs' && name !== 'stos' && !scans) || addressSize === 2) throw unsupported
     const from = i.operands.find(o => o.kind === 'mem' && o.base === 6)
     if (from?.kind === 'mem' && from.seg >= FS) throw unsupported
     const count = n.truncate(this.#gpr(1), addressSize)
     const refused = n.either(n.frameByte(STATE.DF), n.no(n.atMost(count, n.number(MOST_REPEATS))))
     this.#effect({ kind: 'leaveIf', condition: refused })
+    if (scans) {
+      this.#scan(i, name === 'cmps', addressSize)
+      return
+    }
     const moves = name === 'movs'
     this.#effect({ kind: 'repeat', moves, size: elementSize(i), addressSize })
     for (const r of moves ? [1, 6, 7] : [1, 7]) this.#registers.set(r, this.#gpr(r))

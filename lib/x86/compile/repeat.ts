@@ -8,6 +8,7 @@ import type { Accesses } from './access.ts'
 import { LOCAL } from './build.ts'
 import type { Emitter } from './emit.ts'
 import type { Leave } from './generate.ts'
+import type { Node } from './node.ts'
 import * as n from './node.ts'
 
 /** What a REP instruction does; its elements have `size` bytes, RCX, RSI and RDI `addressSize`. */
@@ -15,19 +16,14 @@ export type Repeat = { readonly moves: boolean; readonly size: Size; readonly ad
 
 /** Bytes up to which a copy is inline: calling memory.copy or memory.fill costs about as much. */
 const SHORT = 64
-const [RAX, RCX, RSI, RDI] = [LOCAL.GPR, LOCAL.GPR + 1, LOCAL.GPR + 6, LOCAL.GPR + 7] as const
+const RAX = LOCAL.GPR
+export const [RCX, RSI, RDI] = [LOCAL.GPR + 1, LOCAL.GPR + 6, LOCAL.GPR + 7] as const
 
 export const emitRepeat = (emit: Emitter, accesses: Accesses, repeat: Repeat, leave: Leave): void => {
   const { code } = emit
   const { moves, size, addressSize } = repeat
-  const shift = Math.log2(size)
   const [to, from, length] = [emit.temp(32), moves ? emit.temp(32) : -1, emit.temp(32)]
   const narrow = (): Code => (addressSize === 4 ? code.i64(0xffff_ffffn).op('i64.and') : code)
-  const offsetOf = (register: number): Code => code.get(register).op('i32.wrap_i64').i32(4095).op('i32.and')
-  const advance = (register: number): void => {
-    code.get(register).get(length).op('i64.extend_i32_u').op('i64.add')
-    narrow().set(register)
-  }
   const pattern = moves ? -1 : emit.temp(64)
   if (!moves) {
     // The element, as often as it fits 8 bytes.
@@ -45,43 +41,58 @@ export const emitRepeat = (emit: Emitter, accesses: Accesses, repeat: Repeat, le
     code.get(RCX)
     narrow().op('i64.eqz').brIf(done)
     code.loop(again => {
-      const address = (register: number) => {
-        const node = n.local(register, 64, 64)
-        return addressSize === 4 ? n.to64(n.to32(node)) : node
-      }
       if (moves) {
-        accesses.probe(address(RSI), size, 'read', leave)
+        accesses.probe(addressIn(RSI, addressSize), size, 'read', leave)
         code.set(from)
       }
-      accesses.probe(address(RDI), size, 'write', leave)
+      accesses.probe(addressIn(RDI, addressSize), size, 'write', leave)
       code.set(to)
-      // As far as both pages go, whole elements.
-      code.i32(4096)
-      offsetOf(RDI)
-      if (moves) {
-        offsetOf(RSI)
-        offsetOf(RDI)
-        offsetOf(RSI)
-        code.op('i32.gt_u').op('select')
-      }
-      code.op('i32.sub').i32(-size).op('i32.and').tee(length)
-      code.get(RCX).op('i32.wrap_i64')
-      if (shift > 0) code.i32(shift).op('i32.shl')
-      code.get(length)
-      code.get(RCX).op('i32.wrap_i64')
-      if (shift > 0) code.i32(shift).op('i32.shl')
-      code.op('i32.lt_u').op('select').set(length)
+      chunk(code, length, size, moves)
       accesses.logRange(to, length)
       if (moves) copy(code, { to, from, length, size, emit })
       else fill(code, { to, length, size, pattern, emit })
-      advance(RDI)
-      if (moves) advance(RSI)
-      code.get(RCX).get(length)
-      if (shift > 0) code.i32(shift).op('i32.shr_u')
-      code.op('i64.extend_i32_u').op('i64.sub')
-      narrow().tee(RCX).op('i64.eqz').op('i32.eqz').brIf(again)
+      step(code, length, size, addressSize, moves)
+      code.get(RCX).op('i64.eqz').op('i32.eqz').brIf(again)
     })
   })
+}
+
+/** The address that a register holds. */
+export const addressIn = (register: number, addressSize: 4 | 8): Node => {
+  const node = n.local(register, 64, 64)
+  return addressSize === 4 ? n.to64(n.to32(node)) : node
+}
+
+/** Puts into `length` the bytes of whole elements up to the end of the page (of either, for `both`), or of RCX. */
+export const chunk = (code: Code, length: number, size: Size, both: boolean): void => {
+  const shift = Math.log2(size)
+  const offsetOf = (register: number): Code => code.get(register).op('i32.wrap_i64').i32(4095).op('i32.and')
+  const all = (): Code => {
+    code.get(RCX).op('i32.wrap_i64')
+    return shift === 0 ? code : code.i32(shift).op('i32.shl')
+  }
+  code.i32(4096)
+  offsetOf(RDI)
+  if (both) {
+    offsetOf(RSI)
+    offsetOf(RDI)
+    offsetOf(RSI)
+    code.op('i32.gt_u').op('select')
+  }
+  code.op('i32.sub').i32(-size).op('i32.and').tee(length)
+  all().get(length)
+  all().op('i32.lt_u').op('select').set(length)
+}
+
+/** `length` bytes are done: RDI, for `both` RSI, and RCX. */
+export const step = (code: Code, length: number, size: Size, addressSize: 4 | 8, both: boolean): void => {
+  const narrow = (): Code => (addressSize === 4 ? code.i64(0xffff_ffffn).op('i64.and') : code)
+  for (const register of both ? [RDI, RSI] : [RDI]) {
+    code.get(register).get(length).op('i64.extend_i32_u').op('i64.add')
+    narrow().set(register)
+  }
+  code.get(RCX).get(length).i32(Math.log2(size)).op('i32.shr_u').op('i64.extend_i32_u').op('i64.sub')
+  narrow().set(RCX)
 }
 
 type Copy = { to: number; from: number; length: number; size: Size; emit: Emitter }
@@ -108,7 +119,7 @@ const copy = (code: Code, { to, from, length, size, emit }: Copy): void => {
   )
 }
 
-const LOAD = { 1: 'i32.load8_u', 2: 'i32.load16_u', 4: 'i32.load', 8: 'i64.load' } as const
+export const LOAD = { 1: 'i32.load8_u', 2: 'i32.load16_u', 4: 'i32.load', 8: 'i64.load' } as const
 const STORE = { 1: 'i32.store8', 2: 'i32.store16', 4: 'i32.store', 8: 'i64.store' } as const
 
 const elements = (code: Code, { to, from, length, size, emit }: Copy): void => {

@@ -3,6 +3,7 @@
  * stacks, and the state each mode starts in. The same bytes go to the emulated CPU and to a virtual machine of KVM.
  */
 import { assemble } from '../../assemble.ts'
+import type { Feature } from '../../cpuid.ts'
 import type { Mode } from '../../insn.ts'
 
 /** Guest physical, and linear, addresses. */
@@ -386,6 +387,8 @@ export type Program = {
   readonly mode: ModeName
   /** Assembled for `AT.code`; a HLT is behind it. */
   readonly code: string
+  /** Features that the processor has beside the usual ones. */
+  readonly needs?: readonly Feature[]
   readonly set?: Changes
   readonly segments?: Readonly<Record<string, Partial<Segment>>>
   /** Words of 8 bytes by address. */

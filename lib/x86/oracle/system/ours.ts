@@ -43,21 +43,22 @@ class Window implements SecondStage {
 export class OurMachine {
   readonly #memory = new PhysicalMemory(2 ** 26)
   readonly #first = this.#memory.allocateRun(MEMORY / PAGE_SIZE)
-  readonly #cpuid: Cpuid
+  readonly #processor: (program: Program) => Cpuid
   readonly #tier: TierName
 
-  constructor(cpuid: Cpuid, tier: TierName = 'interpret') {
-    this.#cpuid = cpuid
+  constructor(processor: (program: Program) => Cpuid, tier: TierName = 'interpret') {
+    this.#processor = processor
     this.#tier = tier
   }
 
   run(program: Program): Outcome {
     const { state, memory } = load(program)
     this.#memory.set(this.#first, memory)
+    const cpuid = this.#processor(program)
     const cpu = new Cpu({
       memory: this.#memory,
-      stage: new Window(this.#first, this.#cpuid(0x8000_0008, 0)[0] & 0xff),
-      cpuid: this.#cpuid,
+      stage: new Window(this.#first, cpuid(0x8000_0008, 0)[0] & 0xff),
+      cpuid,
       tier: this.#tier,
     })
     put(cpu, state)

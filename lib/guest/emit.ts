@@ -1,8 +1,8 @@
 /** From operations with their registers to machine code. */
 import { UCALL_ABORT } from '#abi'
 import { type Size, signed } from '#bits'
-import type { Reg, Operand as X86Operand } from '#x86'
-import { type Allocation, ARGUMENTS, allocate, CALLEE_SAVED, R10, R11, RAX, RCX, RDX, RSP } from './allocate.ts'
+import { type Allocation, ARGUMENTS, allocate, CALLEE_SAVED, R10, R11, RAX, RSP } from './allocate.ts'
+import { emitDivide, emitExtend, emitShift, forced } from './arithmetic.ts'
 import { assembled } from './assembled.ts'
 import type { Code } from './code.ts'
 import { type Address, type Fn, NOT, type Op, type Operand, SWAPPED, type Width } from './ir.ts'
@@ -80,10 +80,10 @@ class Emitter {
         this.#binary(op)
         return
       case 'shift':
-        this.#shift(op)
+        emitShift(code, this.#places, op)
         return
       case 'divide':
-        this.#divide(op)
+        emitDivide(code, this.#places, op)
         return
       case 'unary': {
         const to = this.#places.target(op.dst, R11)
@@ -93,7 +93,7 @@ class Emitter {
         return
       }
       case 'extend':
-        this.#extend(op)
+        emitExtend(code, this.#places, op)
         return
       case 'set':
         this.#set(op)
@@ -221,7 +221,7 @@ class Emitter {
       else {
         const source = this.#places.source(b, size, R10)
         this.#places.into(to, a)
-        code.op('IMUL', reg(to, size), source.kind === 'imm' ? this.#forced(b, size) : source)
+        code.op('IMUL', reg(to, size), source.kind === 'imm' ? forced(this.#places, b, size) : source)
       }
       this.#places.store(op.dst, to)
       return
@@ -253,54 +253,6 @@ class Emitter {
     const source = this.#places.source(b, size, R10)
     this.#places.into(to, a)
     code.op(name.toUpperCase(), reg(to, size), source)
-    this.#places.store(op.dst, to)
-  }
-  #forced(a: Operand, size: number): Reg {
-    this.#places.into(R10, a)
-    return reg(R10, size)
-  }
-
-  #shift(op: Extract<Op, { op: 'shift' }>): void {
-    const code = this.#code
-    const name = op.name.toUpperCase()
-    if (typeof op.b === 'bigint') {
-      const to = this.#places.target(op.dst, R11)
-      this.#places.into(to, op.a)
-      code.op(name, reg(to, op.size), imm(op.b & BigInt(op.size * 8 - 1), 1))
-      this.#places.store(op.dst, to)
-      return
-    }
-    let to = this.#places.target(op.dst, R11)
-    if (to === RCX || to === this.#places.register(op.b)) to = R11
-    this.#places.into(to, op.a)
-    this.#places.into(RCX, op.b)
-    code.op(name, reg(to, op.size), reg(RCX, 1))
-    this.#places.store(op.dst, to)
-  }
-
-  #divide(op: Extract<Op, { op: 'divide' }>): void {
-    const code = this.#code
-    let by: X86Operand
-    const rb = this.#places.register(op.b)
-    if (typeof op.b === 'bigint' || rb === RAX || rb === RDX) {
-      this.#places.into(R11, op.b)
-      by = reg(R11, op.size)
-    } else by = rb >= 0 ? reg(rb, op.size) : this.#places.slot(op.b, op.size)
-    this.#places.into(RAX, op.a)
-    if (op.signed) code.op(op.size === 8 ? 'CQO' : 'CDQ')
-    else code.op('XOR', reg(RDX, 4), reg(RDX, 4))
-    code.op(op.signed ? 'IDIV' : 'DIV', by)
-    this.#places.store(op.dst, op.name === 'div' ? RAX : RDX)
-  }
-
-  #extend(op: Extract<Op, { op: 'extend' }>): void {
-    const to = this.#places.target(op.dst, R11)
-    const source = this.#places.source(op.a, op.from, R11)
-    const from = source.kind === 'imm' ? this.#forced(op.a, op.from) : source
-    if (op.from === 4) {
-      if (op.signed && op.size === 8) this.#code.op('MOVSXD', reg(to, 8), from)
-      else this.#code.op('MOV', reg(to, 4), from)
-    } else this.#code.op(op.signed ? 'MOVSX' : 'MOVZX', reg(to, op.signed ? op.size : 4), from)
     this.#places.store(op.dst, to)
   }
 

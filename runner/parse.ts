@@ -124,15 +124,37 @@ export const countsOf = (counts: Readonly<Record<string, number>>): string =>
     .map(([name, count]) => `${count} ${name}`)
     .join(', ') || 'none'
 /** What the compiler did, for `showStats`; nothing where it did nothing. */
-export const compiledFigures = (stats: Compiled): Readonly<Record<string, string>> =>
-  stats.regions === 0
+export const compiledFigures = (stats: Compiled, watch: Watch, ms: number): Readonly<Record<string, string>> =>
+  stats.regions + stats.shared === 0
     ? {}
     : {
+        'time by tier': `${(watch.compiledMs ?? 0).toFixed(0)} ms compiled code, ${stats.ms.toFixed(0)} ms compiling, ${(ms - (watch.compiledMs ?? 0) - stats.ms).toFixed(0)} ms interpreter and all else`,
         compiled: `${stats.regions} regions, ${stats.instructions} instructions, ${stats.bytes} bytes of WebAssembly in ${stats.ms.toFixed(0)} ms`,
         'run compiled': `${stats.retired} instructions in ${stats.entered} calls`,
         'left compiled code': countsOf(stats.exits),
+        interpreted: countsOf(Object.fromEntries(mostOf(watch.interpreted ?? new Map(), 12))),
       }
-type Compiled = Readonly<Record<'regions' | 'instructions' | 'bytes' | 'ms' | 'entered' | 'retired', number>> & {
+/** The largest counts. */
+const mostOf = (counts: ReadonlyMap<string, number>, most: number): [string, number][] =>
+  [...counts].sort(([, a], [, b]) => b - a).slice(0, most)
+
+type Watch = {
+  compiledMs: number | undefined
+  interpreted: Map<string, number> | undefined
+  listing: ((text: string) => void) | undefined
+}
+/** Asks the compiler for what `--stats` and `--listing` show. */
+export const watchFor = (line: Words, watch: Watch): void => {
+  if (isSet(line, 'stats')) {
+    watch.compiledMs = 0
+    watch.interpreted = new Map()
+  }
+  if (isSet(line, 'listing')) watch.listing = text => process.stderr.write(text)
+}
+
+type Compiled = Readonly<
+  Record<'regions' | 'shared' | 'instructions' | 'bytes' | 'ms' | 'entered' | 'retired', number>
+> & {
   readonly exits: Readonly<Record<string, number>>
 }
 

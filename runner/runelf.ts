@@ -1,5 +1,5 @@
 /** `seamless run-elf`: a static x86-64 Linux program on the emulated CPU. */
-import { compileStats, ElfError, runProgram } from '#linux'
+import { compileStats, compileWatch, ElfError, runProgram } from '#linux'
 import { UsageError } from './errors.ts'
 import {
   bytesOf,
@@ -9,6 +9,7 @@ import {
   showStats,
   speedOf,
   tierOf,
+  watchFor,
   whole,
   words,
   writeAll,
@@ -23,6 +24,7 @@ nanosecond each. Options stand before FILE.
   --tier TIER   interpret, compile, auto or lockstep [auto]
   --budget N    instructions, at most
   --stats       what was executed, on stderr
+  --listing     each compiled region, its reading and its WebAssembly, on stderr
 
 Exit: the program's; 128 and the number of the signal that ended it; 124 the budget was used up; 2 FILE is no such program.
 `
@@ -37,7 +39,7 @@ export const runElf = async (argv: readonly string[]): Promise<number> => {
     at += takesValue.includes(argv[at]!) ? 2 : 1
   const line = words(
     argv.slice(0, at),
-    { tier: { type: 'string' }, budget: { type: 'string' }, stats: { type: 'boolean' } },
+    { tier: { type: 'string' }, budget: { type: 'string' }, stats: { type: 'boolean' }, listing: { type: 'boolean' } },
     HELP,
   )
   if (line === undefined) return 0
@@ -46,6 +48,7 @@ export const runElf = async (argv: readonly string[]): Promise<number> => {
   const tier = tierOf(line, 'auto')
   const budget = whole(line, 'budget', 1, Number.MAX_SAFE_INTEGER)
   const bytes = bytesOf(file)
+  watchFor(line, compileWatch)
   const start = performance.now()
   try {
     const { end, stats } = runProgram(bytes, { name: file, args, tier }, { write: writeAll }, budget)
@@ -57,7 +60,7 @@ export const runElf = async (argv: readonly string[]): Promise<number> => {
         'TLB misses': stats.tlbMisses,
         'page faults': stats.pageFaults,
         'system calls': countsOf(stats.calls),
-        ...compiledFigures(compileStats),
+        ...compiledFigures(compileStats, compileWatch, ms),
       })
     }
     switch (end.kind) {

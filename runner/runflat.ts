@@ -1,5 +1,5 @@
 /** `seamless run-flat`: code from a file, by itself, and the state it leaves. */
-import { BadImage, compileStats, type FlatEnd, type Range, runFlat, sayException } from '#bare'
+import { BadImage, compileStats, compileWatch, type FlatEnd, type Range, runFlat, sayException } from '#bare'
 import { UsageError } from './errors.ts'
 import {
   bytesOf,
@@ -12,6 +12,7 @@ import {
   textsOf,
   theFile,
   tierOf,
+  watchFor,
   whole,
   words,
 } from './parse.ts'
@@ -28,6 +29,7 @@ Numbers are hexadecimal, with or without 0x, but for --budget.
   --budget N            instructions, at most, decimal [100000000]
   --tier TIER           interpret, compile, auto or lockstep [interpret]
   --stats               what was executed, on stderr
+  --listing             each compiled region, its reading and its WebAssembly, on stderr
 
 RIP is that of the instruction that ended the run: HLT is not passed. Exit: 0 HLT, 1 anything else, 2 wrong usage.
 `
@@ -134,6 +136,7 @@ export const flat = async (argv: readonly string[]): Promise<number> => {
       budget: { type: 'string' },
       tier: { type: 'string' },
       stats: { type: 'boolean' },
+      listing: { type: 'boolean' },
     },
     HELP,
   )
@@ -146,6 +149,7 @@ export const flat = async (argv: readonly string[]): Promise<number> => {
   const dump = textOf(line, 'dump') ?? 'text'
   if (dump !== 'json' && dump !== 'text') throw new UsageError(`--dump ${dump}: json or text`)
   const budget = whole(line, 'budget', 1, Number.MAX_SAFE_INTEGER)
+  watchFor(line, compileWatch)
   const start = performance.now()
   try {
     const end = runFlat(bytesOf(file), {
@@ -162,7 +166,7 @@ export const flat = async (argv: readonly string[]): Promise<number> => {
         instructions: end.instructions,
         time: `${ms.toFixed(0)} ms, ${speedOf(end.instructions, ms)}`,
         'TLB misses': end.tlbMisses,
-        ...compiledFigures(compileStats),
+        ...compiledFigures(compileStats, compileWatch, ms),
       })
     }
     return end.stop.kind === 'hlt' ? 0 : 1

@@ -1,6 +1,6 @@
 /** `seamless run-multiboot`: an image that boots by itself, on a bare machine. */
 import { basename } from 'node:path'
-import { BARE_FEATURES, BadImage, BareMachine, compileStats, type Feature, featureNamed } from '#bare'
+import { BARE_FEATURES, BadImage, BareMachine, compileStats, compileWatch, type Feature, featureNamed } from '#bare'
 import { UsageError } from './errors.ts'
 import {
   bytesOf,
@@ -14,6 +14,7 @@ import {
   textOf,
   theFile,
   tierOf,
+  watchFor,
   whole,
   words,
   writeAll,
@@ -33,6 +34,7 @@ Boots a Multiboot image (32-bit ELF, or any file with address fields in its head
   --timeout SECONDS  give up after that long
   --tier TIER        interpret, compile, auto or lockstep [auto]
   --stats            what was executed, on stderr
+  --listing          each compiled region, its reading and its WebAssembly, on stderr
 
 Exit: what the exit port says, always odd; 124 the time was up; 134 triple fault, or every CPU is halted for good;
 2 IMAGE cannot be booted.
@@ -67,6 +69,7 @@ export const runMultiboot = async (argv: readonly string[]): Promise<number> => 
       timeout: { type: 'string' },
       tier: { type: 'string' },
       stats: { type: 'boolean' },
+      listing: { type: 'boolean' },
     },
     HELP,
   )
@@ -80,6 +83,7 @@ export const runMultiboot = async (argv: readonly string[]): Promise<number> => 
   const memory = (whole(line, 'mem', 2, 3072) ?? 128) * MiB
   const cpus = whole(line, 'cpus', 1, 255) ?? 1
   const timeout = decimal(line, 'timeout', 0, 1e6)
+  watchFor(line, compileWatch)
   const start = performance.now()
   try {
     const machine = new BareMachine(bytesOf(file), {
@@ -103,7 +107,7 @@ export const runMultiboot = async (argv: readonly string[]): Promise<number> => 
         time: `${ms.toFixed(0)} ms, ${speedOf(instructions, ms)}`,
         'TLB misses': tlbMisses,
         exits: countsOf(exits),
-        ...compiledFigures(compileStats),
+        ...compiledFigures(compileStats, compileWatch, ms),
       })
     }
     switch (end.kind) {

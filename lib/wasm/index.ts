@@ -2,3 +2,4 @@
 export * from './code.ts'
 export * from './module.ts'
 export * from './opcodes.ts'
+export { textOf } from './text.ts'

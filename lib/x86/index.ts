@@ -2,7 +2,7 @@
 
 export { APIC, Apic, type ApicHost, type Command as ApicCommand, deliver as deliverCommand } from './apic.ts'
 export { type Assembled, AssembleError, type AssembleOptions, assemble } from './assemble.ts'
-export { stats as compileStats, type TierName } from './compile/runtime.ts'
+export { stats as compileStats, type TierName, watch as compileWatch } from './compile/runtime.ts'
 export { completeCr } from './control.ts'
 export { Cpu, type CpuOptions, type Ports, type Start, type TableRegister } from './cpu.ts'
 export * from './cpuid.ts'

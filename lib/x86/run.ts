@@ -5,7 +5,7 @@ import { breakBefore } from './breakpoint.ts'
 import { repeatInBulk } from './bulk.ts'
 import { type CodeCache, type CodePage, codeOf } from './code.ts'
 import { lockstep } from './compile/lockstep.ts'
-import { type Compiler, enter } from './compile/runtime.ts'
+import { type Compiler, enter, watch } from './compile/runtime.ts'
 import type { Cpu } from './cpu.ts'
 import { decode, type Refused } from './decode.ts'
 import { Fault, Leave, vmExit } from './fault.ts'
@@ -117,11 +117,17 @@ const trap = (cpu: Cpu, stays: boolean): never => {
   throw new Fault(VECTOR_DB, undefined, undefined, bits, !stays)
 }
 
+/** For `--stats`. */
+const count = (counts: Map<string, number>, { row }: Insn): void => {
+  counts.set(row.semantics, (counts.get(row.semantics) ?? 0) + 1)
+}
+
 /** One instruction, start to end. The exit, where it does nothing but leave. */
 const one = (cpu: Cpu, host = place(cpu)): VmExit | undefined => {
   const insn = fetch(cpu, host)
   const { words } = cpu
   cpu.insn = insn
+  if (watch.interpreted !== undefined) count(watch.interpreted, insn)
   const low = words[RIP]! + insn.length
   words[NEXT] = low
   words[NEXT + 1] = low > 0xffff_ffff && cpu.mode === 64 ? words[RIP + 1]! + 1 : words[RIP + 1]!

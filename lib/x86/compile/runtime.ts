@@ -11,6 +11,7 @@ import { TLB_ENTRY_WORDS, TLB_FRAME_WORD, TLB_WORD } from '../tlb.ts'
 import { type Context, contextOf } from './context.ts'
 import { settleFlags } from './flagstate.ts'
 import { DYNAMIC, generate, type Missed, SCRATCH, type Sites, STORED, type Way } from './generate.ts'
+import { listRegion } from './listing.ts'
 import { regionAt } from './region.ts'
 import { liveOf, type Made, type Shared, share, sharedOf } from './store.ts'
 
@@ -101,6 +102,16 @@ export const stats = {
   exits: { slice: 0, edge: 0, jump: 0, access: 0, case: 0 } satisfies Record<Way, number>,
 }
 
+/** What `--stats` and `--listing` ask for beyond that, which costs time. */
+export const watch: {
+  /** Milliseconds in compiled code, where they are to be measured. */
+  compiledMs: number | undefined
+  /** How often the interpreter took an instruction, by its name, where that is to be counted. */
+  interpreted: Map<string, number> | undefined
+  /** Is told of every region that is compiled. */
+  listing: ((text: string) => void) | undefined
+} = { compiledMs: undefined, interpreted: undefined, listing: undefined }
+
 /** Where stores went, and what was there: see lockstep.ts. */
 export let log: { host: number; old: Uint8Array }[] = []
 export const clearLog = (): void => {
@@ -137,6 +148,7 @@ const compile = (cpu: Cpu, page: CodePage, code: PageCode, offset: number, all: 
   }
   if (code.shared !== undefined) share(code.shared, made)
   install(cpu, page, code, made)
+  if (watch.listing !== undefined) watch.listing(listRegion(region, cpu.rip - (cpu.rip & 0xfffn), bytes))
   stats.regions++
   stats.instructions += region.units
   stats.bytes += bytes.length
@@ -320,7 +332,9 @@ const once = (cpu: Cpu, entry: Entry, slice: number): number => {
   const low = words[STATE.RIP / 4]!
   const high = words[STATE.RIP / 4 + 1]!
   const page = low - (low & 0xfff)
+  const from = watch.compiledMs === undefined ? 0 : performance.now()
   const site = entry.run(cpu.frame, cpu.tlb.frame, cpu.tlb.mask * (TLB_ENTRY_WORDS * 4), entry.block, slice, entry.map)
+  if (watch.compiledMs !== undefined) watch.compiledMs += performance.now() - from
   const { sites } = entry
   const offset = sites.offsets[site]!
   if (offset !== STORED) {

@@ -124,4 +124,7 @@ const make = async (): Promise<void> => {
   }
 }
 
-if (imageOf()?.isCurrent() !== true) await make()
+const old = imageOf()
+const changed = old?.changed()
+if (changed !== undefined) say(`${changed} has changed`)
+if (old === undefined || changed !== undefined) await make()

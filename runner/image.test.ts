@@ -64,7 +64,7 @@ t.test('a run without an image, with one, and with one of other sources', async 
   const run = () => seamless('selftests/a_test.ts', '-t', 'tells', '-t', 'throws')
   const changed = run()
   t.match(changed, /^# # from the sources\n[\s\S]*CHANGED/m, 'a change counts at once')
-  t.match(make(), /^image: made in /)
+  t.match(make(), /^image: \S+\/thrown\.ts has changed\nimage: made in /)
   t.equal(run(), changed.replace('from the sources', 'from the image'))
 })
 

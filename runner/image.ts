@@ -18,10 +18,15 @@ export const MANIFEST = join(IMAGE, 'manifest.json')
 /** What the image calls its own script: beside the harness, whose frames a reader of a failure does not want. */
 export const SCRIPT = join(ROOT, 'lib/harness/(image).js')
 
-/** What a file was when it was read: any write changes the time of its inode. */
+/**
+ * What a file was when it was read: any write, and any other file in its place, changes the time of its inode. So does a
+ * link to it, as package managers make them to what they have installed.
+ */
 export const stamp = (path: string): string => {
   const stats = statSync(path, { throwIfNoEntry: false })
-  return stats === undefined ? '' : `${stats.size} ${stats.mtimeMs} ${stats.ctimeMs} ${stats.ino}`
+  if (stats === undefined) return ''
+  const isInstalled = path === process.execPath || path.includes('/node_modules/')
+  return `${stats.size} ${stats.mtimeMs}${isInstalled ? '' : ` ${stats.ctimeMs}`}`
 }
 
 export type Manifest = {
@@ -52,19 +57,26 @@ const manifest = (): Manifest | undefined => {
 }
 
 /** A snapshot to begin with, and whether it is of the sources as they are now, which takes a moment to see. */
-export type Image = { readonly blob: string; isCurrent(): boolean }
+export type Image = {
+  readonly blob: string
+  isCurrent(): boolean
+  /** A file that is not what it was. */
+  changed(): string | undefined
+}
 
 /** The image, if there is one. */
 export const imageOf = (): Image | undefined => {
   const found = mayBe() ? manifest() : undefined
   if (found === undefined) return undefined
   let isCurrent: boolean | undefined
+  const changed = () => Object.entries(found.stamps).find(([path, was]) => stamp(path) !== was)?.[0]
   return {
     blob: join(IMAGE, found.blob),
     isCurrent() {
-      isCurrent ??= Object.entries(found.stamps).every(([path, was]) => stamp(path) === was)
+      isCurrent ??= changed() === undefined
       return isCurrent
     },
+    changed,
   }
 }
 

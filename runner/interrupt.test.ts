@@ -6,16 +6,16 @@ import { readRecord } from '#reports'
 import { COMMAND, environment, seamless } from './testdata/cli.ts'
 import { fake, inside, PASS, ran } from './testdata/suites.ts'
 
-/** Runs the command, and does something to it after a while. */
-const meanwhile = async (cwd: string, args: string[], ms: number, signal: NodeJS.Signals) => {
+/** Runs the command, and sends it a signal once it has said `until`. */
+const meanwhile = async (cwd: string, args: string[], until: RegExp, signal: NodeJS.Signals) => {
   const child = spawn(process.execPath, [COMMAND, ...args], { cwd, env: environment() })
   let stdout = ''
+  let isSent = false
   child.stdout.setEncoding('utf8').on('data', text => {
     stdout += text
+    if (!isSent && until.test(stdout)) isSent = child.kill(signal)
   })
-  const timer = setTimeout(() => child.kill(signal), ms)
   const code = await new Promise<number | null>(resolve => child.on('close', resolve))
-  clearTimeout(timer)
   return { code, stdout }
 }
 
@@ -30,7 +30,7 @@ const slow = Object.fromEntries(
 t.test('ctrl-C ends with what ran, and 130', async t => {
   const hangs = { 'a_test.ts': fake({ 'global.quick': PASS, 'global.hangs': 'return new Promise(() => {})' }) }
   const { cwd } = inside(t, hangs)
-  const { code, stdout } = await meanwhile(cwd, [], 1500, 'SIGINT')
+  const { code, stdout } = await meanwhile(cwd, [], /RUN +global\.hangs /, 'SIGINT')
   t.equal(code, 130)
   t.same(ran(stdout), ['global.quick', 'global.hangs'])
   t.match(stdout, /^Bail out! interrupted$/m)

@@ -31,6 +31,7 @@ export const EXIT_REASON_EPT_MISCONFIG = 49
 export const EXIT_REASON_PREEMPTION_TIMER = 52
 export const EXIT_REASON_WBINVD = 54
 export const EXIT_REASON_XSETBV = 55
+export const EXIT_REASON_APIC_WRITE = 56
 export const EXIT_REASON_SEAMCALL = 76
 export const EXIT_REASON_TDCALL = 77
 

@@ -1,6 +1,6 @@
 import t from 'tap'
 import * as abi from '#abi'
-import { DATA_PAGE, guest, TDVMCALL } from '../testdata/guest.ts'
+import { DATA_PAGE, type Guest, guest, TDVMCALL } from '../testdata/guest.ts'
 
 const WRITE_READ = (index: number, value: bigint) => `
   mov ecx, ${index}
@@ -25,6 +25,12 @@ const READ = (index: number) => `
   xor eax, eax
   tdcall
   hlt`
+
+/** The first byte of the guest's code at a linear address, which is also its GPA. */
+const readCode = (g: Guest, at: bigint): number => {
+  const frame = g.vcpu.td.tree.frame(Number(at & ~0xfffn), 1)
+  return Number(g.host.memory.read(frame + Number(at & 0xfffn), 1))
+}
 
 t.test('native MSRs keep what the guest writes', async t => {
   for (const [index, value] of [
@@ -79,6 +85,30 @@ t.test('EFER: SCE may change, the rest is a #VE; XSS within XFAM', async t => {
   t.equal(none.host.regs.r15, 13n)
 })
 
+t.test('SELF_IPI: a vector below 16 is a #VE for an APIC write, after the instruction', async t => {
+  const send = (value: number) =>
+    guest(`mov ecx, 0x83f\nmov eax, ${value}\nxor edx, edx\nwrmsr\nmov ebx, 1\n${READ(0x820)}`)
+  for (const vector of [0, 2, 15]) {
+    const g = send(vector)
+    t.equal(g.enter(), TDVMCALL)
+    const { ve, vapic } = g.vcpu
+    t.same(
+      [g.host.regs.r15, ve.exitReason, ve.exitQualification],
+      [20n, 56, 0x3f0n],
+      `${vector}`,
+    )
+    // R14: the RIP that was pushed.
+    t.equal(readCode(g, g.host.regs.r14), 0xbb, 'RIP is past WRMSR')
+    t.equal(vapic.requested, 0)
+  }
+  const legal = send(16)
+  t.equal(legal.enter(), TDVMCALL)
+  t.same([legal.host.regs.r15, legal.vcpu.vapic.requested], [0n, 16])
+  const reserved = send(0x10f)
+  t.equal(reserved.enter(), TDVMCALL)
+  t.same([reserved.host.regs.r15, reserved.vcpu.ve.valid], [13n, 0], 'reserved bits come first')
+})
+
 t.test('every MSR of the table does what it says, read and write', async t => {
   const g = guest('mov ecx, 0xfc00\nxor eax, eax\ntdcall\nhlt')
   t.equal(g.enter(), TDVMCALL)
@@ -101,7 +131,7 @@ t.test('every MSR of the table does what it says, read and write', async t => {
       const plain = typeof action === 'object' ? action.else : action
       if (inCpu.includes(row.first) || (row.first >= 0xc000_0100 && plain === 'native')) continue
       const legal = {
-        native: ['done', 'gp'],
+        native: row.first === 0x83f && write ? ['apic-write'] : ['done', 'gp'],
         ve: ['ve'],
         gp: ['gp'],
         'gp-or-ve': ['gp', 've'],

@@ -130,7 +130,8 @@ const actionOf = (td: Td, index: number, write: boolean): 'native' | 'module' | 
 export const msrExits = (td: Td, index: number, write: boolean): boolean =>
   !(IN_CPU.has(index) && actionOf(td, index, write) === 'native')
 
-export type MsrOutcome = 'done' | 'gp' | 've'
+/** `apic-write`: done, and an APIC-write VM exit follows the instruction. */
+export type MsrOutcome = 'done' | 'gp' | 've' | 'apic-write'
 
 const [X2APIC_FIRST, X2APIC_LAST] = [0x800, 0x8ff]
 /** IA32_X2APIC_APICID: with topology enumeration the module answers its read. Linux, "x86/tdx: Enable CPU topology enumeration". */
@@ -138,7 +139,7 @@ const X2APIC_ID = 0x802
 const [TPR, PPR, EOI, ISR, TMR, IRR, SELF_IPI] = [0x808, 0x80a, 0x80b, 0x810, 0x818, 0x820, 0x83f]
 
 /** An x2APIC register of the virtual APIC page. SDM Vol. 3C, "Virtualizing MSR-Based APIC Accesses". */
-const accessApic = (vcpu: Vcpu, cpu: Cpu, index: number, value: bigint | undefined): bigint | 'gp' => {
+const accessApic = (vcpu: Vcpu, cpu: Cpu, index: number, value: bigint | undefined): bigint | 'gp' | 'apic-write' => {
   const { vapic } = vcpu
   if (value === undefined) {
     if (index === TPR) return BigInt(vapic.tpr(cpu.cr8))
@@ -153,6 +154,7 @@ const accessApic = (vcpu: Vcpu, cpu: Cpu, index: number, value: bigint | undefin
   } else if (index === EOI && value === 0n) {
     vapic.eoi()
   } else if (index === SELF_IPI && value >> 8n === 0n) {
+    if (value < 16n) return 'apic-write'
     vapic.request(Number(value))
   } else {
     return 'gp'
@@ -280,7 +282,7 @@ export const readMsr = (platform: Platform, vcpu: Vcpu, cpu: Cpu): MsrOutcome =>
         : index >= X2APIC_FIRST && index <= X2APIC_LAST
           ? accessApic(vcpu, cpu, index, undefined)
           : readHeld(vcpu, index)
-  if (value === 'gp') return 'gp'
+  if (typeof value === 'string') return value
   setResult(cpu, value)
   return 'done'
 }
@@ -293,6 +295,9 @@ export const writeMsr = (platform: Platform, vcpu: Vcpu, cpu: Cpu): MsrOutcome =
   // Reading these is the module's; the table lets writes through to the CPU, where they are read-only.
   if (index === IA32_ARCH_CAPABILITIES || index === 0xbd) return 'gp'
   if (action === 'module') return writeModule(platform, vcpu, cpu, index, value)
-  if (index >= X2APIC_FIRST && index <= X2APIC_LAST) return accessApic(vcpu, cpu, index, value) === 'gp' ? 'gp' : 'done'
+  if (index >= X2APIC_FIRST && index <= X2APIC_LAST) {
+    const result = accessApic(vcpu, cpu, index, value)
+    return typeof result === 'string' ? result : 'done'
+  }
   return writeHeld(vcpu, index, value)
 }

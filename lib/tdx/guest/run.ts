@@ -20,7 +20,7 @@ import type { Vcpu } from '../vcpu.ts'
 import { emulateCpuid } from './cpuid.ts'
 import { accessCr } from './cr.ts'
 import { asyncExit, eptViolationExit } from './exit.ts'
-import { readMsr, writeMsr } from './msr.ts'
+import { type MsrOutcome, readMsr, writeMsr } from './msr.ts'
 import type { TdStage } from './stage.ts'
 import { injectGp, injectPf, injectUd, injectVe } from './ve.ts'
 
@@ -100,10 +100,30 @@ const xsetbv = (module: TdxModule, vcpu: Vcpu, cpu: Cpu, exit: VmExit): void => 
   cpu.advance(exit.instructionLength)
 }
 
-const finish = (vcpu: Vcpu, cpu: Cpu, exit: VmExit, outcome: 'done' | 'gp' | 've'): Outcome => {
-  if (outcome === 'done') cpu.advance(exit.instructionLength)
-  else if (outcome === 'gp') injectGp(cpu)
-  else injectVe(vcpu, cpu, exit)
+/** Offset of SELF IPI in the APIC page, which is what the exit qualification of an APIC write says. */
+const SELF_IPI_OFFSET = 0x3f0n
+
+const finish = (vcpu: Vcpu, cpu: Cpu, exit: VmExit, outcome: MsrOutcome): Outcome => {
+  switch (outcome) {
+    case 'done':
+      cpu.advance(exit.instructionLength)
+      break
+    case 'gp':
+      injectGp(cpu)
+      break
+    case 've':
+      injectVe(vcpu, cpu, exit)
+      break
+    case 'apic-write':
+      // Trap-like: RIP is past the instruction, and its length is undefined. SDM Vol. 3C, "APIC-Write VM Exits".
+      cpu.advance(exit.instructionLength)
+      injectVe(
+        vcpu,
+        cpu,
+        { ...exit, reason: x86.EXIT_REASON_APIC_WRITE, instructionLength: 0, instructionInfo: 0 },
+        SELF_IPI_OFFSET,
+      )
+  }
   return 'resume'
 }
 

@@ -56,17 +56,39 @@ export type Float = {
   readonly denormal: boolean
 }
 
-const bias = (f: Format): number => 2 ** (f.exponentBits - 1) - 1
-const field = (n: number): bigint => (1n << BigInt(n)) - 1n
-const signBit = (f: Format): bigint => 1n << BigInt(f.exponentBits + f.fractionBits + (f.explicit ? 1 : 0))
-const lengthOf = (n: bigint): number => n.toString(2).length
+const bias = (f: Format): number => (1 << (f.exponentBits - 1)) - 1
+const fields = Array.from({ length: 130 }, (_, n) => (1n << BigInt(n)) - 1n)
+const field = (n: number): bigint => fields[n] ?? (1n << BigInt(n)) - 1n
+const signBits = Array.from({ length: 80 }, (_, n) => 1n << BigInt(n))
+const signBit = (f: Format): bigint => signBits[f.exponentBits + f.fractionBits + (f.explicit ? 1 : 0)]!
+/** Binary digits; 1 of zero. */
+const lengthOf = (n: bigint): number => {
+  let [rest, length] = [n, 0]
+  while (rest > 0xffff_ffffn) {
+    rest >>= 32n
+    length += 32
+  }
+  return length + (rest === 0n ? 1 : 32 - Math.clz32(Number(rest)))
+}
 
 export const zeroOf = (sign: boolean): Float => ({ kind: 'zero', sign, exponent: 0, significand: 0n, denormal: false })
 export const finite = (sign: boolean, exponent: number, significand: bigint): Float =>
   significand === 0n ? zeroOf(sign) : { kind: 'finite', sign, exponent, significand, denormal: false }
 
+const INTEGER_BIT = 1n << 63n
+/** An ordinary number of the x87's registers, which most are. */
+const unpackExtended = (bits: bigint): Float | undefined => {
+  const high = Number(bits >> 64n)
+  const exponent = high & 0x7fff
+  const significand = BigInt.asUintN(64, bits)
+  if (exponent === 0 || exponent === 0x7fff || significand < INTEGER_BIT) return undefined
+  return { kind: 'finite', sign: high > 0x7fff, exponent: exponent - 16383 - 63, significand, denormal: false }
+}
+
 /** The value of `bits`. */
 export const unpack = (f: Format, bits: bigint): Float => {
+  const ordinary = f.explicit ? unpackExtended(bits) : undefined
+  if (ordinary !== undefined) return ordinary
   const sign = (bits & signBit(f)) !== 0n
   const stored = f.fractionBits + (f.explicit ? 1 : 0)
   const exponent = Number((bits >> BigInt(stored)) & field(f.exponentBits))

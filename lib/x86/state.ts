@@ -82,7 +82,18 @@ export class X87 {
 
   constructor(memory: PhysicalMemory, frame: Hpa) {
     this.regs = memory.u8.subarray(frame + STATE.X87, frame + STATE.X87 + 80)
-    this.#view = new DataView(memory.u8.buffer, frame, 0x140)
+    this.#view = new DataView(memory.u8.buffer, frame, STATE.X87 + 80)
+  }
+
+  /** The 80 bits of a physical register. */
+  get(register: number): bigint {
+    const at = STATE.X87 + register * 10
+    return (BigInt(this.#view.getUint16(at + 8, true)) << 64n) | this.#view.getBigUint64(at, true)
+  }
+  set(register: number, value: bigint): void {
+    const at = STATE.X87 + register * 10
+    this.#view.setBigUint64(at, value, true)
+    this.#view.setUint16(at + 8, Number(value >> 64n), true)
   }
 
   get fcw(): number {

@@ -72,15 +72,10 @@ export const begin = (cpu: Cpu): void => {
 
 export const physical = (cpu: Cpu, i: number): number => (((cpu.x87.fsw >> 11) & 7) + i) & 7
 export const isEmpty = (cpu: Cpu, i: number): boolean => (cpu.x87.ftw & (1 << physical(cpu, i))) === 0
-export const bitsOf = (cpu: Cpu, i: number): bigint => {
-  const at = physical(cpu, i) * 10
-  let value = 0n
-  for (let n = 9; n >= 0; n--) value = (value << 8n) | BigInt(cpu.x87.regs[at + n]!)
-  return value
-}
+export const bitsOf = (cpu: Cpu, i: number): bigint => cpu.x87.get(physical(cpu, i))
 export const setBits = (cpu: Cpu, i: number, value: bigint): void => {
   const p = physical(cpu, i)
-  for (let n = 0, rest = value; n < 10; n++, rest >>= 8n) cpu.x87.regs[p * 10 + n] = Number(rest & 0xffn)
+  cpu.x87.set(p, value)
   cpu.x87.ftw |= 1 << p
 }
 export const moveTop = (cpu: Cpu, by: number): void => {

@@ -3,6 +3,7 @@ import { I32 } from '#wasm'
 import { TLB_ENTRY_WORDS, TLB_FRAME_WORD, TLB_WORD } from '../tlb.ts'
 import { type Effect, LOCAL, type Unit } from './build.ts'
 import type { Context } from './context.ts'
+import { emitCrc } from './crc.ts'
 import { emitDivide } from './divide.ts'
 import type { Emitter } from './emit.ts'
 import { floatOf } from './float.ts'
@@ -69,6 +70,9 @@ export class Accesses {
     else if (effect.kind === 'check') {
       this.#emit.count(effect.fast)
       this.#emit.count(effect.slow)
+    } else if (effect.kind === 'crc') {
+      this.#emit.count(effect.crc)
+      this.#emit.count(effect.data)
     } else if (effect.kind === 'divide') {
       for (const node of [effect.high, effect.low, effect.by]) this.#emit.count(node)
     } else if (effect.kind === 'loadHost' || effect.kind === 'storeHost') this.#emit.count(effect.host)
@@ -116,6 +120,9 @@ export class Accesses {
         return
       case 'scan':
         emitScan(this.#emit, this, effect, leave)
+        return
+      case 'crc':
+        emitCrc(this.#emit, effect)
         return
       case 'divide':
         emitDivide(this.#emit, effect)

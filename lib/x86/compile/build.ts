@@ -13,6 +13,7 @@ import { elementSize } from '../semantics/operands.ts'
 import { STATE } from '../state.ts'
 import type { Flag, Tier } from '../tier.ts'
 import type { Context } from './context.ts'
+import type { Crc } from './crc.ts'
 import { type Check, type Format, floating, isLanewise } from './float.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
@@ -41,6 +42,7 @@ export type Effect =
   | { readonly kind: 'probe'; readonly at: Node; readonly size: number; readonly to: Node }
   | { readonly kind: 'loadHost'; readonly host: Node; readonly size: number; readonly to: Node }
   | { readonly kind: 'storeHost'; readonly host: Node; readonly size: number; readonly value: Node }
+  | ({ readonly kind: 'crc' } & Crc)
   /** `high:low` by `by`, which is above `high`. */
   | { readonly kind: 'divide'; readonly high: Node; readonly low: Node; readonly by: Node; readonly to: Node }
   /** REP MOVS or REP STOS: RCX, RSI and RDI change in place, page by page. */
@@ -642,6 +644,11 @@ export class Builder implements Tier<Node, Node> {
     if (NOTHING.includes(name)) return n.number(0)
     if (name === 'requireSse' && this.#context.sse) return n.number(0)
     if (name === 'requireAvx' && this.#context.avx) return n.number(0)
+    if (name === 'crc32' && a !== undefined && b !== undefined && c !== undefined && n.isConst(c)) {
+      const to = n.temp(32, 32)
+      this.#effect({ kind: 'crc', crc: n.to64(a), data: n.to64(b), bytes: Number(c.value), to })
+      return to
+    }
     if (name === 'stmxcsr') return n.frameWord(STATE.MXCSR)
     if (
       name === 'requireAligned' &&

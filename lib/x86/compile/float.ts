@@ -107,8 +107,9 @@ const normal = (f: Format, value: Node): Node => {
 
 // Vectors
 
-const splat = (f: Format, value: number): Node => {
-  const lanes = Array.from({ length: 16 }, (_, k) => (value >> (8 * (k % f.size))) & (k % f.size < 4 ? 0xff : 0))
+/** A constant in all lanes, its upper 32 bits apart. */
+const splat = (f: Format, low: number, high = 0): Node => {
+  const lanes = Array.from({ length: 16 }, (_, k) => ((k % f.size < 4 ? low : high) >> (8 * (k % 4))) & 0xff)
   return simd(0x0c, 128, 128, undefined, undefined, lanes)
 }
 const wide = (f: Format, op: string, a: Node, b?: Node): Node => simd(f.vector[op]!, 128, 128, a, b)
@@ -243,14 +244,22 @@ const conversion = (name: string, a: Node, b: Node, imm: number, leave: Leave): 
       return leave.inexact ? undefined : simd(0xfa, 128, 128, to128(b))
     case 'cvtdq2pd':
       return simd(0xfe, 128, 128, to128(b))
-    case 'cvttps2dq': {
+    case 'cvttps2dq':
+    case 'cvtps2dq':
+    case 'cvttpd2dq':
+    case 'cvtpd2dq': {
       if (leave.inexact) return undefined
+      const f = name.includes('pd') ? DOUBLE : SINGLE
       const from = to128(b)
-      checkVector(SINGLE, from, leave)
+      checkVector(f, from, leave)
+      const whole = name.startsWith('cvtt') ? from : wide(f, 'nearest', from)
       // Below 2^31 in magnitude.
-      const absolute = bothOf(from, splat(SINGLE, 0x7fff_ffff))
-      leave.when(n.no(allTrue(SINGLE, wide(SINGLE, 'lt', absolute, splat(SINGLE, 0x4f00_0000)))))
-      return simd(0xf8, 128, 128, from)
+      const [sign, most] =
+        f === DOUBLE
+          ? [splat(f, -1, 0x7fff_ffff), splat(f, 0, 0x41e0_0000)]
+          : [splat(f, 0x7fff_ffff), splat(f, 0x4f00_0000)]
+      leave.when(n.no(allTrue(f, wide(f, 'lt', bothOf(whole, sign), most))))
+      return simd(f === DOUBLE ? 0xfc : 0xf8, 128, 128, whole)
     }
     case 'cvtpd2ps': {
       if (leave.inexact) return undefined
@@ -293,7 +302,8 @@ const conversion = (name: string, a: Node, b: Node, imm: number, leave: Leave): 
 export const isLanewise = (name: string): boolean =>
   (/p[sd]$/.test(name) && /^(add|sub|mul|div|sqrt|min|max|cmp|round|hadd|hsub)/.test(name)) ||
   name === 'cvtdq2ps' ||
-  name === 'cvttps2dq'
+  name === 'cvttps2dq' ||
+  name === 'cvtps2dq'
 
 /** The operation under MXCSR as said above, where it is one of these; `leave` is told what has to be left. */
 export const floating = (

@@ -195,6 +195,18 @@ const rearranged = (name: string, a: Node, b: Node, imm: number): Node | undefin
       return both(byLane(4, n => n + ((imm >> n) & 1) * 4))
     case 'pblendw':
       return both(byLane(2, n => n + ((imm >> n) & 1) * 8))
+    case 'insertps': {
+      const lanes = byLane(4, n => (n === ((imm >> 4) & 3) ? 4 + (imm >> 6) : n))
+      const kept = simd(
+        0x0c,
+        128,
+        128,
+        undefined,
+        undefined,
+        lanesOf(k => ((imm >> (k >> 2)) & 1 ? 0 : 0xff)),
+      )
+      return simd(0x4e, 128, 128, both(lanes), kept)
+    }
     case 'palignr':
       if (imm <= 16)
         return shuffle(

@@ -66,6 +66,8 @@ const effectText = (effect: Effect, names: Names): string => {
       return `leave if ${of(effect.condition)}`
     case 'repeat':
       return `repeat ${effect.moves ? 'movs' : 'stos'}${effect.size * 8}`
+    case 'scan':
+      return `repeat ${effect.compares ? 'cmps' : 'scas'}${effect.size * 8}`
     case 'check':
       return 'leave unless the numbers are plain'
   }

@@ -99,6 +99,15 @@ const DROPPED: ReadonlyMap<string, readonly [number, number, number, number]> = 
   ['7.0', [0, 0x0200_9004, 0xe180_2010, 0x400c_8000]],
 ])
 
+/**
+ * Leaf 0x4000_0001: KVM_FEATURE_NOP_IO_DELAY and KVM_FEATURE_POLL_CONTROL. Linux arch/x86/include/uapi/asm/kvm_para.h.
+ *
+ * Not modelled: the paravirtual features that a KVM has beside these and that are not offered here: its clock (CLOCKSOURCE,
+ * CLOCKSOURCE2, CLOCKSOURCE_STABLE), asynchronous page faults, STEAL_TIME, PV_EOI, and the hypercalls of PV_UNHALT,
+ * PV_TLB_FLUSH, PV_SEND_IPI and PV_SCHED_YIELD. Their MSRs are unknown (#GP, of a TD a failed TDG.VP.VMCALL).
+ */
+const KVM_FEATURES = (1 << 1) | (1 << 12)
+
 /** Leaves that KVM answers with zeros, whatever the processor has. */
 const ZEROED = new Set([3, 5, 8, 9, 0xa, 0xe, 0x11, 0x13, 0x14, 0x17, 0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x20])
 
@@ -160,7 +169,7 @@ export const supportedCpuid = (cpuid: NativeCpuid, guestWidth: number): CpuidEnt
   }
   range(0)
   range(0x8000_0000)
-  // "KVMKVMKVM"; leaf 1: clock source and the features that need nothing of a TD's host.
+  // "KVMKVMKVM", and what there is of its paravirtual features.
   out.push({
     function: 0x4000_0000,
     index: 0,
@@ -170,6 +179,6 @@ export const supportedCpuid = (cpuid: NativeCpuid, guestWidth: number): CpuidEnt
     ecx: 0x564b_4d56,
     edx: 0x4d,
   })
-  out.push({ function: 0x4000_0001, index: 0, flags: 0, eax: 0x0100_7efb, ebx: 0, ecx: 0, edx: 0 })
+  out.push({ function: 0x4000_0001, index: 0, flags: 0, eax: KVM_FEATURES, ebx: 0, ecx: 0, edx: 0 })
   return out
 }

@@ -13,6 +13,7 @@ const PLATFORM_INFO = 0xce
 const IA32_MCG_CAP = 0x179
 const IA32_MCG_EXT_CTL = 0x4d0
 const MCE_BANKS = 32
+const KVM_POLL_CONTROL = 0x4b56_4d05
 
 const X2APIC_ID = 0x802
 const X2APIC_VERSION = 0x803
@@ -48,7 +49,7 @@ const EMULATED: readonly (readonly [first: number, last: number])[] = [
   [0x832, X2APIC_CURRENT_COUNT], // LVTs, initial count, current count
   [0x83e, 0x83e], // divide configuration
   [EFER, EFER],
-  [0x4b56_4d05, 0x4b56_4d05], // MSR_KVM_POLL_CONTROL
+  [KVM_POLL_CONTROL, KVM_POLL_CONTROL],
 ]
 
 const isEmulated = (index: number): boolean => EMULATED.some(([first, last]) => index >= first && index <= last)
@@ -64,7 +65,7 @@ const RESET: ReadonlyMap<number, bigint> = new Map([
   [IA32_CR_PAT, 0x0007_0406_0007_0406n],
   [0xfe, 0x508n],
   [IA32_MCG_CAP, BigInt(MCE_BANKS)],
-  [0x4b56_4d05, 1n],
+  [KVM_POLL_CONTROL, 1n],
 ])
 
 const PAT_TYPES = 0b1111_0011
@@ -149,6 +150,9 @@ export class Msrs {
         break
       case IA32_MCG_EXT_CTL:
         if (!isHost || (value & ~1n) !== 0n) return false
+        break
+      case KVM_POLL_CONTROL:
+        if ((value & ~1n) !== 0n) return false
         break
       case IA32_TSC_DEADLINE:
         if (apic === undefined) break

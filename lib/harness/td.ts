@@ -343,6 +343,14 @@ export class Td {
     this.#machine.host.write(this.hva(where, bytes.length), bytes)
   }
 
+  /**
+   * The host's kernel, or a device, writes to a page of private memory, which a process of the host cannot: the TD's next
+   * access there is a machine check, after which it cannot be entered any more. Errno: ENOENT where no private page is.
+   */
+  poison(where: Where): void {
+    this.#machine.host.poison(this.vm.fd, this.gpa(where))
+  }
+
   /** Host address of shared memory. Misuse where a page of it was private when the TD was made. */
   #shared(where: Where, length: number): Hva {
     const at = this.gpa(where, length)

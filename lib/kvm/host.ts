@@ -313,6 +313,18 @@ export class Host {
     throw new NotModelled(`${name} of a ${what}`)
   }
 
+  /**
+   * The host's kernel, or a device, writes to a private page of a TD, which no process of the host can: memory integrity
+   * makes the TD's next access to it a machine check. EBADF; EINVAL: no TD; ENOENT: no private page is mapped there.
+   */
+  poison(vmFd: number, gpa: bigint): void {
+    const file = this.descriptors.get(vmFd)
+    if (!(file instanceof Vm) || !file.isTd) throw new Errno('EINVAL', `poison: descriptor ${vmFd} is no TD`)
+    const frame = file.td.sept.frame(Number(gpa >> 12n))
+    if (frame === undefined) throw new Errno('ENOENT', `poison: the TD has no private page at ${hex(gpa)}`)
+    file.td.tdx.module.hostWrote(frame)
+  }
+
   /** The emulator's own debugger: what no host of a real TD could see. EBADF, EINVAL: no vCPU. */
   inspect(vcpuFd: number): Inspection {
     const file = this.descriptors.get(vcpuFd)

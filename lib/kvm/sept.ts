@@ -53,6 +53,11 @@ export class Sept {
     return this.#pages.has(gfn)
   }
 
+  /** The frame mapped at a guest frame number, undefined where none is. */
+  frame(gfn: number): Hpa | undefined {
+    return this.#pages.get(gfn)
+  }
+
   /** TDH.MEM.SEPT.ADD for every table on the way to the page that is not there. */
   #tablesFor(gfn: number): void {
     for (let level = this.#levels - 1; level > 0; level--) {

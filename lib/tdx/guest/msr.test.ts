@@ -92,11 +92,7 @@ t.test('SELF_IPI: a vector below 16 is a #VE for an APIC write, after the instru
     const g = send(vector)
     t.equal(g.enter(), TDVMCALL)
     const { ve, vapic } = g.vcpu
-    t.same(
-      [g.host.regs.r15, ve.exitReason, ve.exitQualification],
-      [20n, 56, 0x3f0n],
-      `${vector}`,
-    )
+    t.same([g.host.regs.r15, ve.exitReason, ve.exitQualification], [20n, 56, 0x3f0n], `${vector}`)
     // R14: the RIP that was pushed.
     t.equal(readCode(g, g.host.regs.r14), 0xbb, 'RIP is past WRMSR')
     t.equal(vapic.requested, 0)

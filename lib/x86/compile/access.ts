@@ -54,14 +54,14 @@ export class Accesses {
   readonly #context: Context
   /** Function of the runtime. */
   readonly #log: number
-  /** Pages are looked up for all that a block accesses near a place. */
-  readonly #wide: boolean
+  /** Is a page looked up for all that a block accesses near a place? */
+  readonly #isWide: (offset: number) => boolean
 
-  constructor(emit: Emitter, context: Context, log: number, wide: boolean) {
+  constructor(emit: Emitter, context: Context, log: number, isWide: (offset: number) => boolean) {
     this.#emit = emit
     this.#context = context
     this.#log = log
-    this.#wide = wide
+    this.#isWide = isWide
   }
 
   count(effect: Effect): void {
@@ -191,7 +191,7 @@ export class Accesses {
       if (offset >= 0 && offset + size <= found.length) return { local: found.host, offset }
       return { local: this.#guarded(at, size, writes, leave, found, offset, place), offset: 0 }
     }
-    const reach = this.#wide ? this.#reaches.get(effect) : undefined
+    const reach = this.#reaches.get(effect)
     const { before, behind } = reach ?? { before: 0n, behind: BigInt(size) }
     const length = Number(before + behind)
     const from = before === 0n ? at : n.sub(8, at, n.constant(before))
@@ -312,6 +312,6 @@ export class Accesses {
   begin(units: readonly Unit[], places: Places, inLoop: boolean): void {
     this.#inLoop = inLoop
     this.places = places
-    this.#reaches = reaches(units, places)
+    this.#reaches = reaches(units, places, this.#isWide)
   }
 }

@@ -70,16 +70,20 @@ export type Generated = {
 }
 
 /**
- * `wide`: pages are looked up for all that a block accesses near a place, which must not often cross into another.
+ * `isWide`: at these offsets, pages are looked up for all that a block accesses near a place, which must not often cross into another.
  * `scattered`: sums of registers that go through too many pages to have a window.
  */
-export const generate = (region: Region, context: Context, wide: boolean, scattered: ReadonlySet<string>): Generated =>
-  new Generator(region, context, wide, scattered).run()
+export const generate = (
+  region: Region,
+  context: Context,
+  isWide: (offset: number) => boolean,
+  scattered: ReadonlySet<string>,
+): Generated => new Generator(region, context, isWide, scattered).run()
 
 class Generator {
   readonly #region: Region
   readonly #context: Context
-  readonly #wide: boolean
+  readonly #isWide: (offset: number) => boolean
   readonly #scattered: ReadonlySet<string>
   #loops: ReadonlySet<Block> = new Set()
   readonly #builder: Builder
@@ -101,10 +105,10 @@ class Generator {
   #facts = noFacts()
   readonly #needed = new Set<object>()
 
-  constructor(region: Region, context: Context, wide: boolean, scattered: ReadonlySet<string>) {
+  constructor(region: Region, context: Context, isWide: (offset: number) => boolean, scattered: ReadonlySet<string>) {
     this.#region = region
     this.#context = context
-    this.#wide = wide
+    this.#isWide = isWide
     this.#scattered = scattered
     this.#factsAt = factsAt(region.root, region.blocks)
     this.#builder = new Builder(context, region.entries[0]!.units[0]!.insn)
@@ -118,7 +122,7 @@ class Generator {
     this.#code = code
     this.#emit = new Emitter(code)
     this.#flags = new Flags(this.#emit, this.#builder)
-    this.#accesses = new Accesses(this.#emit, this.#context, log, this.#wide)
+    this.#accesses = new Accesses(this.#emit, this.#context, log, this.#isWide)
     for (const type of [I32, I32, I64, I64, I64, I64, I32, I32, I32, I32, I32, I32] as const) code.local(type)
     for (let r = LOCAL.GPR; r < FIRST_VEC; r++) code.local(I64)
 

@@ -58,6 +58,10 @@ const effectText = (effect: Effect, names: Names): string => {
     }
     case 'storeHost':
       return `store${effect.size * 8} at ${of(effect.host)} = ${of(effect.value)}`
+    case 'crc': {
+      const parts = `${of(effect.crc)}, ${of(effect.data)}`
+      return `${found(effect.to)} = crc of ${parts}`
+    }
     case 'divide': {
       const parts = `${of(effect.high)}:${of(effect.low)} / ${of(effect.by)}`
       return `${found(effect.to)} = ${parts}`

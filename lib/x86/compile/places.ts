@@ -106,21 +106,32 @@ export class Places {
 }
 
 /** For each access of a block: how far before and behind it the block accesses the same place from there on. */
-export const reaches = (units: readonly Unit[], start: Places): Map<Effect, { before: bigint; behind: bigint }> => {
+export const reaches = (
+  units: readonly Unit[],
+  start: Places,
+  isWide: (offset: number) => boolean,
+): Map<Effect, { before: bigint; behind: bigint }> => {
   const places = start.copy()
   const reaches = new Map<Effect, { before: bigint; behind: bigint }>()
-  const all: { effect: Effect; place: Place; size: bigint; writes: boolean }[] = []
+  const all: { effect: Effect; place: Place; wide: boolean; size: bigint; writes: boolean }[] = []
   for (const unit of units) {
     for (const effect of unit.effects) {
       if (effect.kind !== 'load' && effect.kind !== 'store' && effect.kind !== 'probe') continue
       const place = places.of(effect.at)
-      if (place !== undefined) all.push({ effect, place, size: BigInt(effect.size), writes: effect.kind !== 'load' })
+      if (place !== undefined)
+        all.push({
+          effect,
+          place,
+          wide: isWide(unit.offset),
+          size: BigInt(effect.size),
+          writes: effect.kind !== 'load',
+        })
     }
     places.assign(unit)
   }
-  for (const [k, { effect, place, size, writes }] of all.entries()) {
+  for (const [k, { effect, place, wide, size, writes }] of all.entries()) {
     let [before, behind] = [0n, size]
-    for (const other of all.slice(k + 1)) {
+    for (const other of wide ? all.slice(k + 1) : []) {
       // A page that is only read must not be looked up for writing.
       if (other.place.sum !== place.sum || (other.writes && !writes)) continue
       const from = wrap(other.place.at - place.at)

@@ -70,9 +70,8 @@ class PageCode {
   readonly targets = new Set<number>()
   strays = 0
   patience = STRAYS
-  /** Are pages looked up for several accesses at once, and how often did those cross into another page? */
-  wide = true
-  crossings = 0
+  /** Where a page was looked up for several accesses that were in two, and how often. */
+  readonly crossings = new Map<number, number>()
   /** Sums of registers whose accesses go from page to page; and how often no page was known to begin with. */
   readonly scattered = new Set<string>()
   without = 0
@@ -131,11 +130,12 @@ const importsByMemory = new WeakMap<PhysicalMemory, ReturnType<typeof importsOf>
 
 const compile = (cpu: Cpu, page: CodePage, code: PageCode, offset: number, all: boolean): void => {
   const from = performance.now()
-  const { context, targets, wide } = code
+  const { context, targets, crossings } = code
+  const isWide = (at: number): boolean => (crossings.get(at) ?? 0) < CROSSINGS
   const seen = all ? () => true : (at: number) => page.isKnown(at, context.mode)
   const region = regionAt(page, offset, context, { seen, targets })
   if (region === undefined) return
-  const { bytes, sites, windows } = generate(region, context, wide, code.scattered)
+  const { bytes, sites, windows } = generate(region, context, isWide, code.scattered)
   const made: Made = {
     module: new WebAssembly.Module(bytes),
     size: bytes.length,
@@ -144,7 +144,6 @@ const compile = (cpu: Cpu, page: CodePage, code: PageCode, offset: number, all: 
     start: offset,
     entries: region.entries.map(({ start }) => start),
     dynamic: region.dynamic,
-    wide,
   }
   if (code.shared !== undefined) share(code.shared, made)
   install(cpu, page, code, made)
@@ -219,7 +218,6 @@ export class Compiler {
     // Another machine may have found it hot.
     const made = heat === 0 ? code.shared?.get(offset) : undefined
     if (made !== undefined) {
-      code.wide = made.wide
       install(cpu, page, code, made)
       stats.shared++
     } else if (heat === this.#hot) compile(cpu, page, code, offset, this.#hot === 0)
@@ -243,11 +241,14 @@ const stray = (cpu: Cpu, { code, page, start }: Entry, low: number, high: number
   compile(cpu, page, code, start, false)
 }
 
-/** The page's regions were made under an assumption that does not hold. */
-const anew = (cpu: Cpu, page: CodePage, code: PageCode, start: number): void => {
-  code.shared?.clear()
-  code.entries.length = 0
-  code.heat.fill(0)
+/** A region was made under an assumption that does not hold. */
+const anew = (cpu: Cpu, { sites, page, code, start }: Entry): void => {
+  for (const [offset, made] of code.shared ?? []) if (made.sites === sites) code.shared!.delete(offset)
+  for (const [offset, entry] of code.entries.entries())
+    if (entry?.sites === sites) {
+      code.entries[offset] = undefined
+      code.heat[offset] = 0
+    }
   compile(cpu, page, code, start, false)
 }
 
@@ -263,8 +264,9 @@ const openWindows = (cpu: Cpu): boolean => {
 }
 
 /** Windows that moved too often in a slice are none. */
-const closeWindows = (cpu: Cpu, { windows, page, code, start }: Entry, slice: number): void => {
+const closeWindows = (cpu: Cpu, entry: Entry, slice: number): void => {
   const { words } = cpu
+  const { windows, code } = entry
   let scattered = false
   for (const [n, { key }] of windows.entries()) {
     if (words[SCRATCH.SCATTER / 4 + n]! > slice / SCATTERED) {
@@ -273,20 +275,22 @@ const closeWindows = (cpu: Cpu, { windows, page, code, start }: Entry, slice: nu
     }
     words[SCRATCH.SCATTER / 4 + n] = 0
   }
-  if (scattered) anew(cpu, page, code, start)
+  if (scattered) anew(cpu, entry)
 }
 
 /** Looks up what an access did not find in the TLB: whether it would find it now. */
-const refill = (cpu: Cpu, { page, code, start }: Entry, { size, length, writes }: Missed): boolean => {
+const refill = (cpu: Cpu, entry: Entry, offset: number, { size, length, writes }: Missed): boolean => {
   const { words } = cpu
+  const { code } = entry
   const at = SCRATCH.LINEAR / 4
   const linear = BigInt(words[at]!) | (BigInt(words[at + 1]!) << 32n)
   if (!cpu.isCanonical(linear)) return false
   if (Number(linear & 0xfffn) + length > 4096) {
-    if (length === size || !code.wide || ++code.crossings < CROSSINGS) return false
-    // What a block accesses is often in two pages: each access asks for itself.
-    code.wide = false
-    anew(cpu, page, code, start)
+    if (length === size) return false
+    const times = (code.crossings.get(offset) ?? 0) + 1
+    code.crossings.set(offset, times)
+    // What is accessed here is often in two pages: each access asks for itself.
+    if (times >= CROSSINGS) anew(cpu, entry)
     return false
   }
   try {
@@ -305,12 +309,12 @@ export const enter = (cpu: Cpu, entry: Entry, left: number): number => {
   let count = 0
   for (let next: Entry | undefined = entry; next !== undefined && count < left; ) {
     const slice = Math.min(left - count, SLICE)
-    const { sites, code, windows, page, start }: Entry = next
+    const { sites, code, windows }: Entry = next
     if (windows.length > 0 && !openWindows(cpu)) {
       // A guest that writes nothing has no windows.
       if (++code.without === WITHOUT) {
         for (const { key } of windows) code.scattered.add(key)
-        anew(cpu, page, code, start)
+        anew(cpu, next)
       }
       break
     }
@@ -318,7 +322,10 @@ export const enter = (cpu: Cpu, entry: Entry, left: number): number => {
     if (windows.length > 0 && sites.ways[site] === 'slice') closeWindows(cpu, next, slice)
     count += slice - words[SCRATCH.LEFT / 4]! + sites.done[site]!
     const missed: Missed | undefined = sites.missed[site]
-    next = missed !== undefined && refill(cpu, next, missed) ? code.entries[sites.offsets[site]!] : undefined
+    next =
+      missed !== undefined && refill(cpu, next, sites.offsets[site]!, missed)
+        ? code.entries[sites.offsets[site]!]
+        : undefined
   }
   cpu.instructions += count
   if (count > 0) cpu.shadow = 'none'

@@ -26,7 +26,6 @@ export type Made = {
   readonly entries: readonly number[]
   /** Computed jumps need the map of its entries. */
   readonly dynamic: boolean
-  readonly wide: boolean
 }
 
 type Region = { readonly size: number; readonly map: Hpa | undefined; readonly drop: () => void }

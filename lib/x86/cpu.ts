@@ -20,6 +20,7 @@ import type { Context } from './compile/context.ts'
 import { Compiler, type TierName, usualTier } from './compile/runtime.ts'
 import * as control from './control.ts'
 import { type Cpuid, type Features, featuresOf, nativeCpuid } from './cpuid.ts'
+import * as fastcalls from './fastcalls.ts'
 import { Fault, Leave, vmExit } from './fault.ts'
 import { FaultLog } from './faultlog.ts'
 import type { Insn, Mode, Seg } from './insn.ts'
@@ -28,6 +29,8 @@ import * as interrupt from './interrupt.ts'
 import type { PhysicalMemory } from './memory.ts'
 import * as mmu from './mmu.ts'
 import { Msrs } from './msr.ts'
+import * as ports from './ports.ts'
+import * as reset from './reset.ts'
 import * as run from './run.ts'
 import * as segments from './segments.ts'
 import { SegmentRegister, STATE, X87 } from './state.ts'
@@ -203,7 +206,7 @@ export class Cpu {
     this.segments = [0, 1, 2, 3, 4, 5].map(register)
     this.ldtr = register(6)
     this.tr = register(7)
-    system.start(this, options.start ?? 'reset')
+    reset.start(this, options.start ?? 'reset')
     this.refresh()
   }
 
@@ -634,7 +637,7 @@ export class Cpu {
   }
   /** As INIT leaves a processor, which then waits for a startup IPI. */
   init(): void {
-    system.init(this)
+    reset.init(this)
   }
   /** Moves RIP past an instruction whose exit was handled, as if it had completed. */
   advance(length: number): void {
@@ -702,19 +705,19 @@ export class Cpu {
     interrupt.softwareInterrupt(this, vector, kind)
   }
   syscall(): void {
-    system.syscall(this)
+    fastcalls.syscall(this)
   }
   sysret(operandSize: 2 | 4 | 8): void {
-    system.sysret(this, operandSize)
+    fastcalls.sysret(this, operandSize)
   }
   sysenter(): void {
-    system.sysenter(this)
+    fastcalls.sysenter(this)
   }
   sysexit(operandSize: 2 | 4 | 8): void {
-    system.sysexit(this, operandSize)
+    fastcalls.sysexit(this, operandSize)
   }
   swapgs(): void {
-    system.swapgs(this)
+    fastcalls.swapgs(this)
   }
 
   readCr(n: number): bigint {
@@ -770,13 +773,13 @@ export class Cpu {
   }
   /** #GP(0) unless IOPL or the TSS's bitmap allows the ports. */
   allowPort(port: number, size: Size): void {
-    system.allowPort(this, port, size)
+    ports.allowPort(this, port, size)
   }
   in(port: number, size: Size): bigint {
-    return system.in_(this, port, size)
+    return ports.in_(this, port, size)
   }
   out(port: number, size: Size, value: bigint): void {
-    system.out(this, port, size, value)
+    ports.out(this, port, size, value)
   }
   cli(): void {
     system.cli(this)

@@ -1,10 +1,6 @@
-/** Instructions that are the system's business: system calls, ports, time, caches, and those that leave for a VMM. */
+/** Instructions that are the system's business: time, caches, interrupts' flag, and those that leave for a VMM. */
 import {
-  CR0_CD,
   CR0_EM,
-  CR0_ET,
-  CR0_NW,
-  CR0_PE,
   CR0_TS,
   CR4_OSFXSR,
   CR4_OSXSAVE,
@@ -13,25 +9,9 @@ import {
   CR4_PKE,
   CR4_PVI,
   CR4_TSD,
-  DESCRIPTOR_TSS,
-  DESCRIPTOR_TSS_BUSY,
-  DR6_INIT,
-  DR7_INIT,
-  EFER_LMA,
-  EFER_SCE,
-  IA32_FMASK,
-  IA32_GS_BASE,
-  IA32_KERNEL_GS_BASE,
-  IA32_LSTAR,
-  IA32_STAR,
-  IA32_SYSENTER_CS,
-  IA32_SYSENTER_EIP,
-  IA32_SYSENTER_ESP,
   RFLAGS_AC,
   RFLAGS_IF,
   RFLAGS_IOPL,
-  RFLAGS_RF,
-  RFLAGS_VM,
   VECTOR_GP,
   VECTOR_NM,
   VECTOR_UD,
@@ -39,16 +19,14 @@ import {
   XCR0_SSE,
   XCR0_X87,
 } from '#abi'
-import { NotModelled, type Size } from '#bits'
-import type { Cpu, Start, TableRegister } from './cpu.ts'
+import { NotModelled } from '#bits'
+import type { Cpu, TableRegister } from './cpu.ts'
 import type { CpuidResult } from './cpuid.ts'
-import { CS, GS, SS } from './insn.ts'
-import { isLong, isProtected, typeOf } from './segments.ts'
+import { isProtected } from './segments.ts'
 import {
   EXIT_REASON_CPUID,
   EXIT_REASON_HLT,
   EXIT_REASON_INVD,
-  EXIT_REASON_IO_INSTRUCTION,
   EXIT_REASON_MONITOR,
   EXIT_REASON_MWAIT,
   EXIT_REASON_RDPMC,
@@ -60,66 +38,7 @@ import {
 } from './vmx.ts'
 import { inUse } from './xsave.ts'
 
-const FLAT_CODE = 0xc09b
-const FLAT_DATA = 0xc093
-const CODE64 = 0xa09b
-/** Unusable, of the type LDT. */
-const NO_LDT = 0x1_0082
-
-/** Registers as `Start` says. SDM Vol. 3A, "Processor State After Reset". */
-export const start = (cpu: Cpu, how: Start): void => {
-  cpu.rflags = 0n
-  cpu.mxcsr = 0x1f80
-  cpu.x87.fcw = how === 'reset' ? 0x40 : 0x37f
-  cpu.ldtr.set(0, 0n, 0xffff, 0x82)
-  cpu.tr.set(0, 0n, 0xffff, 0x8b)
-  if (how === 'reset') {
-    cpu.x87.ftw = 0xff
-    for (const segment of cpu.segments) segment.set(0, 0n, 0xffff, 0x93)
-    cpu.segments[CS]!.set(0xf000, 0xffff_0000n, 0xffff, 0x9b)
-    cpu.rip = 0xfff0n
-    cpu.gpr[2] = BigInt(cpu.cpuid(1, 0)[0] >>> 0)
-    return
-  }
-  cpu.ldtr.set(0, 0n, 0, NO_LDT)
-  for (const segment of cpu.segments) segment.set(0x10, 0n, 0xffff_ffff, FLAT_DATA)
-  cpu.segments[CS]!.set(8, 0n, 0xffff_ffff, how === 'flat64' ? CODE64 : FLAT_CODE)
-  cpu.cr0 = CR0_PE | CR0_ET
-  if (how === 'flat64') {
-    cpu.efer = EFER_SCE | EFER_LMA
-    cpu.cr4 = CR4_OSFXSR
-  }
-}
-
-/**
- * What INIT leaves. SDM Vol. 3A, "Processor State After Reset": caches, x87, SSE, MSRs and the TSC stay as they are.
- */
-export const init = (cpu: Cpu): void => {
-  const kept = { mxcsr: cpu.mxcsr, fcw: cpu.x87.fcw, ftw: cpu.x87.ftw }
-  cpu.gpr.fill(0n)
-  start(cpu, 'reset')
-  cpu.mxcsr = kept.mxcsr
-  cpu.x87.fcw = kept.fcw
-  cpu.x87.ftw = kept.ftw
-  cpu.cr0 = 0x10n | (cpu.cr0 & (CR0_CD | CR0_NW))
-  cpu.cr2 = 0n
-  cpu.cr3 = 0n
-  cpu.cr4 = 0n
-  cpu.cr8 = 0n
-  cpu.efer = 0n
-  cpu.gdtr.base = 0n
-  cpu.gdtr.limit = 0xffff
-  cpu.idtr.base = 0n
-  cpu.idtr.limit = 0xffff
-  cpu.dr.splice(0, 8, 0n, 0n, 0n, 0n, 0n, 0n, DR6_INIT, DR7_INIT)
-  cpu.met = 0
-  cpu.pending.length = 0
-  cpu.shadow = 'none'
-  cpu.nmiBlocked = false
-  cpu.refresh()
-}
-
-const requireKernel = (cpu: Cpu): void => {
+export const requireKernel = (cpu: Cpu): void => {
   if (cpu.cpl !== 0) cpu.raise(VECTOR_GP, 0)
 }
 
@@ -132,78 +51,6 @@ export const loadTable = (cpu: Cpu, table: TableRegister, base: bigint, limit: n
 }
 
 // System calls
-
-/** CS and SS with fixed, flat content, as SYSCALL and SYSENTER and their returns load them. */
-const flat = (cpu: Cpu, selector: number, level: 0 | 3, is64: boolean): void => {
-  const dpl = level << 5
-  cpu.segments[CS]!.set((selector & 0xfffc) | level, 0n, 0xffff_ffff, (is64 ? CODE64 : FLAT_CODE) | dpl)
-  cpu.segments[SS]!.set(((selector + 8) & 0xfffc) | level, 0n, 0xffff_ffff, FLAT_DATA | dpl)
-  cpu.refresh()
-}
-
-/** SDM Vol. 2B, "SYSCALL". */
-export const syscall = (cpu: Cpu): void => {
-  if (cpu.mode !== 64 || (cpu.efer & EFER_SCE) === 0n) cpu.raise(VECTOR_UD)
-  const { msrs } = cpu
-  cpu.gpr[1] = cpu.next
-  cpu.gpr[11] = cpu.rflags & ~RFLAGS_RF
-  const to = msrs.get(IA32_LSTAR)
-  flat(cpu, Number((msrs.get(IA32_STAR) >> 32n) & 0xfffcn), 0, true)
-  cpu.rflags &= ~(msrs.get(IA32_FMASK) | RFLAGS_RF | RFLAGS_VM)
-  cpu.next = to
-}
-
-/** SDM Vol. 2B, "SYSRET". */
-export const sysret = (cpu: Cpu, size: 2 | 4 | 8): void => {
-  if (cpu.mode !== 64 || (cpu.efer & EFER_SCE) === 0n) cpu.raise(VECTOR_UD)
-  requireKernel(cpu)
-  const to = cpu.gpr[1]!
-  if (size === 8 && !cpu.isCanonical(to)) cpu.raise(VECTOR_GP, 0)
-  cpu.rflags = cpu.gpr[11]! & 0x3c_7fd7n
-  const base = Number((cpu.msrs.get(IA32_STAR) >> 48n) & 0xffffn)
-  // SS is at +8 from STAR's selector in both cases, CS at +16 or +0.
-  flat(cpu, size === 8 ? base + 16 : base, 3, size === 8)
-  cpu.segments[SS]!.selector = ((base + 8) & 0xffff) | 3
-  cpu.next = size === 8 ? to : to & 0xffff_ffffn
-}
-
-/** SDM Vol. 2B, "SYSENTER". */
-export const sysenter = (cpu: Cpu): void => {
-  if (!isProtected(cpu)) cpu.raise(VECTOR_GP, 0)
-  const { msrs } = cpu
-  const selector = Number(msrs.get(IA32_SYSENTER_CS) & 0xfffcn)
-  if (selector === 0) cpu.raise(VECTOR_GP, 0)
-  const long = isLong(cpu)
-  cpu.rflags &= ~(RFLAGS_VM | RFLAGS_IF | RFLAGS_RF)
-  flat(cpu, selector, 0, long)
-  const narrow = (value: bigint) => (long ? value : value & 0xffff_ffffn)
-  cpu.gpr[4] = narrow(msrs.get(IA32_SYSENTER_ESP))
-  cpu.next = narrow(msrs.get(IA32_SYSENTER_EIP))
-}
-
-/** SDM Vol. 2B, "SYSEXIT". */
-export const sysexit = (cpu: Cpu, size: 2 | 4 | 8): void => {
-  const selector = Number(cpu.msrs.get(IA32_SYSENTER_CS) & 0xfffcn)
-  if (selector === 0 || !isProtected(cpu) || cpu.cpl !== 0) cpu.raise(VECTOR_GP, 0)
-  const [to, stack] = [cpu.gpr[2]!, cpu.gpr[1]!]
-  const wide = size === 8
-  if (wide && !(cpu.isCanonical(to) && cpu.isCanonical(stack))) cpu.raise(VECTOR_GP, 0)
-  flat(cpu, selector + (wide ? 32 : 16), 3, wide)
-  cpu.gpr[4] = wide ? stack : stack & 0xffff_ffffn
-  cpu.next = wide ? to : to & 0xffff_ffffn
-}
-
-/** SDM Vol. 2B, "SWAPGS". */
-export const swapgs = (cpu: Cpu): void => {
-  if (cpu.mode !== 64) cpu.raise(VECTOR_UD)
-  requireKernel(cpu)
-  const gs = cpu.segments[GS]!
-  const base = cpu.msrs.get(IA32_KERNEL_GS_BASE)
-  cpu.msrs.write(cpu, IA32_KERNEL_GS_BASE, gs.base)
-  cpu.msrs.write(cpu, IA32_GS_BASE, base)
-}
-
-// Time and identification
 
 /** SDM Vol. 2A, "CPUID". It always leaves a virtual machine. */
 export const cpuid = (cpu: Cpu, leaf: number, subleaf: number): CpuidResult => {
@@ -266,60 +113,6 @@ export const random = (cpu: Cpu): bigint => {
 }
 
 // Ports
-
-/** IOPL, else the I/O permission bitmap of the TSS. SDM Vol. 1, "I/O Permission Bit Map". */
-export const allowPort = (cpu: Cpu, port: number, size: Size): void => {
-  if (!isProtected(cpu)) return
-  if (cpu.cpl <= Number((BigInt(cpu.systemFlags) & RFLAGS_IOPL) >> 12n)) return
-  const { tr } = cpu
-  const type = typeOf(tr.rights)
-  const refuse = () => cpu.raise(VECTOR_GP, 0)
-  if ((type !== DESCRIPTOR_TSS && type !== DESCRIPTOR_TSS_BUSY) || tr.limit < 103) refuse()
-  const at = Number(cpu.readSystem(tr.base + 102n, 2)) + (port >> 3)
-  // Two bytes are read whatever the size, so both must lie in the TSS.
-  if (at + 1 > tr.limit) refuse()
-  const map = Number(cpu.readSystem(tr.base + BigInt(at), 2)) >> (port & 7)
-  if ((map & ((1 << size) - 1)) !== 0) refuse()
-}
-
-/** SDM Vol. 3C, "Exit Qualification for I/O Instructions". */
-const ioQualification = (cpu: Cpu, port: number, size: Size, isIn: boolean): bigint => {
-  const { insn } = cpu
-  const isString = isStringIo(cpu)
-  const isRepeated = isString && insn?.rep !== ''
-  const isImmediate = insn?.operands.some(operand => operand.kind === 'imm') ?? false
-  const flags = (isIn ? 8 : 0) | (isString ? 16 : 0) | (isRepeated ? 32 : 0) | (isImmediate ? 64 : 0)
-  return BigInt(port * 0x1_0000 + (size - 1 + flags))
-}
-const isStringIo = (cpu: Cpu): boolean => {
-  const name = cpu.insn?.row.semantics
-  return name === 'ins' || name === 'outs'
-}
-
-/** SDM Vol. 2A, "IN". With no one at the port of a bare machine, that is an exit too. */
-export const in_ = (cpu: Cpu, port: number, size: Size): bigint => {
-  allowPort(cpu, port, size)
-  if (cpu.controls?.io || cpu.ports === undefined) {
-    return cpu.leave(EXIT_REASON_IO_INSTRUCTION, ioQualification(cpu, port, size, true))
-  }
-  cpu.met |= cpu.breakpoints?.ports(port, size) ?? 0
-  return cpu.ports.in(port, size)
-}
-
-/** SDM Vol. 2B, "OUT". */
-export const out = (cpu: Cpu, port: number, size: Size, value: bigint): void => {
-  allowPort(cpu, port, size)
-  if (!cpu.controls?.io && cpu.ports !== undefined) {
-    cpu.met |= cpu.breakpoints?.ports(port, size) ?? 0
-    cpu.ports.out(port, size, value)
-    return
-  }
-  const qualification = ioQualification(cpu, port, size, false)
-  if (isStringIo(cpu)) cpu.leave(EXIT_REASON_IO_INSTRUCTION, qualification)
-  else cpu.end(EXIT_REASON_IO_INSTRUCTION, qualification)
-}
-
-// Flags
 
 /** Not modelled: virtual interrupts, with which CLI and STI at CPL 3 change VIF (CR4.PVI set; they stop by name). */
 const mayChangeIf = (cpu: Cpu): void => {

@@ -305,3 +305,11 @@ t.test('a jump table is followed inside compiled code', async t => {
   })
   t.equal(new Set(results).size, 1)
 })
+
+t.test('a loop that begins with what the interpreter has to do is compiled behind it', async t => {
+  const m = machine('auto', 'mov ecx, 1000\nagain: rdtsc\nadd rbx, rcx\nadd rsi, rbx\ndec ecx\njne again\nhlt')
+  const before = stats.retired
+  t.equal(m.cpu.run(100_000).reason, EXIT_REASON_HLT)
+  t.ok(stats.retired - before > 3000, `${stats.retired - before} of 5000`)
+  m.cpu.close()
+})

@@ -189,6 +189,8 @@ export class Compiler {
   readonly #most: number
   #page: CodePage | undefined
   #code: PageCode | undefined
+  /** The last place asked for is hot, but the interpreter's: what follows it counts as jumped to. */
+  #refused = false
 
   constructor(cpu: Cpu, tier: TierName, most = tier === 'auto' ? MOST : FEW) {
     this.#cpu = cpu
@@ -200,6 +202,8 @@ export class Compiler {
   /** The code at an offset of a page, if there is any; `jumped`: execution came here by a jump. */
   find(page: CodePage, offset: number, jumped: boolean): Entry | undefined {
     const cpu = this.#cpu
+    const isHead = jumped || this.#refused
+    this.#refused = false
     if (cpu.context === undefined) {
       cpu.context = contextOf(cpu, this.#logs, this.#most) ?? null
       this.#page = undefined
@@ -211,9 +215,12 @@ export class Compiler {
     }
     const code = this.#code!
     const entry = code.entries[offset]
-    if (entry !== undefined || (!jumped && this.#hot !== 0)) return entry
+    if (entry !== undefined || (!isHead && this.#hot !== 0)) return entry
     const heat = code.heat[offset]!
-    if (heat > this.#hot) return undefined
+    if (heat > this.#hot) {
+      this.#refused = true
+      return undefined
+    }
     code.heat[offset] = heat + 1
     // Another machine may have found it hot.
     const made = heat === 0 ? code.shared?.get(offset) : undefined

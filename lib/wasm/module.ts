@@ -28,6 +28,7 @@ export class Module {
   readonly #funcs: { type: number; code: Code }[] = []
   readonly #exports: { name: string; kind: number; index: number }[] = []
   #importedFuncs = 0
+  #elements: { at: number; functions: readonly number[] } | undefined
   #table: { size: number; elements: number[] } | undefined
 
   /** The number of a function type; equal types share one. */
@@ -69,6 +70,11 @@ export class Module {
   /** A table 0 of the module's own, filled with these functions. */
   table(elements: readonly number[]): void {
     this.#table = { size: elements.length, elements: [...elements] }
+  }
+
+  /** Puts functions into table 0, an imported one, from entry `at` on. */
+  elements(at: number, functions: readonly number[]): void {
+    this.#elements = { at, functions }
   }
 
   func(type: number): Func {
@@ -123,11 +129,14 @@ export class Module {
         to.u32(index)
       }
     })
-    section(SECTION.element, table ? 1 : 0, to => {
+    const filled = table === undefined ? this.#elements : { at: 0, functions: table.elements }
+    section(SECTION.element, filled === undefined ? 0 : 1, to => {
       to.u32(0)
-      to.raw(Uint8Array.of(0x41, 0, 0x0b))
-      to.u32(table?.elements.length ?? 0)
-      for (const func of table?.elements ?? []) to.u32(func)
+      to.byte(0x41)
+      to.s32(filled?.at ?? 0)
+      to.byte(0x0b)
+      to.u32(filled?.functions.length ?? 0)
+      for (const func of filled?.functions ?? []) to.u32(func)
     })
     section(SECTION.code, this.#funcs.length, to => {
       for (const { code } of this.#funcs) to.sized(code.finish())

@@ -3,6 +3,7 @@
  * them, so a second guest with the same code starts with it decoded. A write to a frame makes it forget its page.
  */
 import { type Hpa, PAGE_SHIFT, PAGE_SIZE } from '#bits'
+import type { ColdPages } from './cold/cold.ts'
 import type { Compiled } from './compile/runtime.ts'
 import { decode, type Refused } from './decode.ts'
 import type { Insn, Mode } from './insn.ts'
@@ -21,6 +22,8 @@ export class CodePage {
   readonly #insns: (Insn | undefined)[] = [undefined]
   /** What is compiled of it; see compile/runtime.ts. */
   readonly compiled: Compiled = []
+  /** What handlers execute of it; see cold/cold.ts. */
+  readonly cold: ColdPages = []
 
   constructor(bytes: Uint8Array) {
     this.bytes = bytes

@@ -16,6 +16,7 @@ import {
 import { type Gpa, gpa, gva, type Hpa, type Size } from '#bits'
 import type { Apic } from './apic.ts'
 import { type Breakpoints, breakpointsOf } from './breakpoint.ts'
+import { Cold, coldOptions } from './cold/cold.ts'
 import type { Context } from './compile/context.ts'
 import { Compiler, type TierName, usualTier } from './compile/runtime.ts'
 import * as control from './control.ts'
@@ -163,6 +164,9 @@ export class Cpu {
   readonly compiler: Compiler | undefined
   /** For single steps, in the tiers that compile everything. */
   readonly stepper: Compiler | undefined
+  /** Runs what is not compiled, and its like for single steps. */
+  readonly cold: Cold | undefined
+  readonly coldStepper: Cold | undefined
   /** Where instructions are fetched from. */
   readonly fetch: run.Fetch
   /** The last exceptions. */
@@ -199,8 +203,12 @@ export class Cpu {
     this.fetch = new run.Fetch(this)
     this.fetch.cache.tlbs.add(this.tlb)
     this.tier = options.tier ?? usualTier()
-    if (this.tier !== 'interpret') this.compiler = new Compiler(this, this.tier)
-    if (this.tier === 'compile' || this.tier === 'lockstep') this.stepper = new Compiler(this, this.tier, 1)
+    const { tier } = this
+    if (tier === 'auto' || tier === 'compile' || tier === 'lockstep') this.compiler = new Compiler(this, tier)
+    if (tier === 'compile' || tier === 'lockstep') this.stepper = new Compiler(this, tier, 1)
+    const [running, stepping] = coldOptions(tier)
+    if (running !== undefined) this.cold = new Cold(this, running)
+    if (stepping !== undefined) this.coldStepper = new Cold(this, stepping)
     this.tlbMoved()
     const register = (n: number) => new SegmentRegister(this.#u64, STATE.BASES / 8 + n)
     this.segments = [0, 1, 2, 3, 4, 5].map(register)
@@ -213,6 +221,8 @@ export class Cpu {
   /** Gives the state and TLB frames back. The CPU must not be used any more. */
   close(): void {
     this.memory.free(this.frame)
+    this.cold?.close()
+    this.coldStepper?.close()
     this.fetch.cache.tlbs.delete(this.tlb)
     this.tlb.close()
   }

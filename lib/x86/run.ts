@@ -4,6 +4,7 @@ import { type Hpa, hpa } from '#bits'
 import { breakBefore } from './breakpoint.ts'
 import { repeatInBulk } from './bulk.ts'
 import { type CodeCache, type CodePage, codeOf } from './code.ts'
+import type { Cold } from './cold/cold.ts'
 import { lockstep } from './compile/lockstep.ts'
 import { type Compiler, enter, watch } from './compile/runtime.ts'
 import type { Cpu } from './cpu.ts'
@@ -177,11 +178,11 @@ const answer = (cpu: Cpu, thrown: unknown): VmExit | undefined => {
 export const run = (cpu: Cpu, budget: number): VmExit => {
   cpu.followStage()
   cpu.refresh()
-  return cpu.compiler === undefined ? interpret(cpu, budget) : compiled(cpu, cpu.compiler, budget)
+  return cpu.tier === 'interpret' ? interpret(cpu, budget) : compiled(cpu, budget)
 }
 
-/** Runs what is compiled, and interprets the rest. */
-const compiled = (cpu: Cpu, compiler: Compiler, budget: number): VmExit => {
+/** Runs what is compiled or predecoded, and interprets the rest. */
+const compiled = (cpu: Cpu, budget: number): VmExit => {
   const { words } = cpu
   let left = budget
   let jumped = true
@@ -191,7 +192,7 @@ const compiled = (cpu: Cpu, compiler: Compiler, budget: number): VmExit => {
         if (cpu.pending.length !== 0) deliverPending(cpu)
         if (left-- <= 0) return vmExit(EXIT_REASON_PREEMPTION_TIMER)
         const host = place(cpu)
-        const count = runCompiled(cpu, compiler, host, jumped, left + 1)
+        const count = runCompiled(cpu, cpu.compiler, cpu.cold, host, jumped, left + 1)
         if (count > 0) {
           left -= count - 1
           jumped = true
@@ -210,13 +211,36 @@ const compiled = (cpu: Cpu, compiler: Compiler, budget: number): VmExit => {
   }
 }
 
-/** Runs compiled code at `host`, if there is any: the number of instructions, at most `left`. */
-const runCompiled = (cpu: Cpu, compiler: Compiler, host: Hpa, jumped: boolean, left: number): number => {
+/** Runs compiled or predecoded code at `host`, if there is any: the number of instructions, at most `left`. */
+const runCompiled = (
+  cpu: Cpu,
+  compiler: Compiler | undefined,
+  cold: Cold | undefined,
+  host: Hpa,
+  jumped: boolean,
+  left: number,
+): number => {
   if (cpu.pending.length !== 0 || (cpu.words[STATE.SYSTEM_FLAGS / 4]! & (TF | RF)) !== 0) return 0
   const offset = host & 0xfff
-  const entry = compiler.find(cpu.fetch.at(hpa(host - offset)), offset, jumped)
+  const page = cpu.fetch.at(hpa(host - offset))
+  let entry = compiler?.find(page, offset, jumped)
+  if (entry === undefined && cold !== undefined) {
+    const head = cold.head(page, offset)
+    if (head === 0) return 0
+    if (compiler !== undefined && cold.isHot(head)) {
+      compiler.heat(offset)
+      entry = compiler.find(page, offset, true)
+      if (entry === undefined) cold.cool(head)
+      else cold.replace(head)
+    }
+    if (entry === undefined) {
+      const go = () => cold.run(head, left)
+      return cpu.tier === 'coldstep' ? lockstep(cpu, go) : go()
+    }
+  }
   if (entry === undefined) return 0
-  return cpu.tier === 'lockstep' ? lockstep(cpu, entry, left) : enter(cpu, entry, left)
+  const found = entry
+  return cpu.tier === 'lockstep' ? lockstep(cpu, () => enter(cpu, found, left)) : enter(cpu, found, left)
 }
 
 /** One instruction in the interpreter, and nothing around it. */
@@ -246,7 +270,7 @@ export const step = (cpu: Cpu): VmExit | undefined => {
   try {
     if (cpu.pending.length !== 0) deliverPending(cpu)
     const host = place(cpu)
-    if (cpu.stepper !== undefined && runCompiled(cpu, cpu.stepper, host, true, 1) > 0) return undefined
+    if (runCompiled(cpu, cpu.stepper, cpu.coldStepper, host, true, 1) > 0) return undefined
     return one(cpu, host)
   } catch (thrown) {
     return answer(cpu, thrown)

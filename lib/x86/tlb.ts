@@ -98,6 +98,8 @@ export class Tlb {
   frame: Hpa
   words: Uint32Array
   mask: number
+  /** Changes whenever translations have been dropped. */
+  generation = 0
   readonly #memory: PhysicalMemory
   readonly #small: Hpa
   readonly #tables: readonly Table[]
@@ -185,6 +187,7 @@ export class Tlb {
   }
 
   flush(): void {
+    this.generation++
     for (const table of this.#tables) table.flush()
   }
 
@@ -195,6 +198,7 @@ export class Tlb {
 
   /** Drops what is known about the page at `low`, whatever its upper half. */
   flushPage(low: number): void {
+    this.generation++
     for (const table of this.#tables) table.drop(table.at(low), 0, TAG_WORDS)
   }
 

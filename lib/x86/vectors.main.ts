@@ -2,6 +2,7 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { stats as cold } from './cold/stats.ts'
 import { stats, type TierName } from './compile/runtime.ts'
 import { missing } from './interpret.ts'
 import { runVectors, type VectorResult } from './vectors.ts'
@@ -61,7 +62,7 @@ for (const r of results)
   console.log(
     `${basename(r.file, '.jsonl.gz').padEnd(14)} ${String(r.passed).padStart(8)} ${String(r.total).padStart(7)}  ${percent(r)}`,
   )
-if (values.tier !== 'interpret') console.log(`\n${JSON.stringify(stats)}`)
+if (values.tier !== 'interpret') console.log(`\n${JSON.stringify(values.tier.startsWith('cold') ? cold : stats)}`)
 const gaps = missing()
 console.log(`\n${gaps.length} meanings are not there yet: ${gaps.join(' ')}`)
 if (values.strict && results.some(r => r.passed < r.total)) process.exitCode = 1

@@ -6,7 +6,7 @@ import type { Size } from '#bits'
 import { MOST_REPEATS } from '../bulk.ts'
 import type { CallName } from '../calls.ts'
 import { type FlagRule, sub } from '../flags.ts'
-import { CS, FS, type Insn, type Mem, type Operand, type Reg, type Rel, type Seg } from '../insn.ts'
+import { CS, FS, type Imm, type Insn, type Mem, type Operand, type Reg, type Rel, type Seg } from '../insn.ts'
 import type { PackedName } from '../packed.ts'
 import { semantics } from '../semantics/index.ts'
 import { elementSize } from '../semantics/operands.ts'
@@ -127,6 +127,20 @@ const pageBase = n.local(LOCAL.BASE, 64, 64)
 const CC_READS = [['of'], ['cf'], ['zf'], ['cf', 'zf'], ['sf'], ['pf'], ['sf', 'of'], ['zf', 'sf', 'of']].map(flags =>
   flags.reduce((bits, flag) => bits | flagBit(flag as Flag), 0),
 )
+/**
+ * Another way to name what an instruction's bytes name: where it is given, registers and immediates are not those of the
+ * instruction itself but of whatever is executed. See cold/slots.ts.
+ */
+export interface Operands {
+  read(from: Reg): Node
+  write(to: Reg, value: Node, condition: Node | undefined): void
+  immediate(from: Imm): Node
+  address(of: Mem): Node
+  /** Offset in the segment of the following instruction, and of the target of a branch out of the page. */
+  next(): Node
+  target(): Node
+}
+
 /** Calls that do nothing in a context where they are allowed. */
 const NOTHING: readonly CallName[] = ['pause']
 
@@ -147,9 +161,11 @@ export class Builder implements Tier<Node, Node> {
   #vectorUses = 0
   /** Inside `when`: the condition. */
   #condition: Node | undefined
+  readonly #operands: Operands | undefined
 
-  constructor(context: Context, insn: Insn) {
+  constructor(context: Context, insn: Insn, operands?: Operands) {
     this.#context = context
+    this.#operands = operands
     this.stackSize = context.stackSize
     this.#insn = insn
   }
@@ -213,7 +229,7 @@ export class Builder implements Tier<Node, Node> {
       case 'mem':
         return this.load(from.seg, this.address(from), from.size as Size)
       case 'imm':
-        return n.constant(from.value)
+        return this.#operands?.immediate(from) ?? n.constant(from.value)
       case 'rel':
       case 'far':
         throw unsupported
@@ -246,6 +262,7 @@ export class Builder implements Tier<Node, Node> {
   }
 
   #readRegister(r: Reg): Node {
+    if (this.#operands !== undefined) return this.#operands.read(r)
     if (r.file === 'gpr') return n.truncate(this.#gpr(r.index), r.size as Size)
     if (r.file === 'high') return n.truncate(n.shr(8, this.#gpr(r.index), n.number(8)), 1)
     if (r.file === 'vec') {
@@ -256,6 +273,10 @@ export class Builder implements Tier<Node, Node> {
   }
 
   #writeRegister(r: Reg, value: Node): void {
+    if (this.#operands !== undefined) {
+      this.#operands.write(r, value, this.#condition)
+      return
+    }
     if (r.file === 'vec' && this.#condition === undefined) {
       this.#vectors.set(r.index, this.#loadedVector(value) ?? simd.half(value, 0))
       if (this.#insn.vectorLength !== 0) this.#vectors.set(r.index + 16, simd.half(value, 1))
@@ -286,6 +307,7 @@ export class Builder implements Tier<Node, Node> {
   }
 
   address(m: Mem): Node {
+    if (this.#operands !== undefined) return this.#operands.address(m)
     let at = n.constant(BigInt.asUintN(64, m.disp))
     if (m.ripRelative) {
       const end = BigInt(this.#offset + this.#insn.length) + m.disp
@@ -543,6 +565,7 @@ export class Builder implements Tier<Node, Node> {
   // Control flow
 
   next(size: Size): Node {
+    if (this.#operands !== undefined) return n.truncate(this.#operands.next(), size)
     return n.truncate(n.add(8, pageBase, n.number(this.#offset + this.#insn.length)), size)
   }
 
@@ -556,7 +579,7 @@ export class Builder implements Tier<Node, Node> {
 
   /** The offset in the segment of what is outside the page. */
   #away(offset: number): Node {
-    return n.add(8, pageBase, n.constant(BigInt.asUintN(64, BigInt(offset))))
+    return this.#operands?.target() ?? n.add(8, pageBase, n.constant(BigInt.asUintN(64, BigInt(offset))))
   }
 
   jump(to: Node, size: Size): void {

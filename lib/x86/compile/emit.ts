@@ -76,6 +76,18 @@ export class Emitter {
           .get(LOCAL.FRAME)
           .memory(node.width === 64 ? 'i64.load' : node.bits === 32 ? 'i32.load' : 'i32.load8_u', node.n)
         break
+      case 'cell':
+        code.get(LOCAL.FRAME)
+        this.#load(node.bits, node.n)
+        break
+      case 'field':
+        code.get(LOCAL.BLOCK)
+        this.#load(node.bits, node.n)
+        break
+      case 'slot':
+        this.slot(node.n, node.value === 1n)
+        this.#load(node.bits, 0)
+        break
       default:
         if (node.a !== undefined) this.put(node.a)
         if (node.b !== undefined) this.put(node.b)
@@ -86,6 +98,21 @@ export class Emitter {
       node.temp = this.temp(node.width)
       code.tee(node.temp)
     }
+  }
+
+  /** The address of a slot. */
+  slot(at: number, short: boolean): void {
+    this.code
+      .get(LOCAL.FRAME)
+      .get(LOCAL.BLOCK)
+      .memory(short ? 'i32.load8_u' : 'i32.load16_u', at)
+      .op('i32.add')
+  }
+
+  #load(bits: number, at: number): void {
+    if (bits > 64) this.code.vectorMemory('load', at)
+    else
+      this.code.memory(bits > 32 ? 'i64.load' : bits > 16 ? 'i32.load' : bits > 8 ? 'i32.load16_u' : 'i32.load8_u', at)
   }
 
   /** A node's value in a local of its own, to be used as often as one likes. */

@@ -1,4 +1,5 @@
 /** Where the flags are while a region is written: in locals, or yet to follow from the inputs of a recipe. */
+import type { Size } from '#bits'
 import { ALL_FLAGS, type Builder, FLAGS, flagBit, LOCAL } from './build.ts'
 import type { Emitter } from './emit.ts'
 import type { Node } from './node.ts'
@@ -11,14 +12,23 @@ export const UNKNOWN: FlagState = { known: false, recipe: undefined, lazy: 0 }
 /** As the function says it at run time: number of the recipe times 64 plus the flags that follow from it. */
 export const encode = ({ recipe, lazy }: FlagState): number => (recipe === undefined ? 0 : recipe.id * 64 + lazy)
 
+/** Where the inputs of a recipe and the flags that do not follow from one are. */
+export type FlagPlaces = { input(place: 0 | 1 | 2, size: Size): Node; flag(f: number): Node }
+const locals: FlagPlaces = {
+  input: (place, size) => n.local(LOCAL.FLAG_A + place, 64, size * 8),
+  flag: f => n.local(LOCAL.FLAG + f, 32, 1),
+}
+
 export class Flags {
   state: FlagState = UNKNOWN
   readonly #emit: Emitter
   readonly #builder: Builder
+  readonly #where: FlagPlaces
 
-  constructor(emit: Emitter, builder: Builder) {
+  constructor(emit: Emitter, builder: Builder, where = locals) {
     this.#emit = emit
     this.#builder = builder
+    this.#where = where
   }
 
   /** Puts flags that are read further on into their locals, and says which recipe the others follow. */
@@ -37,14 +47,11 @@ export class Flags {
     this.#emit.assign(batch)
   }
 
-  readonly #places = (place: 0 | 1 | 2): Node => {
-    const { size } = this.state.recipe!
-    return n.local(LOCAL.FLAG_A + place, 64, size * 8)
-  }
+  readonly #places = (place: 0 | 1 | 2): Node => this.#where.input(place, this.state.recipe!.size)
 
   flag(f: number): Node {
     const { known, recipe, lazy } = this.state
-    if (!known || recipe === undefined || (lazy & (1 << f)) === 0) return n.local(LOCAL.FLAG + f, 32, 1)
+    if (!known || recipe === undefined || (lazy & (1 << f)) === 0) return this.#where.flag(f)
     const { a, b, r } = inputs(this.#builder, recipe, this.#places)
     return n.to32(recipe.rule[FLAGS[f]!]!<Node, Node>(this.#builder, recipe.size, a, b, r))
   }

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { stats as cold } from '../cold/stats.ts'
 import { runElf } from '../testdata/linuxelf.ts'
 import { stats, type TierName } from './runtime.ts'
 
@@ -48,6 +49,7 @@ for (const [name, whole] of Object.entries(SCALES)) {
   const of = (text: string) => text.trim().split('\n').at(-1)!.split(' ')
   const [, sum] = of(execFileSync(path, [scale], { encoding: 'utf8' }))
   const nativeNs = nativeTime(path, scale)
+  Object.assign(cold, { blocks: 0, records: 0, handlers: 0, batches: 0, bytes: 0, ms: 0, entered: 0, retired: 0 })
   Object.assign(stats, { regions: 0, shared: 0, instructions: 0, bytes: 0, ms: 0, entered: 0, retired: 0 })
   const { output, instructions } = runElf(readFileSync(path), [path, scale], { tier: values.tier as TierName })
   const [, ours, ns] = of(output)
@@ -57,7 +59,8 @@ for (const [name, whole] of Object.entries(SCALES)) {
   console.log(
     `${name.padEnd(9)} ${(Number(nativeNs) / 1e6).toFixed(0).padStart(5)} ms native ${(Number(ns) / 1e6).toFixed(0).padStart(6)} ms ours ${ratio.toFixed(2).padStart(7)} x ` +
       `${((instructions / Number(ns)) * 1e3).toFixed(0).padStart(6)} MIPS ${sum === ours ? 'same' : 'WRONG'} ` +
-      `regions ${stats.regions} (${stats.instructions} insns, ${stats.bytes} bytes, ${stats.ms.toFixed(1)} ms) entered ${stats.entered} compiled ${((stats.retired / instructions) * 100).toFixed(2)} %`,
+      `regions ${stats.regions} (${stats.instructions} insns, ${stats.bytes} bytes, ${stats.ms.toFixed(1)} ms) entered ${stats.entered} compiled ${((stats.retired / instructions) * 100).toFixed(2)} %; ` +
+      `cold blocks ${cold.blocks} handlers ${cold.handlers} (${cold.bytes} bytes, ${cold.ms.toFixed(1)} ms) entered ${cold.entered}, ${((cold.retired / instructions) * 100).toFixed(2)} %`,
   )
 }
 console.log(`geometric mean ${(product ** (1 / count)).toFixed(2)} x native`)

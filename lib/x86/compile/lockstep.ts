@@ -7,7 +7,7 @@ import { Fault } from '../fault.ts'
 import { instructionAtRip, interpretOne } from '../run.ts'
 import { STATE } from '../state.ts'
 import { SCRATCH } from './generate.ts'
-import { clearLog, type Entry, enter, log } from './runtime.ts'
+import { clearLog, log } from './runtime.ts'
 
 /** The tiers disagree: an error of ours, with what one would want to know. */
 export class Disagreement extends Error {
@@ -41,14 +41,14 @@ const partly = (cpu: Cpu, after: Uint8Array): void => {
   }
 }
 
-/** Runs compiled code, takes it back, interprets as many instructions, and throws `Disagreement` at a difference. */
-export const lockstep = (cpu: Cpu, entry: Entry, left: number): number => {
+/** Runs compiled code by `run`, takes it back, interprets as many instructions, and throws `Disagreement` at a difference. */
+export const lockstep = (cpu: Cpu, run: () => number): number => {
   const { u8 } = cpu.memory
   const state = u8.subarray(cpu.frame, cpu.frame + SCRATCH.LEFT)
   const before = state.slice()
   const { instructions, shadow } = cpu
   clearLog()
-  const count = enter(cpu, entry, left)
+  const count = run()
   const after = state.slice()
   const writes = log.map(({ host, old }) => ({ host, old, seen: u8.slice(host, host + old.length) }))
   for (const { host, old } of writes.toReversed()) u8.set(old, host)

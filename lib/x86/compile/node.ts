@@ -11,9 +11,23 @@ export type Width = 32 | 64 | 128 | 'f32' | 'f64' | 'pair'
 /**
  * `const`: `value`. `local`: local `n` of the function. `temp`: the result of an effect, in the local it was given.
  * `flag` and `cc`: flag number `n`, condition code `n`; they become expressions once it is known where the flags are.
- * `frame`: the byte, doubleword (by its bits) or quadword at offset `n` of the state frame.
+ * `frame`: the byte, doubleword (by its bits) or quadword at offset `n` of the state frame. `cell`: what is there, as many
+ * bits as the node has. Of the cold tier: `field` is in the record of the instruction at offset `n`, never 0 where `value`
+ * is 1; `slot` is at the offset of the state frame that the record has at `n`, in two bytes, or one where `value` is 1.
  */
-export type NodeOp = Op | 'pair' | 'const' | 'local' | 'temp' | 'flag' | 'cc' | 'frame' | 'simd'
+export type NodeOp =
+  | Op
+  | 'pair'
+  | 'const'
+  | 'local'
+  | 'temp'
+  | 'flag'
+  | 'cc'
+  | 'frame'
+  | 'cell'
+  | 'slot'
+  | 'field'
+  | 'simd'
 
 export type Node = {
   readonly op: NodeOp
@@ -192,6 +206,7 @@ const compare = (op: string, wide: boolean, a: Node, b: Node): Node =>
 
 export const isZero = (a: Node): Node => {
   if (isConst(a)) return bool(a.value === 0n)
+  if (a.op === 'field' && a.value === 1n) return bool(false)
   if (a.bits === 1) return no(a)
   // v128.any_true
   if (a.width === 'pair') return both(isZero(a.a!), isZero(a.b!))

@@ -15,10 +15,13 @@ import { listRegion } from './listing.ts'
 import { regionAt } from './region.ts'
 import { liveOf, type Made, type Shared, share, sharedOf } from './store.ts'
 
-/** `auto` compiles what is hot, `compile` everything at once; `lockstep` checks every region against the interpreter. */
-export type TierName = 'interpret' | 'compile' | 'auto' | 'lockstep'
+/**
+ * `auto` compiles what is hot, `compile` everything at once, `cold` nothing: all runs in handlers. `lockstep` and
+ * `coldstep` check what `compile` and `cold` do against the interpreter.
+ */
+export type TierName = 'interpret' | 'cold' | 'compile' | 'auto' | 'lockstep' | 'coldstep'
 
-const TIERS: readonly string[] = ['interpret', 'compile', 'auto', 'lockstep']
+const TIERS: readonly string[] = ['interpret', 'cold', 'compile', 'auto', 'lockstep', 'coldstep']
 const isTier = (name: string | undefined): name is TierName => name !== undefined && TIERS.includes(name)
 
 /** The tier of CPUs that are not told: what SEAMLESS_TIER in the environment says, or `auto`. */
@@ -117,13 +120,16 @@ export const clearLog = (): void => {
   log = []
 }
 
+/** Notes that compiled code is about to write. */
+export const logStore = (memory: PhysicalMemory, host: number, size: number): void => {
+  const at = host >>> 0
+  log.push({ host: at, old: memory.u8.slice(at, at + size) })
+}
+
 const importsOf = (memory: PhysicalMemory) => ({
   env: {
     memory: memory.memory,
-    log: (host: number, size: number): void => {
-      const at = host >>> 0
-      log.push({ host: at, old: memory.u8.slice(at, at + size) })
-    },
+    log: (host: number, size: number): void => logStore(memory, host, size),
   },
 })
 const importsByMemory = new WeakMap<PhysicalMemory, ReturnType<typeof importsOf>>()
@@ -197,6 +203,12 @@ export class Compiler {
     this.#hot = tier === 'auto' ? HOT : 0
     this.#logs = tier === 'lockstep'
     this.#most = most
+  }
+
+  /** A place of the page that was last looked at is hot. */
+  heat(offset: number): void {
+    const heat = this.#code?.heat
+    if (heat !== undefined && heat[offset]! < this.#hot) heat[offset] = this.#hot
   }
 
   /** The code at an offset of a page, if there is any; `jumped`: execution came here by a jump. */
@@ -285,6 +297,18 @@ const closeWindows = (cpu: Cpu, entry: Entry, slice: number): void => {
   if (scattered) anew(cpu, entry)
 }
 
+/** Looks up a page for the TLB: whether compiled code may access it. */
+export const reaches = (cpu: Cpu, linear: bigint, writes: boolean): boolean => {
+  try {
+    const host = lookup(cpu, linear, writes ? 'write' : 'read', cpu.key)
+    return host >= 0 && !(writes && cpu.memory.holdsCode[host >>> 12] !== 0)
+  } catch (error) {
+    // The interpreter meets it again, and answers it.
+    if (error instanceof Fault || error instanceof Leave) return false
+    throw error
+  }
+}
+
 /** Looks up what an access did not find in the TLB: whether it would find it now. */
 const refill = (cpu: Cpu, entry: Entry, offset: number, { size, length, writes }: Missed): boolean => {
   const { words } = cpu
@@ -300,14 +324,7 @@ const refill = (cpu: Cpu, entry: Entry, offset: number, { size, length, writes }
     if (times >= CROSSINGS) anew(cpu, entry)
     return false
   }
-  try {
-    const host = lookup(cpu, linear, writes ? 'write' : 'read', cpu.key)
-    return host >= 0 && !(writes && cpu.memory.holdsCode[host >>> 12] !== 0)
-  } catch (error) {
-    // The interpreter meets it again, and answers it.
-    if (error instanceof Fault || error instanceof Leave) return false
-    throw error
-  }
+  return reaches(cpu, linear, writes)
 }
 
 /** Runs compiled code for at most `left` instructions; how many it was. */

@@ -1,0 +1,395 @@
+/**
+ * The cold tier at run time: code that is not compiled yet, or never will be, as records that handlers execute. See
+ * docs/decisions/0006-cold-tier.md.
+ */
+import type { CodePage } from '../code.ts'
+import { type Context, contextOf } from '../compile/context.ts'
+import { settleFlags } from '../compile/flagstate.ts'
+import { SCRATCH } from '../compile/generate.ts'
+import { logStore, refill, type TierName } from '../compile/runtime.ts'
+import type { Cpu } from '../cpu.ts'
+import type { Insn } from '../insn.ts'
+import type { PhysicalMemory } from '../memory.ts'
+import { STATE } from '../state.ts'
+import { TLB_ENTRY_WORDS } from '../tlb.ts'
+import { type FlagsAt, UNKNOWN } from './handler.ts'
+import { type Doors, JUMP_BYTES, JUMP_ENTRIES, Machine, writeHandlers } from './machine.ts'
+import { ENTRY, HEAD, JUMPS, LEFT_AT, MISSED, MOST_IN_BLOCK, NEVER, RECORD, RECORD_BYTES } from './record.ts'
+import { type Handler, Shapes } from './shapes.ts'
+import { stats } from './stats.ts'
+
+const RIP = STATE.RIP / 4
+const NEXT = STATE.NEXT / 4
+const CODE_FRAME = 4096
+
+/** Of `auto`: times that the interpreter takes an instruction before its block is made, and before handlers are written. */
+const AFTER = 4
+const AFTER_NEW = 30
+/** Entries of a block before it is compiled. */
+const HOT = 500
+
+const settle = (cpu: Cpu): void => {
+  const rule = cpu.words[SCRATCH.RULE / 4]!
+  if ((rule & 63) === 0) return
+  settleFlags(cpu, rule)
+  cpu.words[SCRATCH.RULE / 4] = 0
+}
+const doors: Doors = {
+  log: (cpu, host, size) => logStore(cpu.memory, host, size),
+  settle,
+}
+
+const machines = new WeakMap<PhysicalMemory, Machine>()
+const machineOf = (memory: PhysicalMemory): Machine => {
+  const known = machines.get(memory) ?? new Machine(memory, doors)
+  machines.set(memory, known)
+  return known
+}
+
+/** There is no block, because the interpreter has to take its first instruction. */
+const REFUSED = -1
+
+/** The blocks of one page in one context. */
+export class ColdPage {
+  readonly shapes: Shapes
+  generation = -1
+  /** Head of the block that begins at an offset; 0: none yet. */
+  readonly heads = new Int32Array(CODE_FRAME)
+  /** How often the interpreter came by an offset. */
+  readonly visits = new Uint8Array(CODE_FRAME)
+  /** Branches that wait for a block: the places of their links, by its offset. */
+  readonly waiting = new Map<number, number[]>()
+
+  constructor(shapes: Shapes) {
+    this.shapes = shapes
+  }
+
+  restart(generation: number): void {
+    this.generation = generation
+    this.heads.fill(0)
+    this.waiting.clear()
+  }
+}
+/** By number of the context. */
+export type ColdPages = (ColdPage | undefined)[]
+
+const shapesOf: (Shapes | undefined)[] = []
+
+/** How a tier uses the cold tier. */
+export type ColdOptions = {
+  /** Times that the interpreter takes an instruction before its block is made. */
+  readonly after: number
+  /** The same where handlers would have to be written for it. */
+  readonly afterNew: number
+  /** Entries of a block before it is hot; `NEVER`: nothing gets hot. */
+  readonly heat: number
+  /** Most instructions of a block. */
+  readonly most: number
+  /** Stores are logged. */
+  readonly logs: boolean
+}
+
+/** An instruction of a block that is being made. */
+type Step = { readonly insn: Insn; readonly offset: number; readonly handler: Handler; readonly settles: boolean }
+
+/** The cold tier of one CPU. */
+export class Cold {
+  readonly #cpu: Cpu
+  readonly #machine: Machine
+  readonly #options: ColdOptions
+  readonly #words: Uint32Array
+  #page: CodePage | undefined
+  #code: ColdPage | undefined
+  #context: Context | undefined
+  /** The cache of computed jumps, and what it was filled for. */
+  #jumps = 0
+  #jumpsFor = { tlb: -1, code: -1, generation: -1, context: -1 }
+
+  constructor(cpu: Cpu, options: ColdOptions) {
+    this.#cpu = cpu
+    this.#options = options
+    this.#machine = machineOf(cpu.memory)
+    this.#words = new Uint32Array(cpu.memory.memory.buffer)
+  }
+
+  close(): void {
+    if (this.#jumps !== 0) this.#cpu.memory.free(this.#jumps as never)
+    this.#jumps = 0
+  }
+
+  /** The head of the block at an offset of a page, made if it is time to; 0: none. */
+  head(page: CodePage, offset: number): number {
+    const context = this.#contextNow()
+    if (context === null) return 0
+    if (page !== this.#page || context !== this.#context) {
+      this.#page = page
+      this.#context = context
+      shapesOf[context.id] ??= new Shapes(context)
+      page.cold[context.id] ??= new ColdPage(shapesOf[context.id]!)
+      this.#code = page.cold[context.id]
+    }
+    const code = this.#code!
+    if (code.generation !== this.#machine.generation) code.restart(this.#machine.generation)
+    const head = code.heads[offset]!
+    if (head > 0) return head
+    if (head === REFUSED) return 0
+    const visits = code.visits[offset]!
+    if (visits < this.#options.after) {
+      code.visits[offset] = visits + 1
+      return 0
+    }
+    return this.#make(page, code, offset, context, visits)
+  }
+
+  /** The compiler's, where there is one: it has just been asked. */
+  #contextNow(): Context | null {
+    const cpu = this.#cpu
+    const { logs, most } = this.#options
+    const { context } = cpu
+    if (context === null || (context !== undefined && (cpu.compiler !== undefined || context.most === most)))
+      return context
+    cpu.context = contextOf(cpu, logs, most) ?? null
+    return cpu.context
+  }
+
+  #make(page: CodePage, code: ColdPage, offset: number, context: Context, visits: number): number {
+    const from = performance.now()
+    const steps = this.#steps(page, code, offset, context)
+    if (steps.length === 0) {
+      code.heads[offset] = REFUSED
+      return 0
+    }
+    const unwritten = new Set<Handler>()
+    for (const { handler } of steps) if (handler.index < 0) unwritten.add(handler)
+    if (unwritten.size > 0) {
+      if (visits < this.#options.afterNew) {
+        code.visits[offset] = visits + 1
+        return 0
+      }
+      writeHandlers([...unwritten])
+    }
+    const head = this.#lay(code, offset, steps)
+    stats.blocks++
+    stats.records += steps.length
+    stats.ms += performance.now() - from
+    return head
+  }
+
+  /** The instructions of a block: as far as there are handlers, up to an unconditional jump. */
+  #steps(page: CodePage, code: ColdPage, start: number, context: Context): Step[] {
+    const steps: Step[] = []
+    let flags: FlagsAt = UNKNOWN
+    for (let at = start; at < CODE_FRAME && steps.length < this.#options.most; ) {
+      const insn = page.at(at, context.mode)
+      if (typeof insn === 'string') break
+      const handler = code.shapes.find(insn, at, flags === UNKNOWN ? 0 : flags)
+      if (handler === null) break
+      const settles = flags === UNKNOWN && handler.asksForFlags
+      if (settles) flags = 0
+      steps.push({ insn, offset: at, handler, settles })
+      flags = handler.flagsAfter(flags)
+      at += insn.length
+      if (handler.ends === 'ends') break
+    }
+    return steps
+  }
+
+  /** Writes the block into records. */
+  #lay(code: ColdPage, start: number, steps: readonly Step[]): number {
+    const last = steps.at(-1)!
+    const settling = steps.reduce((sum, step) => sum + (step.settles ? 1 : 0), 0)
+    const isOpen = last.handler.ends !== 'ends'
+    const head = this.#machine.room(1 + steps.length + settling + (isOpen ? 1 : 0))
+    if (code.generation !== this.#machine.generation) code.restart(this.#machine.generation)
+    const words = this.#words
+    words[(head + HEAD.NEED) / 4] = steps.length
+    words[(head + HEAD.HEAT) / 4] = this.#options.heat
+    let at = head + RECORD_BYTES
+    const begin = (handler: number, offset: number, refund: number): void => {
+      words.fill(0, at / 4, (at + RECORD_BYTES) / 4)
+      words[at / 4] = handler
+      words[at / 4 + 1] = offset | (refund << 16)
+    }
+    for (const [k, step] of steps.entries()) {
+      if (step.settles) {
+        begin(ENTRY.SETTLE, step.offset, steps.length - k)
+        at += RECORD_BYTES
+      }
+      begin(step.handler.index, step.offset, steps.length - k)
+      this.#operands(code, at, step)
+      at += RECORD_BYTES
+    }
+    if (isOpen) begin(ENTRY.LEAVE, last.offset + last.insn.length, 0)
+    code.heads[start] = head
+    for (const link of code.waiting.get(start) ?? []) words[link / 4] = head
+    code.waiting.delete(start)
+    return head
+  }
+
+  #operands(code: ColdPage, at: number, { insn, offset }: Step): void {
+    const { u8, view } = this.#cpu.memory
+    const next = BigInt(offset + insn.length)
+    let registers = 0
+    let immediates = 0
+    let hasTarget = false
+    const { operands } = insn
+    for (const [k, operand] of operands.entries()) {
+      // A register that is named twice is one operand.
+      if (operands.indexOf(operand) < k) continue
+      switch (operand.kind) {
+        case 'reg': {
+          const place = placeOf(operand.file, operand.index)
+          if (place < 0) break
+          if (registers === 0) view.setUint16(at + RECORD.FIRST, place, true)
+          else if (registers === 1) view.setUint16(at + RECORD.SECOND, place, true)
+          else if (registers === 2) u8[at + RECORD.THIRD] = place
+          registers++
+          break
+        }
+        case 'mem': {
+          if (insn.row.forms[k]?.place === 'implied') break
+          // There is always a base: the page, or zero.
+          const base = operand.ripRelative ? STATE.RIP : operand.base >= 0 ? operand.base * 8 : STATE.NEXT
+          u8[at + RECORD.BASE] = base
+          u8[at + RECORD.INDEX] = operand.index >= 0 ? operand.index * 8 : STATE.NEXT
+          u8[at + RECORD.SCALE] = 31 - Math.clz32(operand.scale)
+          view.setBigInt64(at + RECORD.DISPLACEMENT, operand.ripRelative ? operand.disp + next : operand.disp, true)
+          break
+        }
+        case 'imm':
+          if (immediates++ === 0) view.setBigUint64(at + RECORD.IMMEDIATE, operand.value, true)
+          break
+        case 'rel': {
+          const target = offset + insn.length + Number(operand.disp)
+          hasTarget = true
+          view.setInt32(at + RECORD.TARGET_OFFSET, target, true)
+          this.#link(code, at + RECORD.TARGET, target)
+          break
+        }
+        case 'far':
+      }
+    }
+    if (hasTarget) view.setBigInt64(at + RECORD.DISPLACEMENT, next, true)
+    else if (insn.row.semantics === 'call' && immediates === 0) view.setBigInt64(at + RECORD.IMMEDIATE, next, true)
+  }
+
+  #link(code: ColdPage, place: number, target: number): void {
+    const head = target >= 0 && target < CODE_FRAME ? code.heads[target]! : 0
+    this.#words[place / 4] = head > 0 ? head : this.#machine.nowhere
+    if (head > 0 || target < 0 || target >= CODE_FRAME) return
+    const waiting = code.waiting.get(target)
+    if (waiting === undefined) code.waiting.set(target, [place])
+    else waiting.push(place)
+  }
+
+  /** Has the block been entered often enough to be compiled? */
+  isHot(head: number): boolean {
+    return (this.#words[(head + HEAD.HEAT) / 4]! | 0) <= 0
+  }
+
+  /** It is not compiled after all, or not by this tier. */
+  cool(head: number): void {
+    this.#words[(head + HEAD.HEAT) / 4] = NEVER
+  }
+
+  /** There is compiled code for it: branches to it leave. */
+  replace(head: number): void {
+    this.#words[(head + HEAD.NEED) / 4] = NEVER
+  }
+
+  /** Executes from the head of a block on, at most `left` instructions; how many it was. */
+  run(head: number, left: number): number {
+    const need = this.#words[(head + HEAD.NEED) / 4]!
+    if (need > left) return 0
+    const cpu = this.#cpu
+    const frame = cpu.words
+    this.#remember(head)
+    frame[NEXT] = 0
+    frame[NEXT + 1] = 0
+    frame[SCRATCH.RULE / 4] = 0
+    let record = head + RECORD_BYTES
+    let rest = left - need
+    for (let last = -1; ; ) {
+      frame[RIP] = frame[RIP]! & ~0xfff
+      frame[MISSED / 4] = 0
+      const { tlb } = cpu
+      this.#machine.run(cpu, tlb.frame, tlb.mask * (TLB_ENTRY_WORDS * 4), record, rest)
+      rest = frame[SCRATCH.LEFT / 4]!
+      const missed = frame[MISSED / 4]! | 0
+      // An instruction that finds one page at the cost of another is the interpreter's.
+      if (missed === 0 || rest === last || !refill(cpu, missed)) break
+      last = rest
+      record = frame[LEFT_AT / 4]!
+      rest -= cpu.memory.u8[record + RECORD.REFUND]!
+    }
+    if (cpu.mode !== 64) frame[RIP + 1] = 0
+    settle(cpu)
+    const count = left - rest
+    cpu.instructions += count
+    if (count > 0) cpu.shadow = 'none'
+    stats.entered++
+    stats.retired += count
+    return count
+  }
+
+  /** The block at RIP is found by computed jumps from now on, until what it was found by changes. */
+  #remember(head: number): void {
+    const cpu = this.#cpu
+    const words = this.#words
+    const last = this.#jumpsFor
+    if (this.#jumps === 0) {
+      this.#jumps = cpu.memory.allocate()
+      cpu.words[JUMPS / 4] = this.#jumps
+    }
+    const code = cpu.fetch.cache.version
+    const { generation } = this.#machine
+    if (
+      last.tlb !== cpu.tlb.generation ||
+      last.code !== code ||
+      last.generation !== generation ||
+      last.context !== this.#context!.id
+    ) {
+      // No block is at the last address of all, which no instruction can be at with another after it.
+      words.fill(0xffff_ffff, this.#jumps / 4, this.#jumps / 4 + (JUMP_ENTRIES * JUMP_BYTES) / 4)
+      last.tlb = cpu.tlb.generation
+      last.code = code
+      last.generation = generation
+      last.context = this.#context!.id
+    }
+    const low = cpu.words[RIP]!
+    const high = cpu.words[RIP + 1]!
+    const slot = (low ^ (low >>> 12)) & (JUMP_ENTRIES - 1)
+    const at = (this.#jumps + slot * JUMP_BYTES) / 4
+    words[at] = low
+    words[at + 1] = high
+    words[at + 2] = head
+  }
+}
+
+/** Offset in the state frame of a register that handlers know. */
+const placeOf = (file: string, index: number): number => {
+  if (file === 'gpr') return STATE.GPR + index * 8
+  if (file === 'high') return STATE.GPR + index * 8 + 1
+  return file === 'vec' ? STATE.VEC + index * 32 : -1
+}
+
+const ALL: ColdOptions = { after: 0, afterNew: 0, heat: NEVER, most: MOST_IN_BLOCK, logs: false }
+
+/** What a tier has the cold tier for: running, and single steps. */
+export const coldOptions = (tier: TierName): readonly [ColdOptions | undefined, ColdOptions | undefined] => {
+  switch (tier) {
+    case 'cold':
+      return [ALL, { ...ALL, most: 1 }]
+    case 'coldstep':
+      return [
+        { ...ALL, logs: true },
+        { ...ALL, logs: true, most: 1 },
+      ]
+    case 'auto':
+      return [{ ...ALL, after: AFTER, afterNew: AFTER_NEW, heat: HOT }, undefined]
+    case 'interpret':
+    case 'compile':
+    case 'lockstep':
+      return [undefined, undefined]
+  }
+}

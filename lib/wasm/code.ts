@@ -12,10 +12,17 @@ export class Code {
   readonly #bytes = new Bytes(1024)
   readonly #locals: ValueType[] = []
   readonly #params: number
-  #depth = 0
+  readonly #pool: ((type: ValueType) => number) | undefined
+  #depth: number
 
-  constructor(params: number) {
+  /**
+   * A piece of a function stands in `depth` blocks of it, whose labels are 0 to `depth` - 1, and has its locals from a pool
+   * that they all share.
+   */
+  constructor(params: number, depth = 0, pool?: (type: ValueType) => number) {
     this.#params = params
+    this.#depth = depth
+    this.#pool = pool
   }
 
   /** Bytes written so far. */
@@ -25,6 +32,7 @@ export class Code {
 
   /** A new local, zero at entry. */
   local(type: ValueType): number {
+    if (this.#pool !== undefined) return this.#pool(type)
     this.#locals.push(type)
     return this.#params + this.#locals.length - 1
   }
@@ -151,6 +159,16 @@ export class Code {
   brTable(targets: readonly Label[], otherwise: Label): this {
     this.#indexed(0x0e, targets.length)
     for (const to of [...targets, otherwise]) this.#bytes.u32(this.#depth - to - 1)
+    return this
+  }
+
+  /** A copy of what was written: of a piece, all there is to it. */
+  piece(): Uint8Array {
+    return this.#bytes.view().slice()
+  }
+
+  raw(bytes: Uint8Array): this {
+    this.#bytes.raw(bytes)
     return this
   }
 

@@ -12,9 +12,22 @@ import type { Insn } from '../insn.ts'
 import type { PhysicalMemory } from '../memory.ts'
 import { STATE } from '../state.ts'
 import { TLB_ENTRY_WORDS } from '../tlb.ts'
+import { era, writeHandlers } from './dispatch.ts'
 import { type FlagsAt, UNKNOWN } from './handler.ts'
-import { type Doors, JUMP_BYTES, JUMP_ENTRIES, Machine, writeHandlers } from './machine.ts'
-import { ENTRY, HEAD, JUMPS, LEFT_AT, MISSED, MOST_IN_BLOCK, NEVER, RECORD, RECORD_BYTES } from './record.ts'
+import { type Doors, Machine } from './machine.ts'
+import {
+  ENTRY,
+  HEAD,
+  JUMP_BYTES,
+  JUMP_ENTRIES,
+  JUMPS,
+  LEFT_AT,
+  MISSED,
+  MOST_IN_BLOCK,
+  NEVER,
+  RECORD,
+  RECORD_BYTES,
+} from './record.ts'
 import { type Handler, Shapes } from './shapes.ts'
 import { stats } from './stats.ts'
 
@@ -51,7 +64,7 @@ const REFUSED = -1
 
 /** The blocks of one page in one context. */
 export class ColdPage {
-  readonly shapes: Shapes
+  shapes: Shapes | undefined
   generation = -1
   /** Head of the block that begins at an offset; 0: none yet. */
   readonly heads = new Int32Array(CODE_FRAME)
@@ -60,12 +73,9 @@ export class ColdPage {
   /** Branches that wait for a block: the places of their links, by its offset. */
   readonly waiting = new Map<number, number[]>()
 
-  constructor(shapes: Shapes) {
-    this.shapes = shapes
-  }
-
   restart(generation: number): void {
     this.generation = generation
+    this.shapes = undefined
     this.heads.fill(0)
     this.waiting.clear()
   }
@@ -73,7 +83,18 @@ export class ColdPage {
 /** By number of the context. */
 export type ColdPages = (ColdPage | undefined)[]
 
-const shapesOf: (Shapes | undefined)[] = []
+/** By number of the context, as long as handlers are not forgotten. */
+let shapesOf: (Shapes | undefined)[] = []
+let shapesOfEra = 0
+const shapesFor = (context: Context): Shapes => {
+  if (shapesOfEra !== era) {
+    shapesOfEra = era
+    shapesOf = []
+  }
+  const known = shapesOf[context.id] ?? new Shapes(context)
+  shapesOf[context.id] = known
+  return known
+}
 
 /** How a tier uses the cold tier. */
 export type ColdOptions = {
@@ -124,8 +145,7 @@ export class Cold {
     if (page !== this.#page || context !== this.#context) {
       this.#page = page
       this.#context = context
-      shapesOf[context.id] ??= new Shapes(context)
-      page.cold[context.id] ??= new ColdPage(shapesOf[context.id]!)
+      page.cold[context.id] ??= new ColdPage()
       this.#code = page.cold[context.id]
     }
     const code = this.#code!
@@ -166,7 +186,10 @@ export class Cold {
         code.visits[offset] = visits + 1
         return 0
       }
-      writeHandlers([...unwritten])
+      if (!writeHandlers([...unwritten])) {
+        code.restart(this.#machine.generation)
+        return this.#make(page, code, offset, context, visits)
+      }
     }
     const head = this.#lay(code, offset, steps)
     stats.blocks++
@@ -178,6 +201,7 @@ export class Cold {
   /** The instructions of a block: as far as there are handlers, up to an unconditional jump. */
   #steps(page: CodePage, code: ColdPage, start: number, context: Context): Step[] {
     const steps: Step[] = []
+    code.shapes ??= shapesFor(context)
     let flags: FlagsAt = UNKNOWN
     for (let at = start; at < CODE_FRAME && steps.length < this.#options.most; ) {
       const insn = page.at(at, context.mode)

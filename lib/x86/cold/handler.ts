@@ -1,6 +1,5 @@
 /**
- * A handler: one WebAssembly function that executes any instruction of one shape and goes on at the next by a tail call.
- * General and vector registers are in the state frame, flags are left as a recipe.
+ * A handler: a piece of WebAssembly that executes any instruction of one shape and goes on at the next record. General and vector registers are in the state frame, flags are left as a recipe.
  */
 import type { Code } from '#wasm'
 import { Accesses } from '../compile/access.ts'
@@ -13,7 +12,7 @@ import type { Node } from '../compile/node.ts'
 import * as n from '../compile/node.ts'
 import { flagsOf, recipeFor, recipeOf } from '../compile/recipe.ts'
 import { STATE } from '../state.ts'
-import { ENTRY, HEAD, MISSED, RECORD, RECORD_BYTES } from './record.ts'
+import { HEAD, MISSED, RECORD, RECORD_BYTES } from './record.ts'
 import type { Slots, Write } from './slots.ts'
 
 /**
@@ -65,42 +64,28 @@ const reduce = (at: FlagsAt, mask: number): FlagsAt => {
   return (rest & ALL_FLAGS) === 0 ? 0 : rest
 }
 
-/** Functions and types of the module that handlers are written into. */
-export type Imports = {
-  readonly log: number
-  /** Of handlers, and of what takes a computed jump. */
-  readonly type: number
-  readonly jumpType: number
-}
-
-/** Goes on at the record in local `BLOCK`. */
-export const dispatch = (code: Code, type: number): void => {
-  for (const local of [LOCAL.FRAME, LOCAL.TLB, LOCAL.MASK, LOCAL.BLOCK, LOCAL.LEFT]) code.get(local)
-  code.get(LOCAL.BLOCK).memory('i32.load', RECORD.HANDLER).tailCallIndirect(type)
-}
-const tail = (code: Code, type: number, entry: number): void => {
-  for (const local of [LOCAL.FRAME, LOCAL.TLB, LOCAL.MASK, LOCAL.BLOCK, LOCAL.LEFT]) code.get(local)
-  code.i32(entry).tailCallIndirect(type)
-}
+/**
+ * The blocks of the function that handlers are pieces of, as labels; see dispatch.ts. `NEXT` executes the record in local
+ * `BLOCK`, `JUMP` goes to the linear address in `TARGET`, `AWAY` takes the branch of the record without its link, `LEAVE` ends
+ * before the record.
+ */
+export const LABEL = { AGAIN: 0, LEAVE: 1, JUMP: 2, AWAY: 3, NEXT: 4 } as const
+export const LABELS = 5
+/** The local behind the parameters. */
+export const TARGET = LOCAL.LEFT + 1
+/** Imported functions. */
+export const IMPORT = { LOG: 0, SETTLE: 1 } as const
 
 /** Enters the block whose head is in local `head`, unless there is a reason not to; execution goes on behind it then. */
-export const enterBlock = (
-  code: Code,
-  type: number,
-  head: number,
-  left: number,
-  heat: number,
-  before: () => void,
-): void => {
+export const enterBlock = (code: Code, head: number, left: number, heat: number, enter: () => void): void => {
   code.get(LOCAL.LEFT).get(head).memory('i32.load', HEAD.NEED).op('i32.sub').set(left)
   code.get(head).memory('i32.load', HEAD.HEAT).i32(1).op('i32.sub').set(heat)
   code.get(head).get(heat).memory('i32.store', HEAD.HEAT)
   code.get(left).get(heat).op('i32.or').i32(0).op('i32.ge_s')
   code.if(() => {
-    before()
     code.get(head).i32(RECORD_BYTES).op('i32.add').set(LOCAL.BLOCK)
     code.get(left).set(LOCAL.LEFT)
-    dispatch(code, type)
+    enter()
   })
 }
 
@@ -112,15 +97,13 @@ export const writeHandler = (
   before: FlagsAt,
   context: Context,
   builder: Builder,
-  imports: Imports,
 ): void => {
   const emit = new Emitter(code)
   const flags = new Flags(emit, builder, cells)
-  const accesses = new Accesses(emit, context, imports.log)
-  const { type } = imports
+  const accesses = new Accesses(emit, context, IMPORT.LOG)
   const leave: Leave = (way, size = 0) => {
     if (way === 'access') code.get(LOCAL.FRAME).i32(size).memory('i32.store', MISSED)
-    tail(code, type, ENTRY.LEAVE)
+    code.br(LABEL.LEAVE)
   }
 
   const lazy = before > 0 ? before & ALL_FLAGS : 0
@@ -227,7 +210,7 @@ export const writeHandler = (
   // Where it goes on.
   const follow = () => {
     code.get(LOCAL.BLOCK).i32(RECORD_BYTES).op('i32.add').set(LOCAL.BLOCK)
-    dispatch(code, type)
+    code.br(LABEL.NEXT)
   }
   if (control === undefined) {
     follow()
@@ -240,15 +223,14 @@ export const writeHandler = (
       code.i32(1).op('i32.sub').set(LOCAL.LEFT)
     }
     if (to !== undefined) {
-      code.get(LOCAL.FRAME).get(LOCAL.TLB).get(LOCAL.MASK)
       emit.put(n.to64(to))
-      code.get(LOCAL.LEFT).i32(ENTRY.JUMP).tailCallIndirect(imports.jumpType)
+      code.set(TARGET).br(LABEL.JUMP)
       return
     }
     const [head, left, heat] = [emit.temp(32), emit.temp(32), emit.temp(32)]
     code.get(LOCAL.BLOCK).memory('i32.load', RECORD.TARGET).set(head)
-    enterBlock(code, type, head, left, heat, () => {})
-    tail(code, type, ENTRY.AWAY)
+    enterBlock(code, head, left, heat, () => code.br(LABEL.NEXT))
+    code.br(LABEL.AWAY)
   }
   if (taken === undefined) go()
   else {

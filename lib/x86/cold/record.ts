@@ -45,9 +45,8 @@ export const RECORD = {
 /** Most instructions of a block. */
 export const MOST_IN_BLOCK = 48
 
-/** Entries of the table that every machine has. */
-export const ENTRY = { LEAVE: 0, SETTLE: 1, AWAY: 2, JUMP: 3 } as const
-export const FIRST_HANDLER = 4
+/** Handlers that are always there: to leave before the record, and to put the flags in the frame. */
+export const ENTRY = { LEAVE: 0, SETTLE: 1 } as const
 
 /** In the state frame, behind what compiled code has there: where the cache of computed jumps is. */
 export const JUMPS = 0x430
@@ -55,3 +54,7 @@ export const JUMPS = 0x430
 export const MISSED = 0x434
 /** The record that was left. */
 export const LEFT_AT = 0x438
+
+/** Entries of the cache of computed jumps: the linear address of a block, 64 bits, and its head, 32 bits. */
+export const JUMP_BYTES = 16
+export const JUMP_ENTRIES = 256

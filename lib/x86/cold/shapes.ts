@@ -7,7 +7,7 @@ import type { Code } from '#wasm'
 import { Builder, type Unit } from '../compile/build.ts'
 import type { Context } from '../compile/context.ts'
 import type { Insn } from '../insn.ts'
-import { asksForFlags, type FlagsAt, flagsAfter, type Imports, writeHandler } from './handler.ts'
+import { asksForFlags, type FlagsAt, flagsAfter, writeHandler } from './handler.ts'
 import { type CountClass, countClass, Slots } from './slots.ts'
 
 /** How a handler goes on: at the next record, there or elsewhere, or elsewhere only. */
@@ -44,9 +44,9 @@ export class Handler {
     return this.#after(before)
   }
 
-  write(code: Code, imports: Imports): void {
+  write(code: Code): void {
     if (this.#unit === undefined) throw new Error('a handler is written twice')
-    writeHandler(code, this.#unit, this.#slots, this.#before, this.#context, this.#builder, imports)
+    writeHandler(code, this.#unit, this.#slots, this.#before, this.#context, this.#builder)
     this.#unit = undefined
   }
 }
@@ -105,6 +105,9 @@ class Family {
   }
 }
 const families = new Map<string, Family>()
+
+/** Forgets all handlers. */
+export const forgetShapes = (): void => families.clear()
 
 /** Immediates and displacements as the semantics may see them. */
 const literals = (insn: Insn): string => {

@@ -1,0 +1,160 @@
+/**
+ * The function that executes records: a loop around a table of branches, with the handlers as its pieces. There is one, the
+ * same for all machines of the process, and it is put together anew when handlers come. Handler n stands n blocks deep,
+ * counted from the outside, so what was written of it once is good for ever.
+ */
+import { Code, I32, I64, Module, V128, type ValueType } from '#wasm'
+import { LOCAL } from '../compile/build.ts'
+import { SCRATCH } from '../compile/generate.ts'
+import { STATE } from '../state.ts'
+import { enterBlock, IMPORT, LABEL, LABELS, TARGET } from './handler.ts'
+import { ENTRY, JUMP_BYTES, JUMP_ENTRIES, JUMPS, LEFT_AT, RECORD, RECORD_BYTES } from './record.ts'
+import { forgetShapes, type Handler } from './shapes.ts'
+import { stats } from './stats.ts'
+
+/** Temporary locals that every handler may use, of each type. */
+const LOCALS: readonly (readonly [ValueType, number])[] = [
+  [I32, 24],
+  [I64, 32],
+  [V128, 16],
+]
+/** Handlers at most; then all are forgotten. */
+const MOST_HANDLERS = 2048
+
+const pool = (): ((type: ValueType) => number) => {
+  const used = new Map<ValueType, number>()
+  return type => {
+    let first = TARGET + 1
+    for (const [of, count] of LOCALS) {
+      if (of !== type) {
+        first += count
+        continue
+      }
+      const n = used.get(type) ?? 0
+      if (n === count) throw new Error(`a handler wants more than ${count} locals of type ${type}`)
+      used.set(type, n + 1)
+      return first + n
+    }
+    throw new Error(`no locals of type ${type}`)
+  }
+}
+
+const piece = (n: number, write: (code: Code) => void): Uint8Array => {
+  const code = new Code(0, LABELS + n, pool())
+  write(code)
+  return code.piece()
+}
+
+const first = (): Uint8Array[] => {
+  const pieces: Uint8Array[] = []
+  pieces[ENTRY.LEAVE] = piece(ENTRY.LEAVE, code => code.br(LABEL.LEAVE))
+  pieces[ENTRY.SETTLE] = piece(ENTRY.SETTLE, code => {
+    code.get(LOCAL.FRAME).memory('i32.load', SCRATCH.RULE).i32(63).op('i32.and')
+    code.if(() => code.call(IMPORT.SETTLE))
+    code.get(LOCAL.BLOCK).i32(RECORD_BYTES).op('i32.add').set(LOCAL.BLOCK).br(LABEL.NEXT)
+  })
+  return pieces
+}
+
+let pieces: Uint8Array[] = []
+let module: WebAssembly.Module | undefined
+/** Changes when all handlers have been forgotten. */
+export let era = 0
+
+/** The function's module as it is now. */
+export const dispatcher = (): WebAssembly.Module => {
+  module ??= new WebAssembly.Module(build())
+  return module
+}
+
+/** Writes handlers that are not there yet. False: all have been forgotten, and must be found again. */
+export const writeHandlers = (handlers: readonly Handler[]): boolean => {
+  const from = performance.now()
+  const isFull = pieces.length + handlers.length > MOST_HANDLERS
+  if (pieces.length === 0 || isFull) pieces = first()
+  if (isFull) {
+    era++
+    forgetShapes()
+    return false
+  }
+  for (const handler of handlers) {
+    const n = pieces.length
+    pieces.push(piece(n, code => handler.write(code)))
+    handler.index = n
+  }
+  module = undefined
+  stats.batches++
+  stats.handlers += handlers.length
+  stats.ms += performance.now() - from
+  return true
+}
+
+const build = (): Uint8Array<ArrayBuffer> => {
+  const made = new Module()
+  made.importMemory('env', 'memory', 1, 65536)
+  made.importFunc('env', 'log', made.type([I32, I32], []))
+  made.importFunc('env', 'settle', made.type([], []))
+  const { index, code } = made.func(made.type([I32, I32, I32, I32, I32], [I32]))
+  code.local(I64)
+  for (const [type, count] of LOCALS) for (let n = 0; n < count; n++) code.local(type)
+  const [entry, head, left, heat] = [TARGET + 1, TARGET + 2, TARGET + 3, TARGET + 4]
+
+  code.loop(again => {
+    code.block(() => {
+      code.block(() => {
+        code.block(() => {
+          code.loop(() => handlers(code))
+          code.op('unreachable')
+        })
+        // AWAY: the link of a branch is of no use.
+        code.get(LOCAL.FRAME).memory('i64.load', STATE.RIP)
+        code.get(LOCAL.BLOCK).memory('i64.load32_s', RECORD.TARGET_OFFSET).op('i64.add').set(TARGET)
+      })
+      // JUMP: perhaps the block is known.
+      code.get(TARGET).get(TARGET).i64(12n).op('i64.shr_u').op('i64.xor').op('i32.wrap_i64')
+      code
+        .i32(JUMP_ENTRIES - 1)
+        .op('i32.and')
+        .i32(Math.log2(JUMP_BYTES))
+        .op('i32.shl')
+      code.get(LOCAL.FRAME).memory('i32.load', JUMPS).op('i32.add').tee(entry)
+      code.memory('i64.load', 0).get(TARGET).op('i64.eq')
+      code.if(() => {
+        code.get(entry).memory('i32.load', 8).set(head)
+        enterBlock(code, head, left, heat, () => {
+          code.get(LOCAL.FRAME).get(TARGET).i64(-4096n).op('i64.and').memory('i64.store', STATE.RIP)
+          code.br(again)
+        })
+      })
+      code.get(LOCAL.FRAME).get(TARGET).memory('i64.store', STATE.RIP)
+      code.get(LOCAL.FRAME).get(LOCAL.LEFT).memory('i32.store', SCRATCH.LEFT).i32(0).op('return')
+    })
+    // LEAVE
+    code.get(LOCAL.FRAME).get(LOCAL.BLOCK).memory('i32.store', LEFT_AT)
+    code.get(LOCAL.FRAME).get(LOCAL.FRAME).memory('i64.load', STATE.RIP)
+    code.get(LOCAL.BLOCK).memory('i64.load16_u', RECORD.OFFSET).op('i64.add').memory('i64.store', STATE.RIP)
+    code.get(LOCAL.FRAME).get(LOCAL.LEFT).get(LOCAL.BLOCK).memory('i32.load8_u', RECORD.REFUND).op('i32.add')
+    code.memory('i32.store', SCRATCH.LEFT).i32(0).op('return')
+  })
+  code.op('unreachable')
+  made.export('run', index)
+  const bytes = made.finish()
+  stats.bytes = bytes.length
+  return bytes
+}
+
+/** The table of branches, and behind each of its blocks, the innermost first, the last handler that is left. */
+const handlers = (code: Code): void => {
+  const count = pieces.length
+  const nest = (n: number): void => {
+    if (n === count) {
+      code.get(LOCAL.BLOCK).memory('i32.load', RECORD.HANDLER)
+      const targets = pieces.map((_, k) => LABELS + k)
+      code.brTable(targets, LABELS)
+      return
+    }
+    code.block(() => nest(n + 1))
+    code.raw(pieces[n]!)
+  }
+  nest(0)
+}

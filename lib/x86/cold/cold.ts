@@ -243,11 +243,26 @@ export class Cold {
       this.#operands(code, at, step)
       at += RECORD_BYTES
     }
-    if (isOpen) begin(ENTRY.LEAVE, last.offset + last.insn.length, 0)
+    if (isOpen) this.#open(code, at, last.offset + last.insn.length, steps.length, begin)
     code.heads[start] = head
     for (const link of code.waiting.get(start) ?? []) words[link / 4] = head
     code.waiting.delete(start)
     return head
+  }
+
+  /** Behind a block that no jump ends: another follows, or the interpreter has to take what is there. */
+  #open(
+    code: ColdPage,
+    at: number,
+    offset: number,
+    length: number,
+    begin: (handler: number, offset: number, refund: number) => void,
+  ): void {
+    const goes = length === this.#options.most || offset === CODE_FRAME
+    begin(goes ? ENTRY.GO : ENTRY.LEAVE, offset, 0)
+    if (!goes) return
+    this.#cpu.memory.view.setInt32(at + RECORD.TARGET_OFFSET, offset, true)
+    this.#link(code, at + RECORD.TARGET, offset)
   }
 
   #operands(code: ColdPage, at: number, { insn, offset }: Step): void {
@@ -382,7 +397,7 @@ export class Cold {
     }
     const low = cpu.words[RIP]!
     const high = cpu.words[RIP + 1]!
-    const slot = (low ^ (low >>> 12)) & (JUMP_ENTRIES - 1)
+    const slot = (low ^ (low >>> 7)) & (JUMP_ENTRIES - 1)
     const at = (this.#jumps + slot * JUMP_BYTES) / 4
     words[at] = low
     words[at + 1] = high

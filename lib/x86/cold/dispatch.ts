@@ -7,35 +7,41 @@ import { Code, I32, I64, Module, V128, type ValueType } from '#wasm'
 import { LOCAL } from '../compile/build.ts'
 import { SCRATCH } from '../compile/generate.ts'
 import { STATE } from '../state.ts'
-import { enterBlock, IMPORT, LABEL, LABELS, TARGET } from './handler.ts'
+import { enterBlock, follow, IMPORT, LABEL, LABELS, TARGET } from './handler.ts'
 import { ENTRY, JUMP_BYTES, JUMP_ENTRIES, JUMPS, LEFT_AT, RECORD, RECORD_BYTES } from './record.ts'
 import { forgetShapes, type Handler } from './shapes.ts'
 import { stats } from './stats.ts'
 
-/** Temporary locals that every handler may use, of each type. */
+/** The locals behind `TARGET`, by type; those that repetitions have general registers in are where regions have them. */
 const LOCALS: readonly (readonly [ValueType, number])[] = [
+  [I32, LOCAL.GPR - TARGET - 1],
+  [I64, 16],
   [I32, 24],
-  [I64, 32],
+  [I64, 24],
   [V128, 16],
 ]
+/** What handlers may use for themselves. */
+const FREE: ReadonlyMap<ValueType, readonly number[]> = (() => {
+  const free = new Map<ValueType, number[]>()
+  let at = TARGET + 1
+  for (const [k, [type, count]] of LOCALS.entries()) {
+    const places = Array.from({ length: count }, (_, n) => at + n)
+    at += count
+    if (k !== 1) free.set(type, [...(free.get(type) ?? []), ...places])
+  }
+  return free
+})()
 /** Handlers at most; then all are forgotten. */
 const MOST_HANDLERS = 2048
 
 const pool = (): ((type: ValueType) => number) => {
   const used = new Map<ValueType, number>()
   return type => {
-    let first = TARGET + 1
-    for (const [of, count] of LOCALS) {
-      if (of !== type) {
-        first += count
-        continue
-      }
-      const n = used.get(type) ?? 0
-      if (n === count) throw new Error(`a handler wants more than ${count} locals of type ${type}`)
-      used.set(type, n + 1)
-      return first + n
-    }
-    throw new Error(`no locals of type ${type}`)
+    const n = used.get(type) ?? 0
+    used.set(type, n + 1)
+    const local = FREE.get(type)?.[n]
+    if (local === undefined) throw new Error(`a handler wants more than ${n} locals of type ${type}`)
+    return local
   }
 }
 
@@ -53,6 +59,7 @@ const first = (): Uint8Array[] => {
     code.if(() => code.call(IMPORT.SETTLE))
     code.get(LOCAL.BLOCK).i32(RECORD_BYTES).op('i32.add').set(LOCAL.BLOCK).br(LABEL.NEXT)
   })
+  pieces[ENTRY.GO] = piece(ENTRY.GO, follow)
   return pieces
 }
 
@@ -111,7 +118,7 @@ const build = (): Uint8Array<ArrayBuffer> => {
         code.get(LOCAL.BLOCK).memory('i64.load32_s', RECORD.TARGET_OFFSET).op('i64.add').set(TARGET)
       })
       // JUMP: perhaps the block is known.
-      code.get(TARGET).get(TARGET).i64(12n).op('i64.shr_u').op('i64.xor').op('i32.wrap_i64')
+      code.get(TARGET).get(TARGET).i64(7n).op('i64.shr_u').op('i64.xor').op('i32.wrap_i64')
       code
         .i32(JUMP_ENTRIES - 1)
         .op('i32.and')

@@ -1,7 +1,7 @@
 /**
  * A handler: a piece of WebAssembly that executes any instruction of one shape and goes on at the next record. General and vector registers are in the state frame, flags are left as a recipe.
  */
-import type { Code } from '#wasm'
+import { type Code, I32 } from '#wasm'
 import { Accesses } from '../compile/access.ts'
 import { ALL_FLAGS, type Builder, FLAGS, flagBit, LOCAL, type Unit } from '../compile/build.ts'
 import type { Context } from '../compile/context.ts'
@@ -89,6 +89,14 @@ export const enterBlock = (code: Code, head: number, left: number, heat: number,
   })
 }
 
+/** Goes on in the block that the record is linked with. */
+export const follow = (code: Code): void => {
+  const [head, left, heat] = [code.local(I32), code.local(I32), code.local(I32)]
+  code.get(LOCAL.BLOCK).memory('i32.load', RECORD.TARGET).set(head)
+  enterBlock(code, head, left, heat, () => code.br(LABEL.NEXT))
+  code.br(LABEL.AWAY)
+}
+
 /** Writes the handler of a unit that was built with `slots`, for flags that are at `before`. */
 export const writeHandler = (
   code: Code,
@@ -104,6 +112,19 @@ export const writeHandler = (
   const leave: Leave = (way, size = 0) => {
     if (way === 'access') code.get(LOCAL.FRAME).i32(size).memory('i32.store', MISSED)
     code.br(LABEL.LEAVE)
+  }
+
+  /** Repetitions have their registers in locals, and are left with some iterations done. */
+  const exact = () => {
+    for (const r of REPEATED)
+      code
+        .get(LOCAL.FRAME)
+        .get(LOCAL.GPR + r)
+        .memory('i64.store', STATE.GPR + r * 8)
+  }
+  const leaveExact: Leave = (way, size) => {
+    exact()
+    leave(way, size)
   }
 
   const lazy = before > 0 ? before & ALL_FLAGS : 0
@@ -161,7 +182,10 @@ export const writeHandler = (
   if (condition !== undefined) emit.count(condition)
   if (target !== undefined) emit.count(target)
 
-  for (const effect of unit.effects) accesses.effect(effect, leave)
+  for (const effect of unit.effects) {
+    if (effect.kind === 'repeat') repeat(code, () => accesses.effect(effect, leaveExact), exact)
+    else accesses.effect(effect, leave)
+  }
 
   // Nothing leaves before the instruction from here on.
   const known = new Map<Node, Node>()
@@ -208,12 +232,12 @@ export const writeHandler = (
   }
 
   // Where it goes on.
-  const follow = () => {
+  const next = () => {
     code.get(LOCAL.BLOCK).i32(RECORD_BYTES).op('i32.add').set(LOCAL.BLOCK)
     code.br(LABEL.NEXT)
   }
   if (control === undefined) {
-    follow()
+    next()
     return
   }
   const go = () => {
@@ -227,17 +251,26 @@ export const writeHandler = (
       code.set(TARGET).br(LABEL.JUMP)
       return
     }
-    const [head, left, heat] = [emit.temp(32), emit.temp(32), emit.temp(32)]
-    code.get(LOCAL.BLOCK).memory('i32.load', RECORD.TARGET).set(head)
-    enterBlock(code, head, left, heat, () => code.br(LABEL.NEXT))
-    code.br(LABEL.AWAY)
+    follow(code)
   }
   if (taken === undefined) go()
   else {
     emit.put(taken)
     code.if(go)
-    follow()
+    next()
   }
+}
+
+/** RCX, RSI and RDI. */
+const REPEATED = [1, 6, 7]
+const repeat = (code: Code, run: () => void, done: () => void): void => {
+  for (const r of [0, ...REPEATED])
+    code
+      .get(LOCAL.FRAME)
+      .memory('i64.load', STATE.GPR + r * 8)
+      .set(LOCAL.GPR + r)
+  run()
+  done()
 }
 
 type Item = Write

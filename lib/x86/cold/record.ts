@@ -42,11 +42,11 @@ export const RECORD = {
   TARGET_OFFSET: 28,
 } as const
 
-/** Most instructions of a block. */
-export const MOST_IN_BLOCK = 48
+/** Most instructions of a block: it lies in one frame. */
+export const MOST_IN_BLOCK = 96
 
-/** Handlers that are always there: to leave before the record, and to put the flags in the frame. */
-export const ENTRY = { LEAVE: 0, SETTLE: 1 } as const
+/** Handlers that are always there: to leave before the record, to put the flags in the frame, to go on in another block. */
+export const ENTRY = { LEAVE: 0, SETTLE: 1, GO: 2 } as const
 
 /** In the state frame, behind what compiled code has there: where the cache of computed jumps is. */
 export const JUMPS = 0x430

@@ -51,6 +51,9 @@ export class Handler {
   }
 }
 
+/** Accesses of one instruction: what has more, as ENTER may, is the interpreter's. */
+const MOST_EFFECTS = 12
+
 /** What is known of the instructions of one row that look alike. */
 class Form {
   /** The semantics look behind an immediate or a displacement. */
@@ -174,7 +177,7 @@ export class Shapes {
     const unit = isGather(insn) ? undefined : builder.build(slots.insn, offset)
     form.asks |= this.#asked
     if (slots.literal) form.literal = true
-    if (unit === undefined || unit.effects.some(({ kind }) => kind === 'repeat')) return null
+    if (unit === undefined || unit.effects.length > MOST_EFFECTS) return null
     if (asksForFlags(unit)) form.asksForFlags = true
     return new Handler(unit, slots, form.asksForFlags ? before : 0, this.#context, builder)
   }

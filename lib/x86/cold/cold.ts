@@ -6,7 +6,7 @@ import type { CodePage } from '../code.ts'
 import { type Context, contextOf } from '../compile/context.ts'
 import { settleFlags } from '../compile/flagstate.ts'
 import { SCRATCH } from '../compile/generate.ts'
-import { logStore, refill, type TierName } from '../compile/runtime.ts'
+import { logStore, reaches, type TierName } from '../compile/runtime.ts'
 import type { Cpu } from '../cpu.ts'
 import type { Insn } from '../insn.ts'
 import type { PhysicalMemory } from '../memory.ts'
@@ -50,6 +50,14 @@ const settle = (cpu: Cpu): void => {
 const doors: Doors = {
   log: (cpu, host, size) => logStore(cpu.memory, host, size),
   settle,
+}
+
+/** Looks up what an access of `size` bytes (negative: a write) did not find in the TLB: whether it would find it now. */
+const found = (cpu: Cpu, size: number): boolean => {
+  const at = SCRATCH.LINEAR / 4
+  const low = cpu.words[at]!
+  const linear = BigInt(low) | (BigInt(cpu.words[at + 1]!) << 32n)
+  return (low & 0xfff) + Math.abs(size) <= 4096 && cpu.isCanonical(linear) && reaches(cpu, linear, size < 0)
 }
 
 const machines = new WeakMap<PhysicalMemory, Machine>()
@@ -356,7 +364,7 @@ export class Cold {
       rest = frame[SCRATCH.LEFT / 4]!
       const missed = frame[MISSED / 4]! | 0
       // An instruction that finds one page at the cost of another is the interpreter's.
-      if (missed === 0 || rest === last || !refill(cpu, missed)) break
+      if (missed === 0 || rest === last || !found(cpu, missed)) break
       last = rest
       record = frame[LEFT_AT / 4]!
       rest -= cpu.memory.u8[record + RECORD.REFUND]!

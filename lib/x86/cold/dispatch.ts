@@ -3,7 +3,7 @@
  * same for all machines of the process, and it is put together anew when handlers come. Handler n stands n blocks deep,
  * counted from the outside, so what was written of it once is good for ever.
  */
-import { Code, I32, I64, Module, V128, type ValueType } from '#wasm'
+import { Code, F32, F64, I32, I64, Module, V128, type ValueType } from '#wasm'
 import { LOCAL } from '../compile/build.ts'
 import { SCRATCH } from '../compile/generate.ts'
 import { STATE } from '../state.ts'
@@ -18,7 +18,9 @@ const LOCALS: readonly (readonly [ValueType, number])[] = [
   [I64, 16],
   [I32, 24],
   [I64, 24],
-  [V128, 16],
+  [V128, 32],
+  [F32, 8],
+  [F64, 8],
 ]
 /** What handlers may use for themselves. */
 const FREE: ReadonlyMap<ValueType, readonly number[]> = (() => {
@@ -34,21 +36,31 @@ const FREE: ReadonlyMap<ValueType, readonly number[]> = (() => {
 /** Handlers at most; then all are forgotten. */
 const MOST_HANDLERS = 2048
 
+class TooMany extends Error {
+  override readonly name = 'TooMany'
+}
+
 const pool = (): ((type: ValueType) => number) => {
   const used = new Map<ValueType, number>()
   return type => {
     const n = used.get(type) ?? 0
     used.set(type, n + 1)
     const local = FREE.get(type)?.[n]
-    if (local === undefined) throw new Error(`a handler wants more than ${n} locals of type ${type}`)
+    if (local === undefined) throw new TooMany(`a handler wants more than ${n} locals of type ${type}`)
     return local
   }
 }
 
+/** What handler `n` writes; one that wants more locals than there are leaves its instructions to the interpreter. */
 const piece = (n: number, write: (code: Code) => void): Uint8Array => {
   const code = new Code(0, LABELS + n, pool())
-  write(code)
-  return code.piece()
+  try {
+    write(code)
+    return code.piece()
+  } catch (error) {
+    if (!(error instanceof TooMany)) throw error
+    return piece(n, leave => leave.br(LABEL.LEAVE))
+  }
 }
 
 const first = (): Uint8Array[] => {

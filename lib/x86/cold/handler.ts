@@ -108,9 +108,13 @@ export const writeHandler = (
 ): void => {
   const emit = new Emitter(code)
   const flags = new Flags(emit, builder, cells)
-  const accesses = new Accesses(emit, context, IMPORT.LOG)
-  const leave: Leave = (way, size = 0) => {
-    if (way === 'access') code.get(LOCAL.FRAME).i32(size).memory('i32.store', MISSED)
+  const accesses = new Accesses(emit, context, IMPORT.LOG, false)
+  const leave: Leave = (_way, missed) => {
+    if (missed !== undefined)
+      code
+        .get(LOCAL.FRAME)
+        .i32(missed.writes ? -missed.size : missed.size)
+        .memory('i32.store', MISSED)
     code.br(LABEL.LEAVE)
   }
 
@@ -122,9 +126,9 @@ export const writeHandler = (
         .get(LOCAL.GPR + r)
         .memory('i64.store', STATE.GPR + r * 8)
   }
-  const leaveExact: Leave = (way, size) => {
+  const leaveExact: Leave = (way, missed) => {
     exact()
-    leave(way, size)
+    leave(way, missed)
   }
 
   const lazy = before > 0 ? before & ALL_FLAGS : 0

@@ -83,7 +83,7 @@ t.test('run-elf and run-multiboot: what is wrong with a file, in one line', asyn
   t.equal(await complaint(['run-elf']), 'run-elf: name a program; --help says more')
   t.equal(
     await complaint(['run-elf', '--tier', 'fast', text]),
-    '--tier fast: there are interpret, compile, auto, lockstep',
+    '--tier fast: there are interpret, cold, compile, auto, lockstep, coldstep',
   )
   t.match(await complaint(['run-multiboot', text]), /: no Multiboot header \(0x1bad_b002\) in the first 8192 bytes$/)
   t.match(
@@ -126,7 +126,8 @@ t.test('vectors: passed and failed per file, the fields that differ, exit status
     ran.stdout,
     `${good}: 1 passed, 0 failed, of 1\n${bad}: 0 passed, 1 failed, of 1\n  Mov_r32_imm32#1  b805000000\n    rax: 5, should be 6\n`,
   )
-  for (const tier of ['compile', 'lockstep']) t.equal(seamless(['vectors', good, '--tier', tier]).status, 0, tier)
+  for (const tier of ['cold', 'compile', 'lockstep', 'coldstep'])
+    t.equal(seamless(['vectors', good, '--tier', tier]).status, 0, tier)
   const json = JSON.parse(seamless(['vectors', bad, '--json']).stdout)
   t.match(json, {
     tier: 'interpret',

@@ -59,7 +59,7 @@ export const whole = (line: Words, name: string, least: number, most: number): n
 }
 
 /** The tiers instructions can be executed in. */
-export const TIERS = ['interpret', 'compile', 'auto', 'lockstep'] as const
+export const TIERS = ['interpret', 'cold', 'compile', 'auto', 'lockstep', 'coldstep'] as const
 export type TierWord = (typeof TIERS)[number]
 export const tierOf = (line: Words, usual: TierWord): TierWord => {
   const text = textOf(line, 'tier') ?? usual

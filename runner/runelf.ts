@@ -21,7 +21,7 @@ seamless run-elf [OPTIONS] FILE [ARGS]
 Runs a static x86-64 Linux program in ring 3, with its own output and exit status. Time is counted instructions, one
 nanosecond each. Options stand before FILE.
 
-  --tier TIER   interpret, compile, auto or lockstep [auto]
+  --tier TIER   interpret, cold, compile, auto, lockstep or coldstep [auto]
   --budget N    instructions, at most
   --stats       what was executed, on stderr
   --listing     each compiled region, its reading and its WebAssembly, on stderr

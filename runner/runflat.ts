@@ -27,7 +27,7 @@ Numbers are hexadecimal, with or without 0x, but for --budget.
                         In 64-bit and 32-bit mode through page tables, in 16-bit (real) mode as physical memory
   --dump json           as one JSON object, its fields named as in the test vectors' README
   --budget N            instructions, at most, decimal [100000000]
-  --tier TIER           interpret, compile, auto or lockstep [interpret]
+  --tier TIER           interpret, cold, compile, auto, lockstep or coldstep [interpret]
   --stats               what was executed, on stderr
   --listing             each compiled region, its reading and its WebAssembly, on stderr
 

@@ -32,7 +32,7 @@ Boots a Multiboot image (32-bit ELF, or any file with address fields in its head
   --cpu +F,-F        features to add or leave out, by their names in the SDM, e.g. +la57,-avx
   --exit-port PORT   hexadecimal; a write of V ends the run with status (V << 1) | 1, as QEMU's isa-debug-exit does [f4]
   --timeout SECONDS  give up after that long
-  --tier TIER        interpret, compile, auto or lockstep [auto]
+  --tier TIER        interpret, cold, compile, auto, lockstep or coldstep [auto]
   --stats            what was executed, on stderr
   --listing          each compiled region, its reading and its WebAssembly, on stderr
 

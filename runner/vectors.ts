@@ -8,7 +8,7 @@ seamless vectors FILE... [OPTIONS]
 
 Runs files of single-instruction test cases (x86-vectors/1 and x86-decode/1, plain or gzip).
 
-  --tier TIER     interpret, compile or lockstep [interpret]
+  --tier TIER     interpret, cold, compile, lockstep or coldstep [interpret]
   --filter REGEX  only cases whose id matches
   --keep N        failures shown, of each mnemonic [2]
   --json          one JSON object

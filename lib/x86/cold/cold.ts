@@ -35,11 +35,11 @@ const RIP = STATE.RIP / 4
 const NEXT = STATE.NEXT / 4
 const CODE_FRAME = 4096
 
-/** Of `auto`: times that the interpreter takes an instruction before its block is made, and before handlers are written. */
+/** Of `auto`: times that the interpreter takes an instruction before its block is made, and that it does so for want of handlers. */
 const AFTER = 4
-const AFTER_NEW = 30
+const DEBT = 50_000
 /** Entries of a block before it is compiled. */
-const HOT = 500
+const HOT = 1000
 
 const settle = (cpu: Cpu): void => {
   const rule = cpu.words[SCRATCH.RULE / 4]!
@@ -69,6 +69,15 @@ const machineOf = (memory: PhysicalMemory): Machine => {
 
 /** There is no block, because the interpreter has to take its first instruction. */
 const REFUSED = -1
+
+/**
+ * Handlers that blocks wait for, and how often one had to be done without: they are written all at once when they would have
+ * been worth it.
+ */
+const wanted = new Set<Handler>()
+let debt = 0
+/** A block waits for handlers: one of the numbers below REFUSED, another one each time that handlers were written. */
+const waits = (): number => -2 - stats.batches
 
 /** The blocks of one page in one context. */
 export class ColdPage {
@@ -108,8 +117,8 @@ const shapesFor = (context: Context): Shapes => {
 export type ColdOptions = {
   /** Times that the interpreter takes an instruction before its block is made. */
   readonly after: number
-  /** The same where handlers would have to be written for it. */
-  readonly afterNew: number
+  /** Times that the interpreter takes an instruction for want of handlers before they are written. */
+  readonly debt: number
   /** Entries of a block before it is hot; `NEVER`: nothing gets hot. */
   readonly heat: number
   /** Most instructions of a block. */
@@ -161,12 +170,13 @@ export class Cold {
     const head = code.heads[offset]!
     if (head > 0) return head
     if (head === REFUSED) return 0
+    if (head !== 0 && head === waits() && ++debt < this.#options.debt) return 0
     const visits = code.visits[offset]!
     if (visits < this.#options.after) {
       code.visits[offset] = visits + 1
       return 0
     }
-    return this.#make(page, code, offset, context, visits)
+    return this.#make(page, code, offset, context)
   }
 
   /** The compiler's, where there is one: it has just been asked. */
@@ -180,24 +190,25 @@ export class Cold {
     return cpu.context
   }
 
-  #make(page: CodePage, code: ColdPage, offset: number, context: Context, visits: number): number {
+  #make(page: CodePage, code: ColdPage, offset: number, context: Context): number {
     const from = performance.now()
     const steps = this.#steps(page, code, offset, context)
     if (steps.length === 0) {
       code.heads[offset] = REFUSED
       return 0
     }
-    const unwritten = new Set<Handler>()
-    for (const { handler } of steps) if (handler.index < 0) unwritten.add(handler)
-    if (unwritten.size > 0) {
-      if (visits < this.#options.afterNew) {
-        code.visits[offset] = visits + 1
+    const before = wanted.size
+    for (const { handler } of steps) if (handler.index < 0) wanted.add(handler)
+    if (wanted.size > before || steps.some(({ handler }) => handler.index < 0)) {
+      if (debt < this.#options.debt) {
+        code.heads[offset] = waits()
         return 0
       }
-      if (!writeHandlers([...unwritten])) {
-        code.restart(this.#machine.generation)
-        return this.#make(page, code, offset, context, visits)
-      }
+      const written = writeHandlers([...wanted])
+      wanted.clear()
+      debt = 0
+      if (!written) code.restart(this.#machine.generation)
+      return this.#make(page, code, offset, context)
     }
     const head = this.#lay(code, offset, steps)
     stats.blocks++
@@ -420,20 +431,24 @@ const placeOf = (file: string, index: number): number => {
   return file === 'vec' ? STATE.VEC + index * 32 : -1
 }
 
-const ALL: ColdOptions = { after: 0, afterNew: 0, heat: NEVER, most: MOST_IN_BLOCK, logs: false }
+const ALL: ColdOptions = { after: 0, debt: 0, heat: NEVER, most: MOST_IN_BLOCK, logs: false }
 
 /** What a tier has the cold tier for: running, and single steps. */
 export const coldOptions = (tier: TierName): readonly [ColdOptions | undefined, ColdOptions | undefined] => {
   switch (tier) {
     case 'cold':
-      return [ALL, { ...ALL, most: 1 }]
+      // What is executed once is interpreted here too.
+      return [
+        { ...ALL, after: 2, debt: 500 },
+        { ...ALL, most: 1 },
+      ]
     case 'coldstep':
       return [
         { ...ALL, logs: true },
         { ...ALL, logs: true, most: 1 },
       ]
     case 'auto':
-      return [{ ...ALL, after: AFTER, afterNew: AFTER_NEW, heat: HOT }, undefined]
+      return [{ ...ALL, after: AFTER, debt: DEBT, heat: HOT }, undefined]
     case 'interpret':
     case 'compile':
     case 'lockstep':

@@ -3,9 +3,10 @@ import type { Cpu } from '../cpu.ts'
 import type { PhysicalMemory } from '../memory.ts'
 import { dispatcher, era } from './dispatch.ts'
 import { HEAD, NEVER, RECORD_BYTES } from './record.ts'
+import { stats } from './stats.ts'
 
 /** Frames that records may take; then all are dropped, and made again as they are needed. */
-const MOST_FRAMES = 2048
+const MOST_FRAMES = 1024
 const FRAME = 4096
 
 /** Functions of the runtime. */
@@ -68,6 +69,7 @@ export class Machine {
     }
     // The first record of the first frame is `nowhere`.
     this.#dropped++
+    stats.dropped++
     this.#frame = 0
     this.#used = RECORD_BYTES
   }

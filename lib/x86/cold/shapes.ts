@@ -19,8 +19,6 @@ export class Handler {
   /** Flags must be in the frame before it, where it is not known how they follow. */
   readonly asksForFlags: boolean
   readonly ends: Ends
-  /** Blocks that wait for it. */
-  wanted = false
   #unit: Unit | undefined
   readonly #before: FlagsAt
   readonly #slots: Slots

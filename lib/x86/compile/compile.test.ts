@@ -4,7 +4,7 @@ import { CODE, longMode, type TestMachine } from '../testdata/machine.ts'
 import { EXIT_REASON_EXCEPTION_NMI, EXIT_REASON_HLT, EXIT_REASON_PREEMPTION_TIMER } from '../vmx.ts'
 import { stats, type TierName } from './runtime.ts'
 
-const TIERS: readonly TierName[] = ['interpret', 'compile', 'auto', 'lockstep']
+const TIERS: readonly TierName[] = ['interpret', 'cold', 'compile', 'auto', 'lockstep', 'coldstep']
 
 const machine = (tier: TierName, text: string): TestMachine => {
   const m = longMode({ tier, onFault: () => 'stop' })

@@ -300,7 +300,7 @@ export class Cold {
           if (place < 0) break
           if (registers === 0) view.setUint16(at + RECORD.FIRST, place, true)
           else if (registers === 1) view.setUint16(at + RECORD.SECOND, place, true)
-          else if (registers === 2) u8[at + RECORD.THIRD] = place
+          else if (registers === 2) view.setUint16(at + RECORD.THIRD, place, true)
           registers++
           break
         }

@@ -34,7 +34,7 @@ const FREE: ReadonlyMap<ValueType, readonly number[]> = (() => {
   return free
 })()
 /** Handlers at most; then all are forgotten. */
-const MOST_HANDLERS = 2048
+const MOST_HANDLERS = 1024
 
 class TooMany extends Error {
   override readonly name = 'TooMany'

@@ -292,7 +292,7 @@ const unitIsAlways = (condition: Node): boolean => condition.op === 'const' && c
 
 const store = (emit: Emitter, { slot, size, value }: Item): void => {
   const { code } = emit
-  const offset = 'fixed' in slot ? slot.fixed : 0
+  const offset = 'fixed' in slot ? slot.fixed : slot.upper ? 16 : 0
   if ('fixed' in slot) code.get(LOCAL.FRAME)
   else emit.slot(slot.at, slot.short)
   emit.put(value)

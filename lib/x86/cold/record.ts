@@ -24,15 +24,15 @@ export const RECORD = {
   OFFSET: 4,
   /** Instructions from this one to the end of the block, 8 bits: what is given back where the block is left before it. */
   REFUND: 6,
-  /** A third general register, as the offset in the state frame, 8 bits. */
-  THIRD: 7,
-  /** The first two register operands, as offsets in the state frame, 16 bits each. */
+  /** Bits by which the index is shifted, 8 bits. */
+  SCALE: 7,
+  /** The register operands, as offsets in the state frame, 16 bits each. */
   FIRST: 8,
   SECOND: 10,
-  /** Base and index, as offsets in the state frame, 8 bits each; the index is shifted by SCALE. */
+  /** Base and index, as offsets in the state frame, 8 bits each. */
   BASE: 12,
   INDEX: 13,
-  SCALE: 14,
+  THIRD: 14,
   /** Displacement, 64 bits; of an instruction with a branch target, the offset from the page of what follows. */
   DISPLACEMENT: 16,
   /** Immediate, 64 bits; of a call through a register or memory, the offset from the page of what follows. */
@@ -49,11 +49,11 @@ export const MOST_IN_BLOCK = 96
 export const ENTRY = { LEAVE: 0, SETTLE: 1, GO: 2 } as const
 
 /** In the state frame, behind what compiled code has there: where the cache of computed jumps is. */
-export const JUMPS = 0x430
+export const JUMPS = 0x7f0
 /** And the size of the access that the TLB did not know, negative for a write; its address is in SCRATCH.LINEAR. 0: none. */
-export const MISSED = 0x434
+export const MISSED = 0x7f4
 /** The record that was left. */
-export const LEFT_AT = 0x438
+export const LEFT_AT = 0x7f8
 
 /** Entries of the cache of computed jumps: the linear address of a block, 64 bits, and its head, 32 bits. */
 export const JUMP_BYTES = 16

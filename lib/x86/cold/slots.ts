@@ -8,13 +8,18 @@
 import { type Operands, Unsupported } from '../compile/build.ts'
 import type { Node } from '../compile/node.ts'
 import * as n from '../compile/node.ts'
-import { to128 } from '../compile/simd.ts'
+import { half, pair } from '../compile/simd.ts'
 import type { Imm, Insn, Mem, Operand, Reg } from '../insn.ts'
 import { STATE } from '../state.ts'
 import { RECORD } from './record.ts'
 
-/** Where a register is: a fixed offset in the state frame, or the place in the record that has the offset. */
-export type Slot = { readonly fixed: number } | { readonly at: number; readonly short: boolean }
+/**
+ * Where a register is: a fixed offset in the state frame, or the place in the record that has the offset; `upper`: the second
+ * 16 bytes of it.
+ */
+export type Slot =
+  | { readonly fixed: number }
+  | { readonly at: number; readonly short: boolean; readonly upper: boolean }
 
 export type Write = {
   readonly slot: Slot
@@ -25,9 +30,9 @@ export type Write = {
 
 /** Places of the register operands in the record, in the order of the operands. */
 const PLACES: readonly Slot[] = [
-  { at: RECORD.FIRST, short: false },
-  { at: RECORD.SECOND, short: false },
-  { at: RECORD.THIRD, short: true },
+  { at: RECORD.FIRST, short: false, upper: false },
+  { at: RECORD.SECOND, short: false, upper: false },
+  { at: RECORD.THIRD, short: false, upper: false },
 ]
 
 const refuse = (): never => {
@@ -39,7 +44,7 @@ const at = (slot: Slot, bits: number): Node => {
   const width = bits > 64 ? 128 : bits > 32 ? 64 : 32
   return 'fixed' in slot
     ? n.make('cell', width, bits, undefined, undefined, undefined, slot.fixed)
-    : n.make('slot', width, bits, undefined, undefined, undefined, slot.at, slot.short ? 1n : 0n)
+    : n.make('slot', width, bits, undefined, undefined, undefined, slot.at, slot.upper ? 2n : slot.short ? 1n : 0n)
 }
 
 /** Bits of an immediate that is a shift count, as far as the shape says so: see `countClass`. */
@@ -78,7 +83,7 @@ export class Slots implements Operands {
       if (made === operand) return operand
       if (made.kind === 'reg') {
         const slot = PLACES[registers++]
-        if (slot === undefined || ('short' in slot && slot.short && made.file !== 'gpr')) return this.#itself(operand)
+        if (slot === undefined) return this.#itself(operand)
         this.#slots.set(made, slot)
       } else if (made.kind === 'mem') memory = made
       else if (made.kind === 'imm') {
@@ -154,7 +159,7 @@ export class Slots implements Operands {
 
   /** One node for each place, so that it is loaded once. */
   #node(slot: Slot, bits: number): Node {
-    const name = 'fixed' in slot ? `f${slot.fixed} ${bits}` : `r${slot.at} ${bits}`
+    const name = 'fixed' in slot ? `f${slot.fixed} ${bits}` : `r${slot.at} ${slot.upper} ${bits}`
     const known = this.#known.get(name) ?? at(slot, bits)
     this.#known.set(name, known)
     return known
@@ -171,20 +176,31 @@ export class Slots implements Operands {
 
   read(r: Reg): Node {
     const slot = this.#slotOf(r)
-    if (r.file === 'vec' && (r.size > 16 || this.#original.vectorLength !== 0)) return refuse()
+    if (r.file !== 'vec') return this.#value(slot, r.size)
+    const low = this.#value(slot, 16)
+    return r.size === 32 ? pair(low, this.#value(upper(slot), 16)) : low
+  }
+
+  #value(slot: Slot, size: number): Node {
     for (const write of this.writes.toReversed()) {
-      if (isSame(write.slot, slot) && write.size === r.size && write.condition === undefined) return write.value
+      if (isSame(write.slot, slot) && write.size === size && write.condition === undefined) return write.value
       // It may be the same register by another name.
       if (!isApart(write.slot, slot)) return refuse()
     }
-    return this.#node(slot, r.size * 8)
+    return this.#node(slot, size * 8)
   }
 
   write(r: Reg, value: Node, condition: Node | undefined): void {
-    if (r.file === 'vec' && (this.#original.vectorLength !== 0 || condition !== undefined)) refuse()
-    const size = r.file === 'vec' ? 16 : r.size
-    const stored = size === 16 ? to128(value) : size >= 4 ? n.to64(value) : n.to32(value)
-    this.writes.push({ slot: this.#slotOf(r), size, value: stored, condition })
+    const slot = this.#slotOf(r)
+    if (r.file !== 'vec') {
+      const stored = r.size >= 4 ? n.to64(value) : n.to32(value)
+      this.writes.push({ slot, size: r.size, value: stored, condition })
+      return
+    }
+    if (condition !== undefined) refuse()
+    this.writes.push({ slot, size: 16, value: half(value, 0), condition })
+    if (this.#original.vectorLength === 0) return
+    this.writes.push({ slot: upper(slot), size: 16, value: half(value, 1), condition })
   }
 
   immediate(from: Imm): Node {
@@ -196,9 +212,9 @@ export class Slots implements Operands {
   address(m: Mem): Node {
     if (m !== this.#memory) return refuse()
     const { index } = this.#memoryOf()
-    let sum = n.add(8, this.#node({ at: RECORD.BASE, short: true }, 64), field(RECORD.DISPLACEMENT, 64))
+    let sum = n.add(8, this.#node({ at: RECORD.BASE, short: true, upper: false }, 64), field(RECORD.DISPLACEMENT, 64))
     if (index >= 0) {
-      const scaled = n.shl(8, this.#node({ at: RECORD.INDEX, short: true }, 64), field(RECORD.SCALE, 8))
+      const scaled = n.shl(8, this.#node({ at: RECORD.INDEX, short: true, upper: false }, 64), field(RECORD.SCALE, 8))
       sum = n.add(8, sum, scaled)
     }
     return n.truncate(sum, m.addressSize)
@@ -219,10 +235,12 @@ export class Slots implements Operands {
   }
 }
 
+const upper = (slot: Slot): Slot => ('fixed' in slot ? { fixed: slot.fixed + 16 } : { ...slot, upper: true })
+
 /** While handlers run, RIP is the beginning of the page. */
 const base = (): Node => at({ fixed: STATE.RIP }, 64)
 
 const isSame = (a: Slot, b: Slot): boolean =>
-  'fixed' in a ? 'fixed' in b && a.fixed === b.fixed : 'at' in b && a.at === b.at
+  'fixed' in a ? 'fixed' in b && a.fixed === b.fixed : 'at' in b && a.at === b.at && a.upper === b.upper
 /** Two registers that are known to be different ones: both are fixed. */
 const isApart = (a: Slot, b: Slot): boolean => 'fixed' in a && 'fixed' in b && a.fixed >> 3 !== b.fixed >> 3

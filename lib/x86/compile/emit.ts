@@ -86,7 +86,7 @@ export class Emitter {
         break
       case 'slot':
         this.slot(node.n, node.value === 1n)
-        this.#load(node.bits, 0)
+        this.#load(node.bits, node.value === 2n ? 16 : 0)
         break
       default:
         if (node.a !== undefined) this.put(node.a)

@@ -13,7 +13,8 @@ export type Width = 32 | 64 | 128 | 'f32' | 'f64' | 'pair'
  * `flag` and `cc`: flag number `n`, condition code `n`; they become expressions once it is known where the flags are.
  * `frame`: the byte, doubleword (by its bits) or quadword at offset `n` of the state frame. `cell`: what is there, as many
  * bits as the node has. Of the cold tier: `field` is in the record of the instruction at offset `n`, never 0 where `value`
- * is 1; `slot` is at the offset of the state frame that the record has at `n`, in two bytes, or one where `value` is 1.
+ * is 1; `slot` is at the offset of the state frame that the record has at `n`, in two bytes, or one
+ * where `value` is 1; where it is 2, it is the 16 bytes behind.
  */
 export type NodeOp =
   | Op

@@ -32,6 +32,9 @@ const cells: FlagPlaces = {
   flag: f => n.make('cell', 32, 1, undefined, undefined, undefined, FLAG_AT[f]!),
 }
 
+/** What an operand follows from is gone when the flags are looked at. */
+const noneKept = (): boolean => false
+
 /** What an instruction does to the flags, as far as it matters to where they are. */
 type Change = 'none' | 'lazy' | 'keeps carry' | 'at once'
 const changeOf = ({ flags }: Unit): Change => {
@@ -53,7 +56,7 @@ export const flagsAfter = (unit: Unit, before: FlagsAt): FlagsAt => {
     const mask = flagsOf(flags.rule)
     if (change === 'at once') after = reduce(after, mask)
     else if (flags.condition !== undefined) after = UNKNOWN
-    else after = recipeFor(flags).recipe.id * 64 + mask
+    else after = recipeFor(flags, noneKept).recipe.id * 64 + mask
   }
   for (const flag of single.keys()) if (flag !== 'df') after = reduce(after, flagBit(flag))
   return after
@@ -151,7 +154,7 @@ export const writeHandler = (
         if (of !== undefined) items.push(byte(FLAG_AT[f]!, of<Node, Node>(builder, size, a, b, r), change.condition))
       }
     } else {
-      const made = recipeFor(change)
+      const made = recipeFor(change, noneKept)
       if (how === 'keeps carry' && (lazy & CF) !== 0) items.push(byte(STATE.CF, flags.flag(0), undefined))
       for (const [place, node] of made.slots.entries())
         if (node !== undefined)

@@ -4,7 +4,7 @@
  */
 
 import type { Code } from '#wasm'
-import { Builder, type Unit } from '../compile/build.ts'
+import { Builder, type Effect, type Unit } from '../compile/build.ts'
 import type { Context } from '../compile/context.ts'
 import type { Insn } from '../insn.ts'
 import { asksForFlags, type FlagsAt, flagsAfter, writeHandler } from './handler.ts'
@@ -56,7 +56,7 @@ const MOST_EFFECTS = 12
 class Form {
   /** The semantics look behind an immediate or a displacement. */
   literal = false
-  /** What of the context they ask for: 1 whether SSE is on, 2 whether floating point may be done directly. */
+  /** What of the context they ask for, as bits of `held`. */
   asks = 0
   asksForFlags = false
   readonly handlers = new Map<number | string, Handler | null>()
@@ -75,17 +75,17 @@ const keyOf = (insn: Insn, offset: number): number => {
   const { operands } = insn
   let key = (insn.operandSize >> 2) | ((insn.addressSize >> 2) << 2) | (insn.cc << 4) | ((insn.vectorLength >> 4) << 8)
   if (insn.rep !== '') key |= insn.rep === 'rep' ? 0x400 : 0x800
-  for (const [k, operand] of operands.entries()) {
+  for (const operand of operands) {
     if (operand.kind === 'mem') key |= ((operand.index >= 0 ? 2 : 1) << 12) | (operand.seg << 14)
-    else if (operand.kind === 'reg' && k > 0 && operand === operands[0]) key |= 1 << (16 + k)
     else if (operand.kind === 'rel') {
       const to = offset + insn.length + Number(operand.disp)
-      if (to < 0 || to > 4095) key |= 1 << 21
+      if (to < 0 || to > 4095) key |= 1 << 17
     }
   }
-  // AH and its like are bytes of the frame as any other, but a register that is named twice is one register.
-  if (operands.length > 2 && operands[1] === operands[2]) key |= 1 << 22
-  return key | (countOf(insn) << 23)
+  // A register that is named twice is one register.
+  for (let k = 1; k < operands.length; k++)
+    if (operands[k]!.kind === 'reg') key |= (operands.indexOf(operands[k]!) & 3) << (16 + 2 * k)
+  return key | (countOf(insn) << 24)
 }
 
 /** The handlers of all contexts in which memory is reached in the same way. */
@@ -142,12 +142,16 @@ export class Shapes {
         asked(1)
         return context.sse
       },
-      get float() {
+      get avx() {
         asked(2)
+        return context.avx
+      },
+      get float() {
+        asked(12)
         return context.float
       },
     }
-    this.#held = (context.sse ? 1 : 0) | (context.float ? 2 : 0)
+    this.#held = held(context)
   }
   readonly #held: number
 
@@ -164,7 +168,7 @@ export class Shapes {
   }
 
   #name(form: Form, insn: Insn, before: FlagsAt): number | string {
-    const number = (this.#held & form.asks) + 4 * (form.asksForFlags ? before : 0)
+    const number = (this.#held & form.asks) + 16 * (form.asksForFlags ? before : 0)
     return form.literal ? `${number}${literals(insn)}` : number
   }
 
@@ -175,10 +179,17 @@ export class Shapes {
     const unit = isGather(insn) ? undefined : builder.build(slots.insn, offset)
     form.asks |= this.#asked
     if (slots.literal) form.literal = true
-    if (unit === undefined || unit.effects.length > MOST_EFFECTS) return null
+    if (unit === undefined || unit.effects.length > MOST_EFFECTS || unit.effects.some(isScan)) return null
     if (asksForFlags(unit)) form.asksForFlags = true
     return new Handler(unit, slots, form.asksForFlags ? before : 0, this.#context, builder)
   }
 }
+
+/** Not modelled: REP CMPS and REP SCAS in handlers; the interpreter takes them. */
+const isScan = ({ kind }: Effect): boolean => kind === 'scan'
+
+/** What a context holds of what handlers may ask for: SSE, AVX, floating point of some kind or of any. */
+const held = ({ sse, avx, float }: Context): number =>
+  (sse ? 1 : 0) | (avx ? 2 : 0) | (float === 'none' ? 0 : float === 'exact' ? 4 : 8)
 
 const isGather = (insn: Insn): boolean => insn.row.forms.some(form => form.vsib !== 0)

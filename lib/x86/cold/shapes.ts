@@ -185,7 +185,7 @@ export class Shapes {
   }
 }
 
-/** Not modelled: REP CMPS and REP SCAS in handlers; the interpreter takes them. */
+/** REP CMPS and REP SCAS are left to the interpreter. */
 const isScan = ({ kind }: Effect): boolean => kind === 'scan'
 
 /** What a context holds of what handlers may ask for: SSE, AVX, floating point of some kind or of any. */

@@ -111,7 +111,7 @@ export const writeHandler = (
 ): void => {
   const emit = new Emitter(code)
   const flags = new Flags(emit, builder, cells)
-  const accesses = new Accesses(emit, context, IMPORT.LOG, false)
+  const accesses = new Accesses(emit, context, IMPORT.LOG, () => false)
   const leave: Leave = (_way, missed) => {
     if (missed !== undefined)
       code

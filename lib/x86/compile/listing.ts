@@ -74,10 +74,6 @@ const effectText = (effect: Effect, names: Names): string => {
       const [a, b, ran, again] = [effect.a, effect.b, effect.ran, effect.again].map(found)
       return `${ran}, ${a}, ${b}, ${again} = repeat ${effect.compares ? 'cmps' : 'scas'}${effect.size * 8}`
     }
-    case 'crc': {
-      const parts = `${of(effect.crc)}, ${of(effect.data)}`
-      return `${found(effect.to)} = crc of ${effect.bytes * 8} bits: ${parts}`
-    }
     case 'check':
       return 'leave unless the numbers are plain'
   }

@@ -34,6 +34,7 @@ const SMALL = ENTRIES_PER_FRAME / 4
 const GROWTH: readonly { readonly misses: number; readonly frames: number }[] = [
   { misses: 256, frames: 8 },
   { misses: 16_384, frames: 32 },
+  { misses: 65_536, frames: 128 },
 ]
 /** Up to this many entries are flushed one by one. */
 const FEW = 32
@@ -53,7 +54,7 @@ class Table {
   frames = 0
   misses = 0
   /** The first entries made since the last flush, as word offsets, and how many were made. */
-  readonly entered = new Uint16Array(FEW)
+  readonly entered = new Uint32Array(FEW)
   count = 0
 
   constructor(memory: PhysicalMemory, frame: Hpa, entries: number) {
@@ -104,7 +105,7 @@ export class Tlb {
   readonly #small: Hpa
   readonly #tables: readonly Table[]
   #key = KEY_SUPERVISOR
-  /** The entry that `writable` gave last. */
+  /** The last entry made for writes. */
   #writable = 0
 
   constructor(memory: PhysicalMemory) {
@@ -149,11 +150,6 @@ export class Tlb {
     const at = ((low >>> 12) & mask) * TLB_ENTRY_WORDS
     if (isOf(at)) return at
     if (this.#writable < words.length && isOf(this.#writable)) return this.#writable
-    for (let other = 0; other < words.length; other += TLB_ENTRY_WORDS)
-      if (isOf(other)) {
-        this.#writable = other
-        return other
-      }
     return -1
   }
 
@@ -216,6 +212,7 @@ export class Tlb {
       words[at + TLB_FRAME_WORD] = frame
     }
     const tag = at + TLB_WORD[access]
+    if (access === 'write') this.#writable = at
     words[tag] = page
     words[tag + 1] = high
     if (table.count < FEW) table.entered[table.count] = at

@@ -78,6 +78,8 @@ class PageCode {
   /** Sums of registers whose accesses go from page to page; and how often no page was known to begin with. */
   readonly scattered = new Set<string>()
   without = 0
+  /** Instructions since the moves of windows are counted. */
+  watched = 0
 
   /** Modules that machines with the same code made. */
   readonly shared: Shared | undefined
@@ -282,17 +284,20 @@ const openWindows = (cpu: Cpu): boolean => {
   return true
 }
 
-/** Windows that moved too often in a slice are none. */
-const closeWindows = (cpu: Cpu, entry: Entry, slice: number): void => {
+/** Windows that moved too often, in about as many instructions as a slice has, are none. */
+const closeWindows = (cpu: Cpu, entry: Entry, done: number): void => {
   const { words } = cpu
   const { windows, code } = entry
+  code.watched += done
+  const isOver = code.watched >= SLICE
+  if (isOver) code.watched = 0
   let scattered = false
   for (const [n, { key }] of windows.entries()) {
-    if (words[SCRATCH.SCATTER / 4 + n]! > slice / SCATTERED) {
+    if (words[SCRATCH.SCATTER / 4 + n]! > SLICE / SCATTERED) {
       code.scattered.add(key)
       scattered = true
     }
-    words[SCRATCH.SCATTER / 4 + n] = 0
+    if (isOver) words[SCRATCH.SCATTER / 4 + n] = 0
   }
   if (scattered) anew(cpu, entry)
 }
@@ -336,15 +341,16 @@ export const enter = (cpu: Cpu, entry: Entry, left: number): number => {
     const { sites, code, windows }: Entry = next
     if (windows.length > 0 && !openWindows(cpu)) {
       // A guest that writes nothing has no windows.
-      if (++code.without === WITHOUT) {
+      if (++code.without >= WITHOUT) {
         for (const { key } of windows) code.scattered.add(key)
         anew(cpu, next)
       }
       break
     }
     const site = once(cpu, next, slice)
-    if (windows.length > 0 && sites.ways[site] === 'slice') closeWindows(cpu, next, slice)
-    count += slice - words[SCRATCH.LEFT / 4]! + sites.done[site]!
+    const done = slice - words[SCRATCH.LEFT / 4]! + sites.done[site]!
+    count += done
+    if (windows.length > 0) closeWindows(cpu, next, done)
     const missed: Missed | undefined = sites.missed[site]
     next =
       missed !== undefined && refill(cpu, next, sites.offsets[site]!, missed)

@@ -113,9 +113,10 @@ oracle-system: $(MODULES)
 oracle-decoder: $(MODULES)
 	@$(NODE) lib/x86/oracle/decoder.main.ts --n $(or $(N),100000) --seed $(or $(SEED),1)
 
-# Random bytes as code, in every mode: make fuzz N=1000000 SEED=1 TIER=auto
+# Random bytes as code, in every mode: make fuzz N=1000000 SEED=1 TIER=auto; with LOOPS=1 images of them in a loop that gets
+# hot, with AGAINST=interpret in two tiers that must agree.
 fuzz: $(MODULES)
-	@$(NODE) lib/x86/oracle/fuzz.main.ts --n $(or $(N),100000) --seed $(or $(SEED),1) --tier $(or $(TIER),auto)
+	@$(NODE) lib/x86/oracle/fuzz.main.ts $(if $(LOOPS),--loops) $(if $(N),--n $(N)) --seed $(or $(SEED),1) --tier $(or $(TIER),auto) $(if $(AGAINST),--against $(AGAINST))
 
 bench: image
 	@$(NODE) lib/bench/bench.ts $(if $(WRITE),--write)

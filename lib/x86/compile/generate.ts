@@ -424,11 +424,11 @@ class Generator {
       if (change.condition !== undefined) {
         next = this.#flags.changeIf(change.condition, made, mask, after.live)
       } else {
-        // Flags that the rule does not name leave the old recipe.
+        // Flags that neither the rule nor the instruction itself names leave the old recipe.
         if (old.known)
           for (const [f, flag] of FLAGS.entries()) {
             const bit = flagBit(flag)
-            if ((old.lazy & bit & ~mask & wanted) === 0) continue
+            if ((old.lazy & bit & ~mask & wanted) === 0 || unit.single.has(flag)) continue
             const node = this.#flags.flag(f)
             this.#emit.count(node)
             batch.push([node, LOCAL.FLAG + f])

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { fuzz } from './fuzz.ts'
+import { fuzz, fuzzLoops } from './fuzz.ts'
 
 t.test('random bytes as code end in exits, in every mode', async t => {
   const { crashes, ends, runs } = fuzz(4000, 0x5eedn)
@@ -22,4 +22,13 @@ t.test('a seed gives the same runs again', async t => {
     return { ends: [...ends], instructions }
   }
   t.same(summary(), summary())
+})
+
+t.test('random bytes that get hot, in two tiers', async t => {
+  for (const [tier, number] of [
+    ['auto', 2],
+    ['cold', 6],
+    ['compile', 8],
+  ] as const)
+    t.same(fuzzLoops(1, 1n, tier, 'interpret', number).crashes, [], tier)
 })

@@ -2,17 +2,12 @@
  * Random bytes as code, in every mode and in rings 0 and 3: whatever they are, a run ends in an exit, within its budget.
  * A JavaScript error is a bug of ours; only what names a gap (`NotModelled`) may end a run otherwise.
  */
-import { type Gpa, type Hpa, hpa, NotModelled, PAGE_SIZE } from '#bits'
+import { NotModelled } from '#bits'
 import type { TierName } from '../compile/runtime.ts'
-import { Cpu } from '../cpu.ts'
-import { type Cpuid, describeCpu, FEATURES, type Feature } from '../cpuid.ts'
-import type { Mode } from '../insn.ts'
-import { PhysicalMemory } from '../memory.ts'
-import type { Access, SecondStage } from '../vmx.ts'
 import { Chance } from './chance.ts'
+import { Loops } from './loops.ts'
+import { anyBytes, anySetup, CODE, Machine, type Setup } from './machine.ts'
 
-/** How a run is set up. */
-export type Setup = { readonly mode: Mode; readonly ring: 0 | 3; readonly paging: boolean; readonly delivers: boolean }
 /** One run that went wrong. */
 export type Crash = { readonly number: number; readonly setup: Setup; readonly bytes: string; readonly error: unknown }
 export type FuzzResult = {
@@ -24,155 +19,49 @@ export type FuzzResult = {
   readonly ends: ReadonlyMap<string, number>
 }
 
-/** Memory of the guest: 2 MiB at guest physical 0. Elsewhere there is nothing. */
-const SIZE = 0x20_0000
-const [ROOT, GDT, IDT, CODE] = [0x1000, 0x8000, 0x9000, 0x1_0000]
 const BUDGET = 64
 const LENGTH = 24
 
-class Window implements SecondStage {
-  readonly width = 46
-  readonly generation = 0
-  readonly #first: Hpa
+type Run = { readonly setup: Setup; readonly bytes: Uint8Array; readonly go: () => string[] }
 
-  constructor(first: Hpa) {
-    this.#first = first
-  }
-  frame(at: Gpa, _access: Access): Hpa | -1 {
-    return at < SIZE ? hpa(this.#first + Number(at)) : -1
-  }
-}
+/** Code that runs once: the same number and seed give the same run, and the reason of its exit. */
+export class Once {
+  readonly #machine: Machine
 
-/** Every run begins with an INIT, which asks for the processor's signature: that is worked out once. */
-const signed = (cpuid: Cpuid): Cpuid => {
-  const one = cpuid(1, 0)
-  return (leaf, subleaf) => (leaf === 1 ? one : cpuid(leaf, subleaf))
-}
-
-/** Bytes that lead to other opcodes more often than chance would. */
-const LEADS = [
-  0x0f, 0x0f, 0x0f, 0x66, 0xf2, 0xf3, 0xf0, 0x67, 0x48, 0xc4, 0xc5, 0x8e, 0x0f, 0xd9, 0xdb, 0xcf, 0xca, 0xff,
-]
-
-export class Fuzz {
-  readonly #memory = new PhysicalMemory(2 ** 26)
-  readonly #first: Hpa
-  readonly #cpu: Cpu
-  readonly #image: Uint8Array
-  #delivers = false
-
-  constructor(tier: TierName = 'interpret') {
-    this.#first = this.#memory.allocateRun(SIZE / PAGE_SIZE)
-    this.#cpu = new Cpu({
-      memory: this.#memory,
-      stage: new Window(this.#first),
-      cpuid: signed(describeCpu(Object.keys(FEATURES) as Feature[])),
-      onFault: () => (this.#delivers ? 'deliver' : 'stop'),
-      tier,
-    })
-    this.#image = new Uint8Array(SIZE)
-    this.#tables(new DataView(this.#image.buffer))
-    new Chance(1n).fill(new BigUint64Array(this.#image.buffer, 0x2_0000, (SIZE - 0x2_0000) / 8))
-    this.#memory.set(this.#first, this.#image)
-  }
-
-  /** Identity maps for 64-bit and 32-bit paging, flat descriptors and some that are not, gates to random places. */
-  #tables(view: DataView): void {
-    view.setBigUint64(ROOT, 0x2007n, true)
-    view.setBigUint64(0x2000, 0x3007n, true)
-    view.setBigUint64(0x3000, 0x4007n, true)
-    for (let n = 0; n < 512; n++) {
-      view.setBigUint64(0x4000 + n * 8, BigInt(n * PAGE_SIZE) | (n % 16 === 15 ? 5n : n % 16 === 14 ? 3n : 7n), true)
-      view.setUint32(0x6000 + n * 4, (n * PAGE_SIZE) | 7, true)
-    }
-    view.setUint32(0x7000, 0x6007, true)
-    const flat = (access: bigint, flags: bigint) => 0x000f_0000_0000_ffffn | (access << 40n) | (flags << 52n)
-    const all = [0n, flat(0x9bn, 0xan), flat(0x93n, 0xcn), flat(0x9bn, 0xcn), flat(0xf3n, 0xcn), flat(0xfbn, 0xan)]
-    const more = [
-      flat(0xfbn, 0xcn),
-      flat(0x9fn, 0xan),
-      flat(0x89n, 0n) | 0xa000_0000n,
-      0n,
-      flat(0x97n, 0x4n),
-      flat(0x8cn, 0n),
-    ]
-    const rest = [flat(0x82n, 0n), flat(0x85n, 0n), flat(0x81n, 0n) | 0xa000_0000n, flat(0x9an, 0n)]
-    for (const [n, value] of [...all, ...more, ...rest].entries()) view.setBigUint64(GDT + n * 8, value, true)
-    for (let n = 0; n < 256; n++)
-      view.setBigUint64(IDT + n * 16, (8n << 16n) | (0x8en << 40n) | BigInt(0xc000 + n), true)
-  }
-
-  /** One run: the same number and seed give the same. The exit's reason. */
-  run(seed: bigint, number: number): { setup: Setup; bytes: Uint8Array; reason: () => number } {
-    const chance = new Chance((seed << 40n) + BigInt(number))
-    const mode = chance.pick<Mode>([64, 64, 32, 16])
-    const ring = mode !== 16 && chance.once(2) ? 3 : 0
-    const setup: Setup = { mode, ring, paging: mode === 64 || chance.once(2), delivers: chance.once(2) }
-    const bytes = new Uint8Array(LENGTH)
-    for (let n = 0; n < LENGTH; n++) bytes[n] = chance.once(4) ? chance.pick(LEADS) : chance.below(256)
-    return { setup, bytes, reason: () => this.#go(chance, setup, bytes) }
+  constructor(tier: TierName) {
+    this.#machine = new Machine(tier)
   }
 
   get instructions(): number {
-    return this.#cpu.instructions
+    return this.#machine.cpu.instructions
   }
 
-  #go(chance: Chance, { mode, ring, paging, delivers }: Setup, bytes: Uint8Array): number {
-    const cpu = this.#cpu
-    // Tables may have been written to; the rest may hold what earlier runs left.
-    this.#memory.set(this.#first, this.#image.subarray(0, CODE))
-    this.#memory.set(this.#first + CODE, bytes)
-    cpu.init()
-    this.#delivers = delivers
-    cpu.rflags = 2n | (chance.once(8) ? chance.word() & 0x7_7fd5n : chance.word() & 0xcd5n)
-    for (let n = 0; n < 16; n++)
-      cpu.gpr[n] = chance.once(3)
-        ? chance.word()
-        : chance.once(2)
-          ? BigInt(chance.below(SIZE))
-          : BigInt(chance.below(64))
-    cpu.x87.fsw = chance.below(0x1_0000) & 0x3800
-    cpu.x87.ftw = chance.below(256)
-    cpu.x87.fcw = 0x340 | chance.below(64)
-    cpu.mxcsr = 0x1f80
-    cpu.xcr0 = 7n
-    cpu.gdtr.base = BigInt(GDT)
-    cpu.gdtr.limit = 0x7f
-    cpu.idtr.base = BigInt(IDT)
-    cpu.idtr.limit = 0xfff
-    cpu.tr.set(0x40, 0xa000n, 0x67, 0x8b)
-    cpu.ldtr.set(0, 0n, 0, 0x1_0082)
-    if (mode === 16) {
-      for (const segment of cpu.segments) segment.set(0, 0n, 0xffff, 0x93)
-      cpu.segments[1]!.set(CODE >> 4, BigInt(CODE), 0xffff, 0x9b)
-      cpu.cr4 = 0x4_0600n
-      cpu.refresh()
-      cpu.rip = 0n
-    } else {
-      cpu.efer = mode === 64 ? 0xd01n : 0x801n
-      cpu.cr4 = mode === 64 ? 0x7_0620n : 0x4_0610n
-      cpu.cr3 = mode === 64 ? BigInt(ROOT) : 0x7000n
-      cpu.cr0 = paging ? 0x8001_0033n : 0x33n
-      const dpl = ring << 5
-      for (const segment of cpu.segments) segment.set(0x10 | ring, 0n, 0xffff_ffff, 0xc093 | dpl)
-      cpu.segments[1]!.set((mode === 64 ? 8 : 0x18) | ring, 0n, 0xffff_ffff, (mode === 64 ? 0xa09b : 0xc09b) | dpl)
-      cpu.refresh()
-      cpu.rip = BigInt(CODE)
+  run(seed: bigint, number: number): Run {
+    const chance = new Chance((seed << 40n) + BigInt(number))
+    const setup = anySetup(chance)
+    const bytes = anyBytes(chance, LENGTH)
+    const go = () => {
+      this.#machine.set(CODE, bytes)
+      this.#machine.start(chance, setup)
+      return [String(this.#machine.cpu.run(BUDGET).reason)]
     }
-    return cpu.run(BUDGET).reason
+    return { setup, bytes, go }
   }
 }
 
-/** Runs `count` of them and says how they ended. */
-export const fuzz = (count: number, seed: bigint, tier: TierName = 'interpret', from = 0): FuzzResult => {
-  const machine = new Fuzz(tier)
+const tell = (
+  from: number,
+  count: number,
+  machine: { readonly instructions: number; run(seed: bigint, number: number): Run },
+  seed: bigint,
+): FuzzResult => {
   const crashes: Crash[] = []
   const ends = new Map<string, number>()
   const tally = (end: string) => ends.set(end, (ends.get(end) ?? 0) + 1)
   for (let number = from; number < from + count; number++) {
-    const { setup, bytes, reason } = machine.run(seed, number)
+    const { setup, bytes, go } = machine.run(seed, number)
     try {
-      tally(String(reason()))
+      for (const end of go()) tally(end)
     } catch (error) {
       if (error instanceof NotModelled) tally(`gap ${error.message}`)
       else crashes.push({ number, setup, bytes: Buffer.from(bytes).toString('hex'), error })
@@ -180,3 +69,16 @@ export const fuzz = (count: number, seed: bigint, tier: TierName = 'interpret', 
   }
   return { runs: count, crashes, instructions: machine.instructions, ends }
 }
+
+/** Runs `count` of them and says how they ended. */
+export const fuzz = (count: number, seed: bigint, tier: TierName = 'interpret', from = 0): FuzzResult =>
+  tell(from, count, new Once(tier), seed)
+
+/** Runs `count` images of fragments, see loops.ts; with `against`, in two tiers that must agree. */
+export const fuzzLoops = (
+  count: number,
+  seed: bigint,
+  tier: TierName = 'auto',
+  against: TierName | undefined = undefined,
+  from = 0,
+): FuzzResult => tell(from, count, new Loops(tier, against), seed)

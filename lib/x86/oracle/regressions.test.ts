@@ -4,7 +4,8 @@ import type { Insn } from '../insn.ts'
 import { DATA, type Program, STACK } from './generate.ts'
 import { Ours, type Outcome } from './ours.ts'
 
-const ours = new Ours()
+const ours = new Ours('interpret')
+const compiled = new Ours('compile')
 const RBX = 3
 const RSP = 4
 const FLAGS_AC = 0x4_0202n
@@ -12,6 +13,7 @@ const FLAGS_AC = 0x4_0202n
 type Given = {
   readonly mode?: 64 | 32
   readonly rflags?: bigint
+  readonly rax?: bigint
   readonly rbx?: bigint
   readonly rsp?: bigint
   readonly xmm?: readonly [string, string]
@@ -21,9 +23,11 @@ type Given = {
 }
 const run = (
   hex: string,
-  { mode = 64, rflags = 0x202n, rbx, rsp, xmm, fsw, fcw = 0x37f, st0 }: Given = {},
+  { mode = 64, rflags = 0x202n, rax = 0n, rbx, rsp, xmm, fsw, fcw = 0x37f, st0 }: Given = {},
+  machine = ours,
 ): Outcome => {
   const gpr = new BigUint64Array(16)
+  gpr[0] = rax
   gpr[RBX] = rbx ?? BigInt(DATA.at)
   gpr[RSP] = rsp ?? BigInt(STACK.at + 0x800)
   const fxsave = new Uint8Array(512)
@@ -44,7 +48,7 @@ const run = (
     seed: 1n,
     before: { gpr, rflags, fxsave, upper: new Uint8Array(256) },
   }
-  return ours.run(asked)
+  return machine.run(asked)
 }
 const xmm = ({ after }: Outcome, n: number): string =>
   Buffer.from(after.fxsave.subarray(160 + n * 16, 176 + n * 16)).toString('hex')
@@ -86,4 +90,13 @@ t.test('PUSHA checks the alignment of one register', async t => {
 t.test('LMSW of a process is #GP before its operand is read', async t => {
   const { trap, error } = run('0f 01 33', { rbx: 0x1234n })
   t.same([trap, error], [GP, 0])
+})
+
+t.test('DAS and DAA after an instruction whose flags nobody has looked at', async t => {
+  // XOR EBP, EBP and DAS, or DAA; AL is FFh.
+  for (const machine of [ours, compiled])
+    t.same(
+      ['31 ed 2f', '31 ed 27'].map(code => run(code, { mode: 32, rax: 0xffn }, machine).after.rflags & 0x8d5n),
+      [0x95n, 0x15n],
+    )
 })

@@ -43,13 +43,12 @@ export class GuestBuilder {
   readonly #io: Io
   /** The function that is being built. */
   scope: Scope
-  readonly tdcall: Tdcalls
-  readonly vmcall: Vmcalls
+  #tdcall: Tdcalls | undefined
+  #vmcall: Vmcalls | undefined
+  #atomic: Atomic | undefined
+  #apic: Apic | undefined
   /** The processor's instructions. */
   readonly cpu: Cpu
-  readonly atomic: Atomic
-  /** The local APIC, in x2APIC mode. */
-  readonly apic: Apic
   /** Stops the test where it does not hold. */
   readonly assert: Assertions
   /** Notes a failure and goes on. */
@@ -58,15 +57,31 @@ export class GuestBuilder {
   constructor(shop: Workshop, scope: Scope) {
     this.#shop = shop
     this.scope = scope
-    this.tdcall = tdcallsOf(this)
-    this.vmcall = vmcallsOf(this)
     this.#says = new Says(this, shop.sites)
     this.#io = ioOf(this, this.#says, shop.isTd, shop.sharedBit)
     this.cpu = cpuOf(this)
-    this.atomic = atomicOf(this)
-    this.apic = apicOf(this, this.#says, shop.isTd)
     this.assert = this.#says.assert
     this.expect = this.#says.expect
+  }
+
+  // Words that few guests use are made when one does.
+
+  get tdcall(): Tdcalls {
+    this.#tdcall ??= tdcallsOf(this)
+    return this.#tdcall
+  }
+  get vmcall(): Vmcalls {
+    this.#vmcall ??= vmcallsOf(this)
+    return this.#vmcall
+  }
+  get atomic(): Atomic {
+    this.#atomic ??= atomicOf(this)
+    return this.#atomic
+  }
+  /** The local APIC, in x2APIC mode. */
+  get apic(): Apic {
+    this.#apic ??= apicOf(this, this.#says, this.#shop.isTd)
+    return this.#apic
   }
 
   // Values and variables.

@@ -1,6 +1,6 @@
 /** A guest image: what a guest consists of before anybody decides where in guest physical memory it goes. */
 import { type Gpa, type Gva, gpa, gva, PAGE_SIZE } from '#bits'
-import { buildPageTables, type Mapping, type PageTables, type PagingLevels } from './paging.ts'
+import { buildPageTables, countTables, type Mapping, type PageTables, type PagingLevels } from './paging.ts'
 import type { Site } from './site.ts'
 
 /** A range of guest virtual memory. `bytes` may be shorter than `size`; the rest is zero. Both ends page aligned. */
@@ -97,17 +97,14 @@ export const layOut = (
   const own = image.segments.filter(s => !s.shared).map(give)
   // A shared segment's GPA is needed for the tables, the tables' number is not yet known: count them first.
   const shared = image.segments.filter(s => s.shared)
-  const count = buildPageTables([...own, ...shared.map(s => ({ ...s, gpa: gpa(0n) })), ...extra], {
-    levels,
-    sharedBit,
-    allocate: () => gpa(0n),
-  }).pages.length
+  const count = countTables([...image.segments, ...extra], levels)
   const tablesAt = take(count * PAGE_SIZE)
   const segments = [...own, ...shared.map(give)]
   let next: bigint = tablesAt
   const tables = buildPageTables([...segments, ...extra], {
     levels,
     sharedBit,
+    count,
     allocate: () => {
       const here = gpa(next)
       next += BigInt(PAGE_SIZE)

@@ -29,26 +29,53 @@ const ADDRESS = 0x000f_ffff_ffff_f000n
 const page = BigInt(PAGE_SIZE)
 
 class Table {
-  readonly bytes = new Uint8Array(PAGE_SIZE)
-  readonly view = new DataView(this.bytes.buffer)
+  readonly bytes: Uint8Array
+  readonly view: DataView
   readonly next = new Map<number, Table>()
   readonly gpa: Gpa
-  constructor(gpa: Gpa) {
+  constructor(gpa: Gpa, bytes: Uint8Array) {
     this.gpa = gpa
+    this.bytes = bytes
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, PAGE_SIZE)
   }
 }
 
+/** Tables that map all of `mappings`, the root among them. */
+export const countTables = (mappings: readonly Pick<Mapping, 'gva' | 'size'>[], levels: PagingLevels): number => {
+  const known = new Set<number>()
+  for (const { gva: at, size } of mappings) {
+    if (size <= 0) continue
+    const end = at + BigInt(size) - 1n
+    for (let level = 1; level < levels; level++) {
+      const shift = BigInt(12 + 9 * level)
+      // A table's number is below 2^43; its level goes above that.
+      const above = level * 2 ** 46
+      const last = Number(BigInt.asUintN(64, end) >> shift)
+      for (let n = Number(BigInt.asUintN(64, at) >> shift); n <= last; n++) known.add(above + n)
+    }
+  }
+  return known.size + 1
+}
+
 /**
- * Builds tables for `mappings`. `allocate` gives the GPA of a zeroed private page for each table.
+ * Builds tables for `mappings`. `allocate` gives the GPA of a zeroed private page for each table; `count` of them are expected.
  * Throws RangeError where a range is not page aligned, not canonical or mapped twice.
  */
 export const buildPageTables = (
   mappings: readonly Mapping[],
-  { levels, sharedBit, allocate }: { levels: PagingLevels; sharedBit: bigint; allocate: () => Gpa },
+  {
+    levels,
+    sharedBit,
+    allocate,
+    count = 0,
+  }: { levels: PagingLevels; sharedBit: bigint; allocate: () => Gpa; count?: number },
 ): PageTables => {
   const pages: Table[] = []
+  const expected = new Uint8Array(count * PAGE_SIZE)
   const table = (): Table => {
-    const made = new Table(allocate())
+    const at = pages.length * PAGE_SIZE
+    const bytes = pages.length < count ? expected.subarray(at, at + PAGE_SIZE) : new Uint8Array(PAGE_SIZE)
+    const made = new Table(allocate(), bytes)
     pages.push(made)
     return made
   }

@@ -7,11 +7,26 @@ const PHYSICAL_ADDRESS_LEAF = 0x8000_0008
 /** Entries of kvm_cpuid_entry2, back to back. */
 const count = (list: Uint8Array): number => list.length / size
 
+let last:
+  | { readonly from: readonly [Uint8Array, Uint8Array]; readonly gpaWidth: number; readonly list: Uint8Array }
+  | undefined
+
+/** `filtered`, of what was not asked the last time. */
+export const filterCpuid = (supported: Uint8Array, configurable: Uint8Array, gpaWidth: number): Uint8Array => {
+  if (
+    last?.gpaWidth !== gpaWidth ||
+    Buffer.compare(last.from[0], supported) !== 0 ||
+    Buffer.compare(last.from[1], configurable) !== 0
+  )
+    last = { from: [supported, configurable], gpaWidth, list: filtered(supported, configurable, gpaWidth) }
+  return last.list
+}
+
 /**
  * The supported entries that the module's configurable ones name, masked by them, with the guest physical address width
  * in leaf 0x80000008 EAX[23:16]. As the series "TDX KVM selftests" v13 does, lib/x86/tdx/tdx_util.c.
  */
-export const filterCpuid = (supported: Uint8Array, configurable: Uint8Array, gpaWidth: number): Uint8Array => {
+const filtered = (supported: Uint8Array, configurable: Uint8Array, gpaWidth: number): Uint8Array => {
   const from = new DataView(supported.buffer, supported.byteOffset, supported.length)
   const allowed = new DataView(configurable.buffer, configurable.byteOffset, configurable.length)
   const out = new Uint8Array(supported.length)

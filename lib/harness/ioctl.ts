@@ -13,7 +13,7 @@ export const call = <S extends Shape>(
   layout: Layout<S>,
   values: Partial<Values<S>>,
 ): number => {
-  machine.host.write(machine.scratch, layout.encode(values))
+  machine.host.put(layout, machine.scratch, values)
   return machine.host.ioctl(fd, request, machine.scratch)
 }
 

@@ -270,7 +270,8 @@ export class Vcpu {
     const before = view.getUint8(at + IMMEDIATE_EXIT)
     view.setUint8(at + IMMEDIATE_EXIT, 1)
     try {
-      this.#trial.machine.host.ioctl(this.fd, KVM_RUN, 0)
+      const result = this.#trial.machine.host.attemptRun(this.fd)
+      if (typeof result !== 'number') return
     } catch (error) {
       if (error instanceof Errno && error.code === 'EINTR') return
       throw error

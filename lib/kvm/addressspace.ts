@@ -37,6 +37,15 @@ type Shape = Parameters<typeof struct>[1]
 
 const NO_CHUNK: Uint32Array = new Uint32Array(0)
 
+const isEmpty = (chunk: Uint32Array): boolean => {
+  for (let i = 0; i < CHUNK; i++) if (chunk[i] !== 0) return false
+  return true
+}
+
+/** Empty chunks of address spaces that needed them once. */
+const spare: Uint32Array[] = []
+const MOST_SPARE = 64
+
 /**
  * Anonymous memory gets a zeroed frame on first touch. Addresses are deterministic: the lowest hole that fits.
  * Sizes are bytes, addresses are HVAs; an access to what is not mapped is EFAULT.
@@ -171,7 +180,7 @@ export class AddressSpace {
     const key = Math.floor(page / CHUNK)
     let chunk = this.#chunks.get(key)
     if (chunk === undefined) {
-      chunk = new Uint32Array(CHUNK)
+      chunk = spare.pop() ?? new Uint32Array(CHUNK)
       this.#chunks.set(key, chunk)
     }
     chunk[page % CHUNK] = frame
@@ -187,8 +196,9 @@ export class AddressSpace {
         if (chunk[i] !== 0 && free) this.#memory.free(hpa(chunk[i]! * PAGE_SIZE))
         chunk[i] = 0
       }
-      if (chunk.every(frame => frame === 0)) {
+      if (isEmpty(chunk)) {
         this.#chunks.delete(key)
+        if (spare.length < MOST_SPARE) spare.push(chunk)
         if (key === this.#lastKey) this.#lastKey = -1
       }
     }
@@ -252,6 +262,17 @@ export class AddressSpace {
     const from = this.hpa(at)
     if ((from % PAGE_SIZE) + layout.size <= PAGE_SIZE) return layout.read(this.#memory.view, from)
     return layout.read(new DataView(this.read(at, layout.size).buffer), 0)
+  }
+
+  /** Writes a structure: the named fields, and zero in all others. */
+  put<S extends Shape>(layout: Layout<S>, at: Hva, values: Partial<Values<S>>): void {
+    const to = this.hpa(at)
+    if ((to % PAGE_SIZE) + layout.size > PAGE_SIZE) {
+      this.write(at, layout.encode(values))
+      return
+    }
+    this.#memory.fill(to, layout.size, 0)
+    layout.write(this.#memory.view, to, values)
   }
 
   /** Writes the named fields of a structure; the others keep their bytes. */

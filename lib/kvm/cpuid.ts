@@ -27,9 +27,22 @@ export const findCpuid = (entries: readonly CpuidEntry[], leaf: number, index: n
 
 const { size: ENTRY, offset: AT } = kvm_cpuid_entry2
 
+/** Lists that were read last: TDs that are made alike set the same ones. */
+const read: { readonly bytes: Uint8Array; readonly entries: readonly CpuidEntry[] }[] = []
+const MOST_READ = 4
+
 /** `nent` entries that follow a list's head. EFAULT. */
-export const readCpuid = (space: AddressSpace, at: Hva, nent: number): CpuidEntry[] => {
-  const view = new DataView(space.read(at, nent * ENTRY).buffer)
+export const readCpuid = (space: AddressSpace, at: Hva, nent: number): readonly CpuidEntry[] => {
+  const bytes = space.read(at, nent * ENTRY)
+  for (const known of read) if (Buffer.compare(known.bytes, bytes) === 0) return known.entries
+  const entries = decodeCpuid(bytes, nent)
+  if (read.length === MOST_READ) read.shift()
+  read.push({ bytes, entries })
+  return entries
+}
+
+const decodeCpuid = (bytes: Uint8Array, nent: number): CpuidEntry[] => {
+  const view = new DataView(bytes.buffer, bytes.byteOffset)
   const out: CpuidEntry[] = []
   for (let base = 0; base < nent * ENTRY; base += ENTRY) {
     out.push({
@@ -45,7 +58,8 @@ export const readCpuid = (space: AddressSpace, at: Hva, nent: number): CpuidEntr
   return out
 }
 
-export const writeCpuid = (space: AddressSpace, at: Hva, entries: readonly CpuidEntry[]): void => {
+/** The bytes of `entries`, back to back. */
+export const encodeCpuid = (entries: readonly CpuidEntry[]): Uint8Array => {
   const out = new Uint8Array(entries.length * ENTRY)
   const view = new DataView(out.buffer)
   let base = 0
@@ -59,8 +73,11 @@ export const writeCpuid = (space: AddressSpace, at: Hva, entries: readonly Cpuid
     view.setUint32(base + AT.edx, entry.edx, true)
     base += ENTRY
   }
-  space.write(at, out)
+  return out
 }
+
+export const writeCpuid = (space: AddressSpace, at: Hva, entries: readonly CpuidEntry[]): void =>
+  space.write(at, encodeCpuid(entries))
 
 /** Address of the entries of the list whose head is at `at`. */
 export const entriesOf = (at: Hva): Hva => (at + BigInt(kvm_cpuid2.size)) as Hva

@@ -24,7 +24,7 @@ import { Descriptors, type OpenFile } from './file.ts'
 import { GuestMemfd } from './guestmemfd.ts'
 import { type Inspection, inspect } from './inspect.ts'
 import { Tdx } from './module.ts'
-import { run } from './run.ts'
+import { attempt, run } from './run.ts'
 import { type Handler, ORDINARY_VCPU, ORDINARY_VM, SYSTEM, VCPU, VM } from './table.ts'
 import { Vcpu } from './vcpu.ts'
 import { Vm } from './vm.ts'
@@ -177,6 +177,11 @@ export class Host {
     return this.space.get(layout, at)
   }
 
+  /** Writes a structure: the named fields, and zero in all others. */
+  put<S extends Shape>(layout: Layout<S>, at: Hva, values: Partial<Values<S>>): void {
+    this.space.put(layout, at, values)
+  }
+
   /** Writes the named fields of a structure. */
   set<S extends Shape>(layout: Layout<S>, at: Hva, values: Partial<Values<S>>): void {
     this.space.set(layout, at, values)
@@ -266,6 +271,19 @@ export class Host {
   /** The ioctl's result, 0 or more. `arg` is a value or an HVA. Errno; NotModelled. */
   ioctl(fd: number, request: number, arg: bigint | number = 0): number {
     return seen === undefined ? this.#ioctl(fd, request, arg) : this.#noted(seen, fd, request, arg)
+  }
+
+  /**
+   * KVM_RUN as a caller makes it that expects EINTR: an EINTR of immediate_exit is returned, since to throw it costs more than
+   * all the rest. Otherwise as `ioctl`.
+   */
+  attemptRun(fd: number): number | Errno {
+    const file = this.descriptors.get(fd)
+    // Who watches ioctls sees this one too.
+    const isWatched = seen !== undefined || this.ioctl !== Host.prototype.ioctl
+    if (!(file instanceof Vcpu) || isWatched) return this.ioctl(fd, KVM_RUN)
+    file.vm.requireAlive()
+    return attempt(file)
   }
 
   /** The same, noted for coverage. */

@@ -45,7 +45,7 @@ import { handleCpuid } from './exit/cpuid.ts'
 import { handleReportFatalError } from './exit/fatal.ts'
 import { handleHlt } from './exit/hlt.ts'
 import { handleHypercall } from './exit/hypercall.ts'
-import { handleIo } from './exit/io.ts'
+import { completeNothing, handleIo } from './exit/io.ts'
 import { handleMapGpa } from './exit/mapgpa.ts'
 import { handleMmio } from './exit/mmio.ts'
 import { handleRdmsr, handleWrmsr } from './exit/msr.ts'
@@ -210,6 +210,21 @@ const loop = (vcpu: Vcpu): void => {
     if (!handleExit(vcpu)) return
     vcpu.vm.requireAlive()
   }
+}
+
+/** As `run`, with immediate_exit told and not thrown: a ucall's completion ends with it every time. */
+export const attempt = (vcpu: Vcpu): number | Errno => {
+  const { view, run: at, complete } = vcpu
+  const isPlain =
+    view.getUint8(at + kvm_run.offset.immediate_exit) !== 0 &&
+    complete === completeNothing &&
+    view.getBigUint64(at + kvm_run.offset.kvm_valid_regs, true) === 0n &&
+    view.getBigUint64(at + kvm_run.offset.kvm_dirty_regs, true) === 0n
+  if (!isPlain) return run(vcpu)
+  view.setUint16(at + kvm_run.offset.flags, 0, true)
+  vcpu.complete = undefined
+  vcpu.saveRun()
+  return IMMEDIATE
 }
 
 /**

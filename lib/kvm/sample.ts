@@ -96,21 +96,21 @@ export class Sample {
   }
 
   /** The configurable CPUID of KVM_TDX_CAPABILITIES. */
-  configurable(vm: number): CpuidEntry[] {
+  configurable(vm: number): readonly CpuidEntry[] {
     this.host.set(kvm_tdx_capabilities, this.data, { nent: 256 })
     this.tdx(vm, KVM_TDX_CAPABILITIES, this.data)
     const { nent } = this.host.get(kvm_tdx_capabilities, this.data)
     return readCpuid(this.host.space, hva(this.data + BigInt(kvm_tdx_capabilities.size)), nent)
   }
 
-  supported(): CpuidEntry[] {
+  supported(): readonly CpuidEntry[] {
     this.host.set(kvm_cpuid2, this.data, { nent: 256 })
     this.host.ioctl(this.kvm, KVM_GET_SUPPORTED_CPUID, this.data)
     return readCpuid(this.host.space, entriesOf(this.data), this.host.get(kvm_cpuid2, this.data).nent)
   }
 
   /** What the selftest library asks for: the supported leaves that are configurable, with their configurable bits. */
-  wanted(vm: number): CpuidEntry[] {
+  wanted(vm: number): readonly CpuidEntry[] {
     const supported = this.supported()
     return this.configurable(vm).flatMap(row => {
       const entry = supported.find(({ function: leaf, index }) => leaf === row.function && index === row.index)

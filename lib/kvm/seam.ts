@@ -5,6 +5,9 @@ import type { LogicalProcessor, SeamcallRegs, TdxModule } from '#tdx'
 /** Class, number and flags of a completion status without the operand in bits 31:0. */
 export const statusOf = (rax: bigint): bigint => rax & 0xffff_ffff_0000_0000n
 
+/** RAX of version 0 of each leaf. */
+const RAX: readonly bigint[] = Array.from({ length: 128 }, (_, leaf) => BigInt(leaf))
+
 /** The SEAMCALL instruction of one logical processor. */
 export class Seam {
   /** What the last call left in the registers; the next call overwrites it. */
@@ -36,7 +39,7 @@ export class Seam {
   /** A SEAMCALL with up to four operands. Returns the completion status; outputs are in `regs`. */
   call(leaf: number, rcx = 0n, rdx = 0n, r8 = 0n, r9 = 0n): bigint {
     const { regs } = this
-    regs.rax = BigInt(leaf)
+    regs.rax = RAX[leaf] ?? BigInt(leaf)
     regs.rcx = rcx
     regs.rdx = rdx
     regs.r8 = r8

@@ -7,8 +7,17 @@ export const CHUNK = 256
 /** One PAGE.ADD and the sixteen EXTENDs of its page, so that a measured page is one update. */
 const PENDING = BLOCK + 16 * (BLOCK + CHUNK)
 
-const PAGE_ADD = new TextEncoder().encode('MEM.PAGE.ADD')
-const EXTEND = new TextEncoder().encode('MR.EXTEND')
+/** A header without its GPA, as words. */
+const headerOf = (name: string): Uint32Array => {
+  const bytes = new Uint8Array(BLOCK)
+  bytes.set(new TextEncoder().encode(name))
+  return new Uint32Array(bytes.buffer)
+}
+const PAGE_ADD = headerOf('MEM.PAGE.ADD')
+const EXTEND = headerOf('MR.EXTEND')
+
+/** Buffers of measurements that are finished. */
+const spare: Uint32Array[] = []
 
 /**
  * What TDs were built of, page by page: those that are built alike share the steps, and the digest at the end. Most TDs of a
@@ -34,43 +43,51 @@ const hashOf = (last: Step): Hash => {
 }
 
 export class Measurement {
-  readonly #pending = new Uint8Array(PENDING)
-  readonly #view = new DataView(this.#pending.buffer)
+  readonly #pending = spare.pop() ?? new Uint32Array(PENDING / 4)
+  /** Words. */
   #length = 0
+  /** All of memory. */
+  #words: Uint32Array | undefined
   /** Where the build is among those that are remembered; then, past the longest of them, the hash so far. */
   #step = first
   #depth = 0
   #hash: Hash | undefined
 
-  pageAdd(gpa: bigint): void {
+  pageAdd(gpa: number): void {
     this.#header(PAGE_ADD, gpa, BLOCK)
   }
 
   /** `at` is the address of the chunk's 256 bytes. */
-  extend(gpa: bigint, memory: PhysicalMemory, at: number): void {
+  extend(gpa: number, memory: PhysicalMemory, at: number): void {
     this.#header(EXTEND, gpa, BLOCK + CHUNK)
-    this.#pending.set(memory.u8.subarray(at, at + CHUNK), this.#length)
-    this.#length += CHUNK
+    this.#words ??= new Uint32Array(memory.memory.buffer)
+    // A loop: what makes views of so few bytes costs more.
+    const [pending, words, to, from] = [this.#pending, this.#words, this.#length, at / 4]
+    for (let i = 0; i < CHUNK / 4; i++) pending[to + i] = words[from + i]!
+    this.#length += CHUNK / 4
   }
 
+  /** The digest; the measurement is over. */
   finish(): Uint8Array {
     this.#flush()
+    spare.push(this.#pending)
     if (this.#hash !== undefined) return new Uint8Array(this.#hash.digest())
     this.#step.digest ??= new Uint8Array(hashOf(this.#step).digest())
     return this.#step.digest.slice()
   }
 
-  #header(name: Uint8Array, gpa: bigint, room: number): void {
-    if (this.#length + room > PENDING) this.#flush()
+  #header(name: Uint32Array, gpa: number, room: number): void {
+    if (this.#length + room / 4 > PENDING / 4) this.#flush()
+    const pending = this.#pending
     const at = this.#length
-    this.#pending.fill(0, at, at + BLOCK)
-    this.#pending.set(name, at)
-    this.#view.setBigUint64(at + 16, gpa, true)
-    this.#length += BLOCK
+    for (let i = 0; i < BLOCK / 4; i++) pending[at + i] = name[i]!
+    pending[at + 4] = gpa >>> 0
+    pending[at + 5] = Math.floor(gpa / 2 ** 32)
+    this.#length += BLOCK / 4
   }
 
   #flush(): void {
-    const bytes = this.#pending.subarray(0, this.#length)
+    const bytes = new Uint8Array(this.#pending.buffer, 0, this.#length * 4)
     this.#length = 0
     if (this.#hash === undefined && this.#depth === LONGEST) this.#hash = hashOf(this.#step)
     if (this.#hash !== undefined) this.#hash.update(bytes)

@@ -54,6 +54,9 @@ const ZEROES_ON_FAILURE: readonly number[] = SEAMCALLS.flatMap(call =>
   call !== undefined && SEAMCALL_NAMES.get(call.number)?.startsWith('TDH.MEM.') === true ? [call.number] : [],
 )
 
+/** RAX: a leaf's number and version, nothing above. */
+const MOST_RAX = 0xff_ffffn
+
 export class TdxModule {
   readonly memory: PhysicalMemory
   readonly platform: Platform
@@ -107,11 +110,11 @@ export class TdxModule {
 
   #seamcall(lp: LogicalProcessor, regs: SeamcallRegs): void {
     const { rax } = regs
-    const low = Number(BigInt.asUintN(24, rax))
+    const low = rax > MOST_RAX ? 0 : Number(rax)
     const leaf = low & 0xffff
     const version = low >>> 16
     const call = SEAMCALLS[leaf]
-    if (rax > 0xff_ffffn || version > (call?.versions ?? 0)) {
+    if (rax > MOST_RAX || version > (call?.versions ?? 0)) {
       regs.rax = about(TDX_OPERAND_INVALID, 'RAX')
     } else if (this.state === 'SYS_SHUTDOWN' && leaf !== TDH_SYS_LP_SHUTDOWN) {
       regs.rax = TDX_SYS_SHUTDOWN
@@ -209,10 +212,22 @@ export class TdxModule {
     return key
   }
 
+  /** The TD that a SEAMCALL named last: most name the one that the call before them named. */
+  #last: { readonly tdr: bigint; readonly td: Td } | undefined
+
   /** The TD of a TDR operand. */
   td(tdr: bigint, operand: 'RCX' | 'RDX'): Td {
+    if (this.#last?.tdr === tdr) return this.#last.td
     page(this, tdr, PT_TDR, operand)
-    return this.ownerOf(this.pamt.find(Number(tdr)), Number(tdr))
+    const td = this.ownerOf(this.pamt.find(Number(tdr)), Number(tdr))
+    this.#last = { tdr, td }
+    return td
+  }
+
+  /** The TD's root page is no longer one. */
+  forget(tdr: Hpa): void {
+    this.tds.delete(tdr)
+    this.#last = undefined
   }
 
   /** The vCPU of a TDVPR operand. */

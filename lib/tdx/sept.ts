@@ -33,7 +33,6 @@ const ENCODINGS: readonly (readonly [state: number, encoding: Encoding])[] = [
   [abi.SEPT_NL_MAPPED, 0x00],
   [abi.SEPT_NL_BLOCKED, 0x08],
 ]
-const encodingOf = new Map(ENCODINGS)
 /** By encoding. */
 const STATES = Array.from({ length: 128 }, () => abi.SEPT_FREE)
 for (const [state, encoding] of ENCODINGS) STATES[encoding] = state
@@ -44,7 +43,10 @@ const spread = (encoding: Encoding): bigint => {
   return ((e & 1n) << 9n) | (((e >> 1n) & 0xfn) << 53n) | (((e >> 5n) & 3n) << 6n)
 }
 const STATE_MASK = spread(0x7f)
-const encoded = (state: number): bigint => spread(encodingOf.get(state) as number)
+/** By state. */
+const ENCODED: bigint[] = []
+for (const [state, encoding] of ENCODINGS) ENCODED[state] = spread(encoding)
+const encoded = (state: number): bigint => ENCODED[state]!
 
 /** An entry of a fresh table. */
 export const SEPTE_FREE = encoded(abi.SEPT_FREE) | SUPPRESS_VE
@@ -52,11 +54,13 @@ export const SEPTE_FREE = encoded(abi.SEPT_FREE) | SUPPRESS_VE
 const whole = new BigUint64Array(1)
 const half = new Uint32Array(whole.buffer)
 
+const stateOfHalves = (low: number, high: number): number =>
+  STATES[((low >>> 9) & 1) | (((high >>> 21) & 0xf) << 1) | (((low >>> 6) & 3) << 5)]!
+
 /** The public number of an entry's state. */
 export const stateOfEntry = (entry: bigint): number => {
   whole[0] = entry
-  const [low, high] = [half[0]!, half[1]!]
-  return STATES[((low >>> 9) & 1) | (((high >>> 21) & 0xf) << 1) | (((low >>> 6) & 3) << 5)]!
+  return stateOfHalves(half[0]!, half[1]!)
 }
 
 /** Leaf entries carry PS at every level. */
@@ -74,11 +78,14 @@ export const leafEntry = (page: Hpa, state: number): bigint =>
 
 export const tableEntry = (table: Hpa): bigint => BigInt(table) | encoded(abi.SEPT_NL_MAPPED) | SUPPRESS_VE | RWX
 
+/** What no state decides. */
+const KEPT = ~(STATE_MASK | RWX | (7n << 3n))
+
 /** The entry in another state, with that state's permissions and memory type. */
 export const inState = (entry: bigint, state: number): bigint => {
   const isTable = state === abi.SEPT_NL_MAPPED || state === abi.SEPT_NL_BLOCKED
   const open = state === abi.SEPT_MAPPED || state === abi.SEPT_NL_MAPPED || state === abi.SEPT_EXPORTED_DIRTY
-  const cleared = entry & ~(STATE_MASK | RWX | (7n << 3n))
+  const cleared = entry & KEPT
   return cleared | encoded(state) | (open ? RWX : 0n) | (isTable ? 0n : MT_WB)
 }
 
@@ -145,6 +152,23 @@ export class Sept {
       }
       table = (view.getUint32(at + 4, true) & 0xf_ffff) * 2 ** 32 + ((low & 0xffff_f000) >>> 0)
       now--
+    }
+  }
+
+  /** Where the byte at `gpa` is, if its page is mapped (SEPT_MAPPED) and may be used; else -1. Nothing allocated. */
+  mapped(gpa: number): number {
+    const { view } = this.#memory
+    let table: number = this.root
+    for (let now = this.top; ; now--) {
+      const size = 2 ** (12 + 9 * now)
+      const at = table + (Math.floor(gpa / size) & 511) * 8
+      const low = view.getUint32(at, true)
+      if ((low & 7) === 0) return -1
+      const high = view.getUint32(at + 4, true)
+      const address = (high & 0xf_ffff) * 2 ** 32 + ((low & 0xffff_f000) >>> 0)
+      if ((low & 0x80) !== 0) return stateOfHalves(low, high) === abi.SEPT_MAPPED ? address + (gpa % size) : -1
+      if (now === 0) return -1
+      table = address
     }
   }
 

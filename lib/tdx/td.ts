@@ -49,6 +49,8 @@ export class Td {
   xfam = 0n
   maxVcpus = 0
   configFlags = 0n
+  /** 1 << 51 where CONFIG_FLAGS has GPAW, else 1 << 47. */
+  sharedBit = 1n << 47n
   tdCtls = 0n
   eptp = 0n
   /** In 25 MHz units. */
@@ -90,10 +92,6 @@ export class Td {
   /** Guest physical address width: 52 (shared bit 51) or 48 (shared bit 47). */
   get gpaw(): 48 | 52 {
     return (this.configFlags & TDX_CONFIG_FLAGS_GPAW) !== 0n ? 52 : 48
-  }
-
-  get sharedBit(): bigint {
-    return (this.configFlags & TDX_CONFIG_FLAGS_GPAW) !== 0n ? 1n << 51n : 1n << 47n
   }
 
   get keepsRbp(): boolean {

@@ -4,6 +4,7 @@ import { KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid2, TD_FIELDS, TDH_MNG_RD } fr
 import { hva } from '#bits'
 import { type CpuidEntry, entriesOf, writeCpuid } from '../cpuid.ts'
 import { Errno } from '../errno.ts'
+import type { Seam } from '../seam.ts'
 import type { Vcpu } from '../vcpu.ts'
 import type { Command } from './command.ts'
 
@@ -13,59 +14,85 @@ const CPUID_VALUES = field.id
 const NO_SUBLEAF = 0x1fen
 const WIDTHS = 0x8000_0008
 
-/** The values of a leaf, or of a sub-leaf of it; undefined where the module has none. */
-const readLeaf = (vcpu: Vcpu, leaf: number, subleaf: number | undefined): CpuidEntry | undefined => {
-  const { td } = vcpu.vm
+/** Who asks which TD through which door, and what has been found. */
+type Reading = { readonly vcpu: Vcpu; readonly seam: Seam; readonly tdr: bigint; readonly out: CpuidEntry[] }
+
+type Ids = readonly [first: bigint, second: bigint]
+
+/** Ids of both elements of a leaf's field, by leaf and sub-leaf: every vCPU asks for the same. */
+const known = new Map<number, Ids>()
+const idsOf = (leaf: number, subleaf: number | undefined): Ids => {
+  const key = leaf * 256 + (subleaf ?? 255)
+  const before = known.get(key)
+  if (before !== undefined) return before
   const high = leaf >= 0x8000_0000 ? 1n << 16n : 0n
   const sub = subleaf === undefined ? NO_SUBLEAF : BigInt(subleaf) << 1n
   const id = CPUID_VALUES | high | (BigInt(leaf & 0x7f) << 9n) | sub
-  const seam = vcpu.control
-  if (seam.call(TDH_MNG_RD, BigInt(td.tdr), id) !== 0n) return undefined
-  const first = seam.regs.r8
-  const status = seam.call(TDH_MNG_RD, BigInt(td.tdr), id + 1n)
+  const ids: Ids = [id, id + 1n]
+  known.set(key, ids)
+  return ids
+}
+
+/** EAX and EBX of a leaf, ECX and EDX. */
+const elements = new BigUint64Array(2)
+const registers = new Uint32Array(elements.buffer)
+
+/** The values of a leaf, or of a sub-leaf of it; undefined where the module has none. */
+const readLeaf = ({ vcpu, seam, tdr }: Reading, leaf: number, subleaf: number | undefined): CpuidEntry | undefined => {
+  const [first, second] = idsOf(leaf, subleaf)
+  if (seam.call(TDH_MNG_RD, tdr, first) !== 0n) return undefined
+  elements[0] = seam.regs.r8
+  const status = seam.call(TDH_MNG_RD, tdr, second)
   if (status !== 0n) throw vcpu.vm.bug('SEAMCALL TDH.MNG.RD of a second CPUID element failed', status)
-  const second = seam.regs.r8
-  const low = (value: bigint): number => Number(value & 0xffff_ffffn)
-  const eax = low(first)
+  elements[1] = seam.regs.r8
+  const eax = registers[0]!
   return {
     function: leaf,
     index: subleaf ?? 0,
     flags: subleaf === undefined ? 0 : KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
     // The module leaves the guest physical width 0; KVM puts it back.
-    eax: leaf === WIDTHS ? ((eax & ~0xff_0000) | (td.gpaWidth << 16)) >>> 0 : eax,
-    ebx: low(first >> 32n),
-    ecx: low(second),
-    edx: low(second >> 32n),
+    eax: leaf === WIDTHS ? ((eax & ~0xff_0000) | (vcpu.vm.td.gpaWidth << 16)) >>> 0 : eax,
+    ebx: registers[1]!,
+    ecx: registers[2]!,
+    edx: registers[3]!,
   }
 }
 
 /** A leaf, or all its sub-leaves from 0 on. */
-const readLeaves = (vcpu: Vcpu, leaf: number): CpuidEntry[] => {
-  const whole = readLeaf(vcpu, leaf, undefined)
-  if (whole !== undefined) return [whole]
-  const out: CpuidEntry[] = []
+const readLeaves = (reading: Reading, leaf: number): void => {
+  const { out } = reading
+  const whole = readLeaf(reading, leaf, undefined)
+  if (whole !== undefined) {
+    out.push(whole)
+    return
+  }
   for (let subleaf = 0; subleaf < 128; subleaf++) {
-    const entry = readLeaf(vcpu, leaf, subleaf)
+    const entry = readLeaf(reading, leaf, subleaf)
     if (entry === undefined) break
     out.push(entry)
   }
-  return out
 }
 
-const readRange = (vcpu: Vcpu, first: number): CpuidEntry[] => {
-  const [head] = readLeaves(vcpu, first)
+const readRange = (reading: Reading, first: number): void => {
+  const { out } = reading
+  const start = out.length
+  readLeaves(reading, first)
+  const head = out[start]
   if (head === undefined)
     throw new Errno('EIO', `KVM_TDX_GET_CPUID: the TDX module has no leaf 0x${first.toString(16)}`)
-  const out = [head]
-  for (let leaf = first + 1; leaf <= head.eax; leaf++) out.push(...readLeaves(vcpu, leaf))
-  return out
+  // A range's first leaf has no sub-leaves that count.
+  out.length = start + 1
+  for (let leaf = first + 1; leaf <= head.eax; leaf++) readLeaves(reading, leaf)
 }
 
 /** E2BIG: room for too few entries; the needed number is written back. */
 export const getCpuid = (vcpu: Vcpu, { data }: Command): void => {
   const { space } = vcpu.vm.host
   const { nent } = space.get(kvm_cpuid2, hva(data))
-  const entries = [...readRange(vcpu, 0), ...readRange(vcpu, 0x8000_0000)]
+  const entries: CpuidEntry[] = []
+  const reading: Reading = { vcpu, seam: vcpu.control, tdr: BigInt(vcpu.vm.td.tdr), out: entries }
+  readRange(reading, 0)
+  readRange(reading, 0x8000_0000)
   space.set(kvm_cpuid2, hva(data), { nent: entries.length })
   if (nent < entries.length) {
     throw new Errno('E2BIG', `KVM_TDX_GET_CPUID: room for ${nent} entries; there are ${entries.length}`)

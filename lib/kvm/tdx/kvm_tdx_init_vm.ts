@@ -35,8 +35,18 @@ const gpaWidth = (tdx: Tdx, entries: readonly CpuidEntry[]): 48 | 52 => {
   return width
 }
 
-/** The values of TD_PARAMS.CPUID_CONFIG, in the module's order. Every entry the user gives must be configurable. */
+/** What the last list came to: of the same module the same list comes to the same. */
+let last: { readonly tdx: Tdx; readonly entries: readonly CpuidEntry[]; readonly values: Uint8Array } | undefined
+
 const cpuidValues = (tdx: Tdx, entries: readonly CpuidEntry[]): Uint8Array => {
+  if (last?.tdx === tdx && last.entries === entries) return last.values
+  const values = computeValues(tdx, entries)
+  last = { tdx, entries, values }
+  return values
+}
+
+/** The values of TD_PARAMS.CPUID_CONFIG, in the module's order. Every entry the user gives must be configurable. */
+const computeValues = (tdx: Tdx, entries: readonly CpuidEntry[]): Uint8Array => {
   const out = new Uint8Array(TD_PARAMS.fields.cpuid_config.size)
   const view = new DataView(out.buffer)
   let copied = 0

@@ -22,8 +22,10 @@ export const classCode = (id: bigint): bigint => (id >> 56n) & 0x3fn
 export const elementSize = (id: bigint): 1 | 2 | 4 | 8 => (1 << Number((id >> 32n) & 3n)) as 1 | 2 | 4 | 8
 /** Code of an element's size. */
 export const sizeCode = (id: bigint): bigint => (id >> 32n) & 3n
+/** By an element's size. */
+const MASKS: readonly bigint[] = Array.from({ length: 9 }, (_, size) => (1n << BigInt(8 * size)) - 1n)
 /** Bits of an element. */
-export const sizeMask = (id: bigint): bigint => (1n << BigInt(8 * elementSize(id))) - 1n
+export const sizeMask = (id: bigint): bigint => MASKS[elementSize(id)]!
 
 /** Reserved bits, last element in field, last field in sequence: zero where one element is meant. Size and context are ignored. */
 const NOT_SINGLE = (0xffn << 24n) | (0xfn << 34n) | (0x1ffn << 38n) | (7n << 47n) | (1n << 55n) | (1n << 62n)

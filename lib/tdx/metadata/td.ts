@@ -35,11 +35,17 @@ import {
 } from './field.ts'
 
 const table = new FieldTable(TD_FIELDS.filter(row => !OF_L2_VMS.has(row.name)))
+const whole = new BigUint64Array(1)
+const half = new Uint32Array(whole.buffer)
+
 const CPUID_CLASS = 0x14n
 const CPUID_VALUES = TD_FIELDS.find(row => row.name === 'CPUID_VALUES')!
 
 /** TDR fields are readable whatever the TD's state. */
-export const isTdrField = (id: bigint): boolean => classCode(id) <= 2n
+export const isTdrField = (id: bigint): boolean => {
+  whole[0] = id
+  return ((half[1]! >>> 24) & 0x3f) <= 2
+}
 
 /** Row of CPUID_LOOKUP and element that a CPUID_VALUES id names: leaf and sub-leaf are in the field code. */
 const cpuidElement = (id: bigint): Element => {
@@ -153,9 +159,11 @@ const value = (module: TdxModule, td: Td, { row, index }: Element): bigint => {
     case 'RTMR':
       return word(td.rtmr[Math.floor(index / 6) as 0], index % 6)
     case 'CPUID_VALUES': {
-      const at = 2 * index
       const v = td.cpuid?.values
-      return v === undefined ? 0n : BigInt(v[at]!) | (BigInt(v[at + 1]!) << 32n)
+      if (v === undefined) return 0n
+      half[0] = v[2 * index]!
+      half[1] = v[2 * index + 1]!
+      return whole[0]!
     }
     case 'VIRTUAL_IA32_ARCH_CAPABILITIES':
       return td.archCapabilities
@@ -183,7 +191,11 @@ const value = (module: TdxModule, td: Td, { row, index }: Element): bigint => {
   }
 }
 
+/** What reading a field of CPUID_VALUES is masked with: nothing. */
+const CPUID_IS_WHOLE = (['hostRd', 'debugRd'] as const).every(who => CPUID_VALUES[who] === 0xffff_ffff_ffff_ffffn)
+
 export const readTdField = (module: TdxModule, td: Td, element: Element, reader: Reader): bigint => {
+  if (element.row === CPUID_VALUES && reader === 'host' && CPUID_IS_WHOLE) return value(module, td, element)
   const mask = checkReadable(element, seenBy(td, reader))
   return value(module, td, element) & mask & sizeMask(element.row.id)
 }

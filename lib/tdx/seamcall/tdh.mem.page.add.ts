@@ -22,7 +22,7 @@ export const memPageAdd = seamcall(TDH_MEM_PAGE_ADD, (module, regs) => {
   if (module.isPrivate(source)) memory.fill(target, 4096, 0)
   else if (source !== target) memory.set(target, memory.u8.subarray(source, source + 4096))
   td.tree.write(leafEntry(target, SEPT_MAPPED))
-  td.measurement?.pageAdd(mapping.gpa)
+  td.measurement?.pageAdd(mapping.at)
   td.childCount++
   module.pamt.assign(module.pamt.at(target, 0), PT_REG, td.tdr)
   return TDX_SUCCESS

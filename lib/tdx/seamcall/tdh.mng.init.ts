@@ -108,6 +108,7 @@ const configure = (module: TdxModule, td: Td, at: number): void => {
   td.maxVcpus = maxVcpus
   td.numL2Vms = l2Vms
   td.configFlags = configFlags
+  td.sharedBit = gpaw ? 1n << 51n : 1n << 47n
   td.eptp = eptp | BigInt(td.septRoot)
   td.tscFrequency = tscFrequency
   td.tscMultiplier = (BigInt(tscFrequency) << 48n) / BigInt(module.platform.tscFrequency)
@@ -116,10 +117,37 @@ const configure = (module: TdxModule, td: Td, at: number): void => {
   td.mrOwnerConfig = TD_PARAMS.get(view, at, 'mr_owner_config')
 }
 
+/** The CPUID of the last TD, and what it follows from. */
+type Last = Pick<Td, 'attributes' | 'xfam' | 'tscFrequency'> & { readonly bytes: Uint8Array; readonly cpuid: TdCpuid }
+const lasts = new WeakMap<TdxModule, Last>()
+
 /** TDs that are configured alike have the same CPUID: it is computed once. */
 const cpuidOf = (module: TdxModule, td: Td, config: number, regs: { rcx: bigint }): TdCpuid => {
-  const { u8, view } = module.memory
+  const { u8 } = module.memory
   const bytes = u8.subarray(config, config + 16 * CPUID_CONFIGURABLE.length)
+  const last = lasts.get(module)
+  if (
+    last !== undefined &&
+    last.attributes === td.attributes &&
+    last.xfam === td.xfam &&
+    last.tscFrequency === td.tscFrequency &&
+    Buffer.compare(last.bytes, bytes) === 0
+  )
+    return last.cpuid
+  const { attributes, xfam, tscFrequency } = td
+  const cpuid = foundOrComputed(module, td, config, bytes, regs)
+  lasts.set(module, { attributes, xfam, tscFrequency, bytes: bytes.slice(), cpuid })
+  return cpuid
+}
+
+const foundOrComputed = (
+  module: TdxModule,
+  td: Td,
+  config: number,
+  bytes: Uint8Array,
+  regs: { rcx: bigint },
+): TdCpuid => {
+  const { view } = module.memory
   const key = `${td.attributes} ${td.xfam} ${td.tscFrequency} ${Buffer.from(bytes).toString('latin1')}`
   let cpuid = module.cpuids.get(key)
   if (cpuid === undefined) {

@@ -1,9 +1,7 @@
-import { SEPT_MAPPED, TDH_MR_EXTEND, TDX_EPT_ENTRY_NOT_PRESENT, TDX_OPERAND_INVALID, TDX_SUCCESS } from '#abi'
+import { TDH_MR_EXTEND, TDX_EPT_ENTRY_NOT_PRESENT, TDX_OPERAND_INVALID, TDX_SUCCESS } from '#abi'
 import { seamcall } from '../leaf.ts'
-import { CHUNK } from '../measure.ts'
 import { failSept, isPrivateGpa } from '../operand.ts'
-import { LEVEL_SIZE } from '../pamt.ts'
-import { addressOf, isAccessible, isLeaf, stateOfEntry } from '../sept.ts'
+import { isAccessible, isLeaf } from '../sept.ts'
 import { check, fail } from '../status.ts'
 import { BUILD } from './op-states.ts'
 
@@ -18,11 +16,12 @@ export const mrExtend = seamcall(TDH_MR_EXTEND, (module, regs) => {
   check((at & 0xff) === 0, TDX_OPERAND_INVALID, 'RCX')
   check(isPrivateGpa(td, rcx), TDX_OPERAND_INVALID, 'RCX')
   const { tree } = td
+  const byte = tree.mapped(at)
+  if (byte >= 0) {
+    td.measurement?.extend(at, module.memory, byte)
+    return TDX_SUCCESS
+  }
   const entry = tree.walk(at, 0)
   if (!isLeaf(entry) || !isAccessible(entry)) failSept(regs, TDX_EPT_ENTRY_NOT_PRESENT, entry, tree.level)
-  if (stateOfEntry(entry) !== SEPT_MAPPED) fail(TDX_EPT_ENTRY_NOT_PRESENT)
-
-  const offset = at % LEVEL_SIZE[tree.level as 0]
-  td.measurement?.extend(rcx, module.memory, addressOf(entry) + offset - (offset % CHUNK))
-  return TDX_SUCCESS
+  return fail(TDX_EPT_ENTRY_NOT_PRESENT)
 })

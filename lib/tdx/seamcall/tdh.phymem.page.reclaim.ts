@@ -43,7 +43,7 @@ export const phymemPageReclaim = seamcall(TDH_PHYMEM_PAGE_RECLAIM, (module, regs
   check(td.lifecycle === TD_TEARDOWN, TDX_LIFECYCLE_STATE_INCORRECT)
   check(type !== PT_TDR || td.childCount === 0, TDX_TD_ASSOCIATED_PAGES_EXIST)
 
-  if (type === PT_TDR) module.tds.delete(at)
+  if (type === PT_TDR) module.forget(at)
   else td.childCount -= 512 ** level
   if (type === PT_TDVPR) {
     module.vcpus.get(at)?.close()

@@ -32,6 +32,7 @@ export const checkExtension = (host: Host, vm: Vm | undefined, capability: numbe
     case abi.KVM_CAP_SPLIT_IRQCHIP:
     case abi.KVM_CAP_SIGNAL_MSI:
     case abi.KVM_CAP_IRQFD:
+    case abi.KVM_CAP_IRQ_INJECT_STATUS:
     case abi.KVM_CAP_IRQCHIP:
     case abi.KVM_CAP_GET_TSC_KHZ:
     case abi.KVM_CAP_TSC_CONTROL:
@@ -69,6 +70,8 @@ export const checkExtension = (host: Host, vm: Vm | undefined, capability: numbe
       return KVM_MAX_VCPU_IDS
     case abi.KVM_CAP_NR_MEMSLOTS:
       return abi.KVM_USER_MEM_SLOTS
+    // A TD's EOIs are not KVM's to see.
+    case abi.KVM_CAP_IRQFD_RESAMPLE:
     case abi.KVM_CAP_READONLY_MEM:
       return vm?.isTd === true ? 0 : 1
     case abi.KVM_CAP_COALESCED_MMIO:

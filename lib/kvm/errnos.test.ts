@@ -135,6 +135,13 @@ t.test('KVM_SIGNAL_MSI: flags, and a VM without an irqchip; KVM_SET_CPUID2: more
   t.equal(msi(1), 'EINVAL', 'KVM_MSI_VALID_DEVID is not of x86')
   sample.initVm(vm)
   const vcpu = sample.addVcpu(vm, 0)
+  t.equal(msi(), 0, 'its local APIC is disabled by software, and takes none')
+  const entry = new Uint8Array([
+    ...abi.kvm_msrs.encode({ nmsrs: 1 }),
+    ...abi.kvm_msr_entry.encode({ index: 0x80f, data: 0x1ffn }),
+  ])
+  sample.host.write(sample.scratch, entry)
+  t.equal(sample.host.ioctl(vcpu, abi.KVM_SET_MSRS, sample.scratch), 1)
   t.equal(msi(), 1)
   t.equal(
     outcome(() => sample.call(vcpu, abi.KVM_SET_CPUID2, abi.kvm_cpuid2, { nent: 257 })),

@@ -6,13 +6,13 @@ import type { Host } from './host.ts'
 import { ioeventfd, registerCoalesced, unregisterCoalesced } from './ioctl/kvm_bus.ts'
 import { getClock, setClock } from './ioctl/kvm_clock.ts'
 import { createGuestMemfd } from './ioctl/kvm_create_guest_memfd.ts'
-import { createIrqchip } from './ioctl/kvm_create_irqchip.ts'
 import { createVcpu, setBootCpuId } from './ioctl/kvm_create_vcpu.ts'
 import { createVm } from './ioctl/kvm_create_vm.ts'
 import { enableCap } from './ioctl/kvm_enable_cap.ts'
 import { clearDirtyLog, getDirtyLog } from './ioctl/kvm_get_dirty_log.ts'
 import { getSupportedCpuid } from './ioctl/kvm_get_supported_cpuid.ts'
-import { irqfd, irqLine, setGsiRouting, signalMsi } from './ioctl/kvm_irq.ts'
+import { irqfd, irqLine, irqLineStatus, setGsiRouting, signalMsi } from './ioctl/kvm_irq.ts'
+import { createIrqchip, getIrqchip, setIrqchip } from './ioctl/kvm_irqchip.ts'
 import { encryptVcpu, encryptVm } from './ioctl/kvm_memory_encrypt_op.ts'
 import { linkGuestMemfd } from './ioctl/kvm_move.ts'
 import { getMpState, setMpState } from './ioctl/kvm_mp_state.ts'
@@ -79,7 +79,7 @@ export const SYSTEM: ReadonlyMap<number, Handler<Host>> = new Map<number, Handle
 
 /**
  * ioctls of any VM.
- * Not modelled: dirty rings (KVM_CAP_DIRTY_LOG_RING, KVM_RESET_DIRTY_RINGS), KVM_GET_IRQCHIP and KVM_SET_IRQCHIP, the PIT's.
+ * Not modelled: dirty rings (KVM_CAP_DIRTY_LOG_RING, KVM_RESET_DIRTY_RINGS).
  */
 const ANY_VM: readonly (readonly [number, Handler<Vm>])[] = [
   [abi.KVM_CHECK_EXTENSION, (vm, arg) => checkExtension(vm.host, vm, Number(arg))],
@@ -104,6 +104,9 @@ const ANY_VM: readonly (readonly [number, Handler<Vm>])[] = [
   [abi.KVM_SET_GSI_ROUTING, setGsiRouting],
   [abi.KVM_IRQFD, irqfd],
   [abi.KVM_IRQ_LINE, irqLine],
+  [abi.KVM_IRQ_LINE_STATUS, irqLineStatus],
+  [abi.KVM_GET_IRQCHIP, getIrqchip],
+  [abi.KVM_SET_IRQCHIP, setIrqchip],
   // Real-mode support of old processors: accepted and without effect.
   [abi.KVM_SET_TSS_ADDR, () => 0],
   [abi.KVM_SET_IDENTITY_MAP_ADDR, () => 0],

@@ -9,14 +9,18 @@ import { Errno } from './errno.ts'
 import type { EventFd } from './eventfd.ts'
 import { drop, type OpenFile } from './file.ts'
 import type { Host } from './host.ts'
-import type { Msi } from './ioctl/kvm_irq.ts'
 import { type Memslot, Memslots } from './memslot.ts'
 import { MsrFilter } from './msrfilter.ts'
+import type { Irqchip } from './ordinary/irqchip.ts'
 import { MemslotStage } from './ordinary/stage.ts'
 import { Ranges } from './ranges.ts'
+import type { Routes } from './route.ts'
 import type { BugOn } from './sept.ts'
 import { Td } from './td.ts'
 import type { Vcpu } from './vcpu.ts'
+
+/** KVM_IRQFD: who listens to an eventfd, and what goes with it. */
+export type Irqfd = { readonly gsi: number; readonly heard: () => void; readonly close: () => void }
 
 /**
  * Lives as long as a file refers to it: its own descriptor, a vCPU's or a guest_memfd's.
@@ -37,10 +41,12 @@ export class Vm implements OpenFile {
   maxVcpus: number
   /** `kernel`: KVM_CREATE_IRQCHIP; `split`: local APICs only. */
   irqchip: 'none' | 'split' | 'kernel' = 'none'
-  /** KVM_SET_GSI_ROUTING: GSI to the MSI that it is. */
-  routes: ReadonlyMap<number, Msi> = new Map()
+  /** The PICs and the I/O APIC, where they are in the kernel. */
+  chips: Irqchip | undefined
+  /** KVM_SET_GSI_ROUTING. */
+  routes: Routes = new Map()
   /** KVM_IRQFD: eventfds that are interrupts. */
-  readonly irqfds = new Map<EventFd, { readonly gsi: number; readonly heard: () => void }>()
+  readonly irqfds = new Map<EventFd, Irqfd>()
   /** KVM_X2APIC_API_USE_32BIT_IDS. */
   hasX2apicIds = false
   /** KVM_CAP_EXIT_HYPERCALL: bit n = hypercall n exits to userspace. */
@@ -121,6 +127,7 @@ export class Vm implements OpenFile {
     const known = this.irqfds.get(file)
     if (known === undefined) return
     file.listeners.delete(known.heard)
+    known.close()
     this.irqfds.delete(file)
     drop(file)
   }

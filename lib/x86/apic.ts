@@ -2,8 +2,8 @@
  * The local APIC of one CPU, as xAPIC page and as x2APIC registers. SDM Vol. 3A, "Advanced Programmable Interrupt
  * Controller (APIC)". Its timer counts the clock it is given, so that a run is the same every time.
  *
- * Not modelled: thermal and performance-counter interrupts (their LVT entries only hold their values), SMIs, ExtINT,
- * arbitration (APR reads 0), suppressed EOI broadcasts, since there is no I/O APIC to tell.
+ * Not modelled: thermal and performance-counter interrupts (their LVT entries only hold their values), SMIs,
+ * arbitration (APR reads 0), suppressed EOI broadcasts.
  */
 import { Bits256 } from './apicbits.ts'
 
@@ -38,7 +38,7 @@ export const APIC = {
 } as const
 
 /** Delivery modes of an interrupt command. SDM Vol. 3A, "Interrupt Command Register (ICR)". */
-export const DELIVERY = { FIXED: 0, LOWEST: 1, SMI: 2, NMI: 4, INIT: 5, STARTUP: 6 } as const
+export const DELIVERY = { FIXED: 0, LOWEST: 1, SMI: 2, NMI: 4, INIT: 5, STARTUP: 6, EXTINT: 7 } as const
 
 const BASE_BSP = 1n << 8n
 const BASE_EXTD = 1n << 10n
@@ -75,6 +75,8 @@ export type Command = {
   /** 1 self, 2 all, 3 all but self. */
   readonly shorthand: number
   readonly destination: number
+  /** The interrupt is level-triggered: its EOI is told. */
+  readonly isLevel?: boolean
 }
 
 /** What an APIC needs of the CPU it belongs to and of the machine. */
@@ -89,11 +91,14 @@ export type ApicHost = {
   nmi(): void
   init(): void
   startup(vector: number): void
+  /** The guest has ended the service of a vector; `isLevel` as it was accepted. */
+  eoi?(vector: number, isLevel: boolean): void
 }
 
 export class Apic {
   readonly id: number
   readonly #host: ApicHost
+  readonly #isBootstrap: boolean
   /** IA32_APIC_BASE. */
   base: bigint
   readonly #isr = new Bits256()
@@ -119,6 +124,7 @@ export class Apic {
   constructor(id: number, host: ApicHost, bootstrap = id === 0) {
     this.id = id
     this.#host = host
+    this.#isBootstrap = bootstrap
     this.base = 0xfee0_0000n | BASE_EN | (bootstrap ? BASE_BSP : 0n)
     this.reset()
   }
@@ -137,6 +143,8 @@ export class Apic {
     this.#icr = 0
     this.#icrHigh = 0
     for (const at of Object.keys(LVT)) this.#lvt.set(Number(at), MASKED)
+    // As firmware leaves it, and KVM too: the bootstrap processor has the PIC at LINT0.
+    if (this.#isBootstrap) this.#lvt.set(APIC.LVT_LINT0, DELIVERY.EXTINT << 8)
     this.#divide = 0
     this.#initialCount = 0
     this.#due = undefined
@@ -183,21 +191,30 @@ export class Apic {
     this.#isr.set(vector)
     return vector
   }
-  /** A fixed interrupt arrives. */
-  accept(vector: number, level = false): void {
-    if (!this.isEnabled || !this.#softwareEnabled) return
+  /** Does the PIC's interrupt reach the CPU, through LINT0 or because the APIC is off? */
+  get takesExtInt(): boolean {
+    if (!this.isEnabled) return true
+    const entry = this.#lvt.get(APIC.LVT_LINT0)!
+    return (entry & MASKED) === 0 && ((entry >>> 8) & 7) === DELIVERY.EXTINT
+  }
+  /** A fixed interrupt arrives. False where the APIC takes none. */
+  accept(vector: number, level = false): boolean {
+    if (!this.isEnabled || !this.#softwareEnabled) return false
     if (vector < 16) {
       this.#error(ESR.RECEIVE_VECTOR)
-      return
+      return true
     }
     this.#irr.set(vector)
     if (level) this.#tmr.set(vector)
     else this.#tmr.reset(vector)
     this.#host.changed()
+    return true
   }
   #eoi(): void {
-    this.#isr.reset(this.#isr.highest)
+    const vector = this.#isr.highest
+    this.#isr.reset(vector)
     this.#host.changed()
+    if (vector !== 0) this.#host.eoi?.(vector, ((this.#tmr.word(vector >> 5) >>> (vector & 31)) & 1) === 1)
   }
   #error(bit: number): void {
     this.#errors |= bit
@@ -205,23 +222,24 @@ export class Apic {
     if ((entry & MASKED) === 0) this.accept(entry & 0xff)
   }
 
-  /** A command from an APIC reaches this one. */
-  receive({ delivery, vector, level }: Command): void {
+  /** A command from an APIC, or an interrupt from a device, reaches this one. False where it is lost. */
+  receive({ delivery, vector, level, isLevel }: Command): boolean {
     switch (delivery) {
       case DELIVERY.FIXED:
       case DELIVERY.LOWEST:
-        this.accept(vector)
-        break
+        return this.accept(vector, isLevel)
       case DELIVERY.NMI:
         this.#host.nmi()
-        break
+        return true
       case DELIVERY.INIT:
         // The deassertion, of which nothing but old parts knows, does nothing.
         if (level) this.#host.init()
-        break
+        return true
       case DELIVERY.STARTUP:
         this.#host.startup(vector)
-        break
+        return true
+      default:
+        return false
     }
   }
 
@@ -521,18 +539,25 @@ export class Apic {
   }
 }
 
-/** All APICs of a machine: who gets a command. Lowest priority goes to the lowest PPR, then the lowest number. */
-export const deliver = (apics: readonly Apic[], command: Command, from: Apic): void => {
+/**
+ * All APICs of a machine: who gets a command. Lowest priority goes to the lowest PPR, then the lowest number. How many took
+ * it, undefined where it names none. `from` is undefined for an interrupt of a device, which has no shorthand; `fromX2`:
+ * is its destination one of 32 bits?
+ */
+export const deliver = (
+  apics: readonly Apic[],
+  command: Command,
+  from: Apic | undefined,
+  fromX2 = from?.isX2 === true,
+): number | undefined => {
   const named = apics.filter(apic => {
     if (command.shorthand === 1) return apic === from
     if (command.shorthand >= 2) return apic.isEnabled && (command.shorthand === 2 || apic !== from)
-    return apic.isNamedBy(command, from.isX2)
+    return apic.isNamedBy(command, fromX2)
   })
-  if (command.delivery !== DELIVERY.LOWEST) {
-    for (const apic of named) apic.receive(command)
-    return
-  }
+  if (named.length === 0) return undefined
+  if (command.delivery !== DELIVERY.LOWEST) return named.filter(apic => apic.receive(command)).length
   let best: Apic | undefined
   for (const apic of named) if (best === undefined || apic.ppr < best.ppr) best = apic
-  best?.receive(command)
+  return best?.receive(command) === true ? 1 : 0
 }

@@ -1,6 +1,6 @@
 /** The processor of an ordinary VM's vCPU: KVM runs it directly, with its memory slots as the second stage. */
 import { KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_RUNNABLE, VECTOR_NMI } from '#abi'
-import { Apic, Cpu, CS, deliverCommand, type VmxControls } from '#x86'
+import { Apic, Cpu, CS, deliverCommand, type InterruptSource, type VmxControls } from '#x86'
 import { ApicClock, ticksToTimer } from '../apicclock.ts'
 import { emulateCpuid } from '../cpuid.ts'
 import type { Vcpu } from '../vcpu.ts'
@@ -27,6 +27,11 @@ export class OrdinaryCpu {
   /** An instruction that userspace answered is over, and the step to be told. */
   owesStep = false
   readonly #clock: ApicClock
+  /** What interrupts the CPU: the PIC, which comes first, and the local APIC. */
+  readonly #interrupts: InterruptSource = {
+    ready: () => this.#hasExtInt || this.apic?.ready() === true,
+    take: () => this.#take(),
+  }
 
   constructor(vcpu: Vcpu) {
     this.vcpu = vcpu
@@ -34,6 +39,7 @@ export class OrdinaryCpu {
     this.cpu = this.#make()
     if (vcpu.vm.irqchip !== 'none') this.apic = this.#makeApic()
     this.replay.apic = this.apic
+    this.replay.chips = vcpu.vm.chips
   }
 
   #make(): Cpu {
@@ -82,14 +88,34 @@ export class OrdinaryCpu {
         now: () => this.#clock.cycles(this.ticks),
         tsc: () => this.cpu.tsc,
         send: (command, from) => deliverCommand(vcpu.vm.apics, command, from),
-        changed: () => this.cpu.offer(apic),
+        changed: () => this.offerInterrupts(),
         nmi: () => this.nmi(),
         init: () => this.#init(),
         startup: vector => this.#startup(vector),
+        eoi: (vector, isLevel) => vcpu.vm.chips?.eoi(vector, isLevel),
       },
       vcpu.id === vcpu.vm.bootCpu,
     )
     return apic
+  }
+
+  /** Does the PIC ask for an interrupt, and is it this CPU that it asks? */
+  get #hasExtInt(): boolean {
+    return this.vcpu.vm.chips?.pic.output === true && this.apic?.takesExtInt === true
+  }
+
+  #take(): number {
+    const { apic, vcpu } = this
+    if (!this.#hasExtInt) return apic?.take() ?? 0
+    const vector = vcpu.vm.chips?.pic.acknowledge() ?? 0
+    // The local APIC may have one as well.
+    this.offerInterrupts()
+    return vector
+  }
+
+  /** The CPU looks whether there is an interrupt; to be called whenever that may have changed. */
+  offerInterrupts(): void {
+    this.cpu.offer(this.#interrupts)
   }
 
   nmi(): void {
@@ -118,9 +144,9 @@ export class OrdinaryCpu {
 
   /** Is there something that wakes a halted vCPU? */
   get hasEvents(): boolean {
-    const { cpu, apic } = this
+    const { cpu } = this
     if (cpu.pending.some(({ kind }) => kind === 'nmi')) return true
-    return this.takesInterrupts && (this.vcpu.external !== undefined || apic?.ready() === true)
+    return this.takesInterrupts && (this.vcpu.external !== undefined || this.#interrupts.ready())
   }
 
   /** RFLAGS.IF. */

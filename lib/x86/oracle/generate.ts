@@ -1,4 +1,5 @@
 /** Random programs for ring 3, from the rows of the instruction table: valid encodings, operands mostly in mapped memory. */
+import { assemble } from '../assemble.ts'
 import { decode } from '../decode.ts'
 import type { Insn } from '../insn.ts'
 import { type Row, table } from '../table.ts'
@@ -318,8 +319,14 @@ const instruction = (
 
 const isBranch = ({ operands }: Insn): boolean => operands.some(({ kind }) => kind === 'rel')
 
-/** A program of one to `most` instructions. Flags that one leaves undefined are defined again before the next. */
-export const program = (chance: Chance, mode: 64 | 32, most = 4, only?: RegExp): Program => {
+/** Counts the turns of a program that is a loop: where stacks of programs seldom come. */
+const TURNS = STACK.at + STACK.size - 16
+
+/**
+ * A program of one to `most` instructions. Flags that one leaves undefined are defined again before the next.
+ * With `turns` it is the body of a loop, that often at most: what compiles has it compiled before it ends.
+ */
+export const program = (chance: Chance, mode: 64 | 32, most = 4, only?: RegExp, turns = 0): Program => {
   const ip = chance.once(8) ? CODE.size / 2 - chance.below(16) : chance.below(0x100)
   const parts: Uint8Array[] = []
   const insns: Insn[] = []
@@ -329,6 +336,12 @@ export const program = (chance: Chance, mode: 64 | 32, most = 4, only?: RegExp):
     insns.push(insn)
     at += bytes.length
   }
+  const own = (text: string, labels: Record<string, bigint> = {}) => {
+    const { bytes } = assemble(text, { mode, at, labels })
+    add({ bytes, insn: decode(bytes, 0, mode) as Insn })
+  }
+  if (turns > 0) own(`mov dword ptr [${TURNS}], ${turns}`)
+  const again = BigInt(at)
   const count = 1 + chance.below(most)
   for (let n = 0; n < count; n++) {
     let next = instruction(chance, mode, at, 0, only)
@@ -350,6 +363,10 @@ export const program = (chance: Chance, mode: 64 | 32, most = 4, only?: RegExp):
     }
     add(next)
     if (undefinedFlags(next.insn) !== 0 && n < count - 1) add(define(mode))
+  }
+  if (turns > 0) {
+    own(`sub dword ptr [${TURNS}], 1`)
+    own('jnz again', { again })
   }
   return { mode, ip, bytes: Buffer.concat(parts), insns, seed: chance.word(), before: state(chance, mode) }
 }

@@ -1,6 +1,6 @@
-/** Random programs against the processor of this machine: `oracle.main.ts [--n N] [--seed S] [--only REGEX] [--mode 64|32] [--tier TIER]`. */
+/** Random programs against the processor of this machine: `oracle.main.ts [--n N] [--seed S] [--only REGEX] [--mode 64|32] [--tier TIER] [--turns T]`. */
 import { parseArgs } from 'node:util'
-import type { TierName } from '../compile/runtime.ts'
+import { stats, type TierName, usualTier } from '../compile/runtime.ts'
 import { print } from '../print.ts'
 import { Chance } from './chance.ts'
 import { compare } from './compare.ts'
@@ -16,7 +16,8 @@ const { values } = parseArgs({
     mode: { type: 'string' },
     most: { type: 'string', default: '4' },
     keep: { type: 'string', default: '1' },
-    tier: { type: 'string', default: 'interpret' },
+    tier: { type: 'string', default: usualTier() },
+    turns: { type: 'string', default: '0' },
   },
 })
 /** Programs in one run of the oracle. */
@@ -38,7 +39,7 @@ for (let done = 0; done < total; done += BATCH) {
   const batch = Array.from({ length: Math.min(BATCH, total - done) }, (_, n) => {
     const chance = new Chance((seed << 32n) + BigInt(done + n))
     const mode = values.mode === undefined ? (chance.once(4) ? 32 : 64) : values.mode === '32' ? 32 : 64
-    return program(chance, mode, Number(values.most), only)
+    return program(chance, mode, Number(values.most), only, Number(values.turns))
   })
   const answers = real.ask(batch)
   for (const [n, asked] of batch.entries()) {
@@ -77,5 +78,8 @@ console.log(
     .sort(([a], [b]) => a - b)
     .map(([trap, count]) => `${trap}: ${count}`)
     .join(', ')}`,
+)
+console.log(
+  `tier ${values.tier}: ${((stats.retired / ours.cpu.instructions) * 100).toFixed(1)} % of instructions in compiled code`,
 )
 if (failed > 0) process.exitCode = 1

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { stats } from '../compile/runtime.ts'
 import { print } from '../print.ts'
 import { Chance } from './chance.ts'
 import { compare } from './compare.ts'
@@ -24,11 +25,11 @@ t.test(
   async t => {
     if (typeof real === 'string') return
     t.teardown(() => real.close())
-    const ours = new Ours()
-    for (let batch = 0; batch < 2; batch++) {
-      const programs = Array.from({ length: 400 }, (_, n) => {
+    const ours = new Ours('auto')
+    for (const [batch, turns] of [0, 0, 100].entries()) {
+      const programs = Array.from({ length: turns === 0 ? 400 : 100 }, (_, n) => {
         const chance = new Chance(0x5eedn + BigInt(batch * 400 + n))
-        return program(chance, n % 4 === 0 ? 32 : 64)
+        return program(chance, n % 4 === 0 ? 32 : 64, 4, undefined, turns)
       })
       const answers = real.ask(programs)
       for (const [n, asked] of programs.entries()) {
@@ -48,12 +49,36 @@ t.test('the same seed gives the same program', t => {
 })
 
 t.test('the tiers agree on random programs', t => {
-  const [interpreted, compiled] = [new Ours(), new Ours('compile')]
-  for (let n = 0; n < 60; n++) {
-    const asked = program(new Chance(0xabcn + BigInt(n)), n % 4 === 0 ? 32 : 64)
-    const [a, b] = [interpreted.run(asked), compiled.run(asked)]
-    if (compare(asked, b, a).length > 0) t.fail(listing(asked), { differences: compare(asked, b, a) })
+  const interpreted = new Ours('interpret')
+  for (const [tier, count, turns] of [
+    ['compile', 60, 0],
+    ['lockstep', 30, 4],
+    ['auto', 60, 100],
+    ['cold', 60, 4],
+  ] as const) {
+    const other = new Ours(tier)
+    for (let n = 0; n < count; n++) {
+      const asked = program(new Chance(0xabcn + BigInt(n)), n % 4 === 0 ? 32 : 64, 4, undefined, turns)
+      const differences = compare(asked, other.run(asked), interpreted.run(asked))
+      if (differences.length > 0) t.fail(`${tier} ${listing(asked)}`, { differences })
+    }
   }
   t.pass()
+  t.end()
+})
+
+/** What the compiler has of its own beside integers: strings, vectors, division of 128 bits. */
+const SPECIAL =
+  /^(MOVS|STOS|LODS|SCAS|CMPS|I?DIV|I?MUL|MULX|V?P|V?MOV|V?(ADD|SUB|MUL|DIV|SQRT|CVT|CMP|UNPCK|SHUF|BLEND)|CRC32)/
+
+t.test('loops of what is compiled in a way of its own', t => {
+  const [interpreted, hot] = [new Ours('interpret'), new Ours('auto')]
+  const before = stats.retired
+  for (let n = 0; n < 100; n++) {
+    const asked = program(new Chance(0xdefn + BigInt(n)), n % 4 === 0 ? 32 : 64, 3, SPECIAL, 100)
+    const differences = compare(asked, hot.run(asked), interpreted.run(asked))
+    if (differences.length > 0) t.fail(listing(asked), { differences })
+  }
+  t.ok(stats.retired - before > 1000, 'in compiled code')
   t.end()
 })

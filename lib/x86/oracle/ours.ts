@@ -23,7 +23,7 @@ export type Outcome = {
 
 const HLT = 0xf4
 const TIME_UP = 256
-const BUDGET = 3000
+const BUDGET = 20_000
 const REGIONS = [
   { linear: CODE.at, length: CODE.size, at: 0, prot: 'rx' },
   { linear: DATA.at, length: DATA.size, at: CODE.size, prot: 'rw' },

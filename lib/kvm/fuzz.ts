@@ -67,6 +67,8 @@ const EAGER = [
   abi.KVM_SET_REGS,
   abi.KVM_IOEVENTFD,
   abi.KVM_IRQFD,
+  abi.KVM_IRQ_LINE_STATUS,
+  abi.KVM_SET_IRQCHIP,
 ]
 const CREATES = [abi.KVM_CREATE_VM, abi.KVM_CREATE_VCPU, abi.KVM_CREATE_GUEST_MEMFD, abi.KVM_LINK_GUEST_MEMFD]
 const GPAS = [0n, 0x1000n, 0x4000_0000n, 0x4000_1000n, 0xffff_f000n, 1n << 47n, 1n << 51n]
@@ -83,10 +85,15 @@ class Machine {
 
   constructor(random: (below: number) => number) {
     this.#random = random
-    const sample = new OrdinarySample({ processors: 2, tdx: true, seed: BigInt(random(2 ** 31)) })
+    const hasChips = random(2) === 0
+    const sample = new OrdinarySample({ processors: 2, tdx: true, seed: BigInt(random(2 ** 31)) }, ({ host, vm }) => {
+      if (hasChips) host.ioctl(vm, abi.KVM_CREATE_IRQCHIP)
+    })
     this.sample = sample
     const { host } = sample
-    sample.code('again: mov eax, [0x3000]\nout 0x80, al\nmov [0x20000000], eax\ncpuid\njmp again')
+    sample.code(
+      'mov ebx, 0xfec00000\nagain: mov [rbx], eax\nmov ecx, [rbx+16]\nmov [rbx+16], eax\nmov eax, [0x3000]\nout 0x80, al\nmov [0x20000000], eax\ncpuid\njmp again',
+    )
     const running = sample.build(Uint8Array.of(0xeb, 0xfe))
     const built = sample.createVm()
     sample.splitIrqchip(built)

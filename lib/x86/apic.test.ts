@@ -86,6 +86,46 @@ t.test('vectors below 16 are errors, latched by a write to ESR', async t => {
   t.equal(apic.take(), 0x70)
 })
 
+t.test('found so: an error entry whose own vector is illegal is one more error, and no interrupt', async t => {
+  const { apic } = machine()
+  apic.writePage(APIC.LVT_ERROR, 5)
+  apic.writePage(APIC.ICR, 0x4_0003)
+  apic.writePage(APIC.ESR, 0)
+  t.equal(apic.readPage(APIC.ESR), 0x60)
+  t.notOk(apic.ready())
+})
+
+t.test('an end of service is told, and whether it was a level', async t => {
+  const ends: unknown[] = []
+  const nothing = () => {}
+  const apic = new Apic(0, {
+    now: () => 0,
+    tsc: () => 0n,
+    send: nothing,
+    changed: nothing,
+    nmi: nothing,
+    init: nothing,
+    startup: nothing,
+    eoi: (vector, isLevel) => ends.push([vector, isLevel]),
+  })
+  apic.writePage(APIC.SVR, 0x1ff)
+  const command = { vector: 0x33, delivery: DELIVERY.FIXED, logical: false, level: true, shorthand: 0, destination: 0 }
+  t.equal(deliver([apic], { ...command, isLevel: true }, undefined), 1)
+  t.equal(deliver([apic], { ...command, vector: 0x55 }, undefined), 1)
+  t.equal(deliver([apic], { ...command, destination: 9 }, undefined), undefined, 'nobody is named')
+  for (let n = 0; n < 2; n++) {
+    apic.take()
+    apic.writePage(APIC.EOI, 0)
+  }
+  apic.writePage(APIC.EOI, 0)
+  t.same(ends, [
+    [0x55, false],
+    [0x33, true],
+  ])
+  apic.writePage(APIC.SVR, 0xff)
+  t.equal(deliver([apic], command, undefined), 0, 'disabled')
+})
+
 t.test('the timer: one-shot, periodic, with a divisor', async t => {
   const { apic, clock } = machine()
   apic.writePage(APIC.DIVIDE, 0xb)

@@ -219,7 +219,10 @@ export class Apic {
   #error(bit: number): void {
     this.#errors |= bit
     const entry = this.#lvt.get(APIC.LVT_ERROR)!
-    if ((entry & MASKED) === 0) this.accept(entry & 0xff)
+    if ((entry & MASKED) !== 0) return
+    // An entry whose own vector is illegal is an error, of which nobody is told.
+    if ((entry & 0xff) < 16) this.#errors |= ESR.RECEIVE_VECTOR
+    else this.accept(entry & 0xff)
   }
 
   /** A command from an APIC, or an interrupt from a device, reaches this one. False where it is lost. */

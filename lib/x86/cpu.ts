@@ -527,7 +527,7 @@ export class Cpu {
   /**
    * Canonical as MSRs, the bases of segments and tables, and INVPCID ask for it: by the width of linear addresses that the
    * processor has, whether CR4.LA57 is set or not. SDM Vol. 3A, "5-Level Paging"; measured by KVM's developers
-   * (arch/x86/kvm/mmu.h, is_noncanonical_address).
+   * (arch/x86/kvm/x86.h, is_noncanonical_address).
    */
   isCanonicalBase(linear: bigint): boolean {
     return (

@@ -2,6 +2,7 @@
 import {
   CR0_PE,
   CR0_PG,
+  CR4_LA57,
   CR4_VMXE,
   EFER_LMA,
   EFER_LME,
@@ -206,6 +207,13 @@ const PRESENT_SYSTEM_BUSY = 0x8b
 const EFER_DEFINED = 0xd01n
 
 /**
+ * Canonical as bases are asked to be: by the width of linear addresses that the processor has, whatever the guest's
+ * CR4.LA57 says. SDM Vol. 3A, "5-Level Paging"; measured by KVM's developers (arch/x86/kvm/x86.h, is_noncanonical_address).
+ */
+const isBase = ({ msr: { cr4Fixed1 } }: Platform, linear: bigint): boolean =>
+  BigInt.asUintN(64, BigInt.asIntN((cr4Fixed1 & CR4_LA57) !== 0n ? 57 : 48, linear)) === linear
+
+/**
  * Would VM entry take this guest state? SDM Vol. 3C, "Checks on the Guest State Area".
  * Not modelled: checks of limits against granularity, of DPLs against each other, of pending debug exceptions and of the
  * PDPTEs; a debugger that writes such a state runs it.
@@ -232,8 +240,8 @@ export const isEnterable = (platform: Platform, cpu: Cpu): boolean => {
   if ((cpu.tr.rights & 0x100ff & ~8) !== (PRESENT_SYSTEM_BUSY & ~8)) return false
   const is64 = isLong && (cs.rights & LONG) !== 0
   if (is64 ? !cpu.isCanonical(cpu.rip) : cpu.rip >> 32n !== 0n) return false
-  for (const segment of [cpu.tr, cpu.segments[FS]!, cpu.segments[GS]!]) if (!cpu.isCanonical(segment.base)) return false
+  for (const { base } of [cpu.tr, cpu.segments[FS]!, cpu.segments[GS]!]) if (!isBase(platform, base)) return false
   for (const n of [ES, CS, SS, DS])
     if ((cpu.segments[n]!.rights & UNUSABLE) === 0 && cpu.segments[n]!.base >> 32n !== 0n) return false
-  return cpu.isCanonical(cpu.gdtr.base) && cpu.isCanonical(cpu.idtr.base)
+  return isBase(platform, cpu.gdtr.base) && isBase(platform, cpu.idtr.base)
 }

@@ -40,6 +40,7 @@ const CR0 = 0x0024_0003_0000_6800n
 const CS_RIGHTS = 0x0024_0002_0000_4816n
 const LSTAR = 0x1320_0003_0000_2082n
 const ALL = 0xffff_ffff_ffff_ffffn
+const vmcs = (name: string): bigint => abi.VMCS_FIELDS.find(row => row.name === name)!.id
 
 t.test('VP.RD and VP.WR: the registers of a debug TD', async t => {
   const g = guest(
@@ -77,6 +78,26 @@ t.test('VP.RD and VP.WR: the registers of a debug TD', async t => {
   t.throws(() => read(0x0024_0002_0000_4004n), { name: 'NotModelled', message: 'metadata field EXCEPTION_BITMAP' })
   t.throws(() => write(0x0024_0002_0000_4004n, 0n), { name: 'NotModelled' })
 })
+
+t.test(
+  'VM entry asks of bases that they are canonical as the processor has it, not as the guest has its paging',
+  async t => {
+    const g = guest('again: mov ecx, 0xfc00\nxor eax, eax\ntdcall\njmp again', { attributes: abi.TDX_ATTR_DEBUG })
+    const { host, tdvpr } = g
+    t.equal(g.enter(), TDVMCALL)
+    host.must(abi.TDH_VP_RD, { rcx: tdvpr, rdx: vmcs('GUEST_CR4') })
+    t.equal(host.regs.r8 & abi.CR4_LA57, 0n)
+    for (const name of ['GUEST_GS_BASE', 'GUEST_IDTR_BASE']) {
+      const write = (r8: bigint) => host.must(abi.TDH_VP_WR, { rcx: tdvpr, rdx: vmcs(name), r8, r9: ALL })
+      write(0xff00_0000_0000_0000n)
+      t.equal(g.enter(), TDVMCALL, `${name} of 57 bits`)
+      write(0xfe00_0000_0000_0000n)
+      t.equal(g.enter(), 0x8000_0021n, `${name} of more`)
+      write(0n)
+      t.equal(g.enter(), TDVMCALL)
+    }
+  },
+)
 
 t.test('the host of a TD that is no debug TD sees none of it', async t => {
   const g = guest('hlt')

@@ -7,7 +7,10 @@ import { dst, memory, number, src, third, zero } from './operands.ts'
 const isChosen = <V, C>(t: Tier<V, C>, mask: V, n: number, size: number): C =>
   t.bit(t.lane(mask, n, size), size * 8 - 1)
 
-/** VMASKMOVx and VPMASKMOVx: only the lanes whose mask is negative are accessed, and for alignment none is checked. */
+/**
+ * VMASKMOVx and VPMASKMOVx: only the lanes whose mask is negative are accessed. None is checked for alignment: SDM Vol. 2C,
+ * "VMASKMOV" and "VPMASKMOV", report no #AC for any mask. AMD's processors may, where 32 bytes are not aligned.
+ */
 const maskmov =
   (size: 4 | 8): Semantics =>
   (t, i) => {

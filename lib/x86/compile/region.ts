@@ -161,6 +161,38 @@ const collect = (page: CodePage, start: number, context: Context, { seen, target
   return { units, leaders, entries, returns, count }
 }
 
+/**
+ * Keeps the innermost loop around `start`, with what it calls: outer loops become regions of their own when what is
+ * behind this one is hot. In a nest of loops V8 has no registers left for the innermost, and does not unroll it.
+ */
+const keepLoop = (blocks: Map<number, Block>, start: number): void => {
+  let [low, high] = [0, 4096]
+  for (const { start: from, taken, units } of blocks.values()) {
+    const last = units.at(-1)!
+    if (taken?.block === undefined || last.isCall || taken.offset > from) continue
+    if (taken.offset <= start && start <= last.offset && last.offset - taken.offset < high - low)
+      [low, high] = [taken.offset, last.offset]
+  }
+  if (high === 4096) return
+  const isInside = ({ start: at }: Block): boolean => at >= low && at <= high
+  const kept = new Set<Block>()
+  const waiting = [blocks.get(start)!]
+  for (let block = waiting.pop(); block !== undefined; block = waiting.pop()) {
+    if (kept.has(block)) continue
+    kept.add(block)
+    const calls = block.units.at(-1)!.isCall
+    for (const to of block.successors) if (!isInside(block) || calls || isInside(to)) waiting.push(to)
+  }
+  const cut = (target: Target | undefined): Target | undefined =>
+    target?.block === undefined || kept.has(target.block) ? target : { block: undefined, offset: target.offset }
+  for (const [at, block] of blocks) {
+    if (!kept.has(block)) blocks.delete(at)
+    block.next = cut(block.next)
+    block.taken = cut(block.taken)
+    block.jumps = block.jumps.filter(to => kept.has(to))
+  }
+}
+
 /** The region around `start`; `undefined` where nothing there can be compiled. */
 export const regionAt = (
   page: CodePage,
@@ -196,6 +228,7 @@ export const regionAt = (
       }
     }
   }
+  if (experience.targets.size === 0) keepLoop(blocks, start)
   const root = new Block(-1)
   const first = [...entries].map(at => blocks.get(at)).filter(block => block !== undefined)
   const dynamic = experience.targets.size > 0

@@ -117,16 +117,16 @@ export const readUcall = (machine: Machine, image: GuestImage, pool: Pool, paylo
   if (payload === UCALL_PAYLOAD_NONE) return { name: 'UCALL_NONE', args: NO_ARGS, stage: 0n, values: [], text: '' }
   if (payload === UCALL_PAYLOAD_NO_MEMORY)
     return `the guest found no free ucall structure: all ${pool.capacity} of the pool are in use (payload -1)`
-  const offset = payload - pool.first
-  if (offset < 0n || offset >= BigInt(pool.capacity * ucall.size) || offset % BigInt(ucall.size) !== 0n) {
+  // Far from the pool the difference is not exact, and too large all the same.
+  const offset = Number(payload - pool.first)
+  if (offset < 0 || offset >= pool.capacity * ucall.size || offset % ucall.size !== 0) {
     const last = pool.first + BigInt((pool.capacity - 1) * ucall.size)
     const which = pool.capacity === 1 ? `at ${hex(last)}` : `from ${hex(pool.first)} to ${hex(last)}`
     return `wild ucall: the payload ${hex(payload)} is no structure of the pool (${pool.capacity}, ${which})`
   }
   const { view, at } = machine.block(hva(payload), ucall.size)
-  const command = view.getBigUint64(at, true)
-  const name = UCALL_NAMES[Number(command)]
-  if (name === undefined) return `the ucall at ${hex(payload)} has the unknown command ${command}`
+  const name = view.getUint32(at + 4, true) === 0 ? UCALL_NAMES[view.getUint32(at, true)] : undefined
+  if (name === undefined) return `the ucall at ${hex(payload)} has the unknown command ${view.getBigUint64(at, true)}`
   const args = wordsAt(view, at + ARGS, UCALL_MAX_ARGS)
   // A site's number, or GUEST_SYNC's "hello" pointer, stands before what the guest sent. The site knows how much that is;
   // what the seven arguments do not hold lies behind them, in the buffer.
@@ -140,9 +140,16 @@ export const readUcall = (machine: Machine, image: GuestImage, pool: Pool, paylo
 
 const ARGS = ucall.offset.args
 
+/** Most of what travels is small: such values are not made anew for every ucall. */
+const SMALL: readonly bigint[] = Array.from({ length: 256 }, (_, value) => BigInt(value))
+
 const wordsAt = (view: DataView, at: number, count: number): bigint[] => {
   const words: bigint[] = []
-  for (let i = 0; i < count; i++) words.push(view.getBigUint64(at + 8 * i, true))
+  for (let here = at; here < at + 8 * count; here += 8) {
+    const low = view.getUint32(here, true)
+    const isSmall = low < SMALL.length && view.getUint32(here + 4, true) === 0
+    words.push(isSmall ? SMALL[low]! : view.getBigUint64(here, true))
+  }
   return words
 }
 

@@ -55,7 +55,7 @@ export class Vcpu {
 
   /** Guest instructions that this vCPU has run. */
   get instructions(): number {
-    return this.#trial.machine.host.inspect(this.fd)?.instructions ?? 0
+    return this.#trial.machine.host.instructions(this.fd)
   }
 
   /** An ioctl of the vCPU. Errno. */

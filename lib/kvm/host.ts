@@ -22,7 +22,7 @@ import { Errno } from './errno.ts'
 import { EventFd } from './eventfd.ts'
 import { Descriptors, type OpenFile } from './file.ts'
 import { GuestMemfd } from './guestmemfd.ts'
-import { type Inspection, inspect } from './inspect.ts'
+import { type Inspection, inspect, instructionsOf } from './inspect.ts'
 import { Tdx } from './module.ts'
 import { attempt, run } from './run.ts'
 import { type Handler, ORDINARY_VCPU, ORDINARY_VM, SYSTEM, VCPU, VM } from './table.ts'
@@ -343,11 +343,20 @@ export class Host {
     file.td.tdx.module.hostWrote(frame)
   }
 
-  /** The emulator's own debugger: what no host of a real TD could see. EBADF, EINVAL: no vCPU. */
-  inspect(vcpuFd: number): Inspection {
+  /** Instructions that a vCPU has run, as `inspect` tells them. EBADF, EINVAL. */
+  instructions(vcpuFd: number): number {
+    return instructionsOf(this.#vcpu(vcpuFd))
+  }
+
+  #vcpu(vcpuFd: number): Vcpu {
     const file = this.descriptors.get(vcpuFd)
     if (!(file instanceof Vcpu))
       throw new Errno('EINVAL', `inspect: descriptor ${vcpuFd} is a ${file.kind}, not a vCPU`)
-    return inspect(file)
+    return file
+  }
+
+  /** The emulator's own debugger: what no host of a real TD could see. EBADF, EINVAL: no vCPU. */
+  inspect(vcpuFd: number): Inspection {
+    return inspect(this.#vcpu(vcpuFd))
   }
 }

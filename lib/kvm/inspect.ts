@@ -49,6 +49,10 @@ const readGuest = (cpu: Cpu, linear: Gva, length: number): Uint8Array | undefine
   }
 }
 
+/** Instructions retired since the vCPU was made. */
+export const instructionsOf = (vcpu: Vcpu): number =>
+  (vcpu.ordinary?.cpu ?? vcpu.seam.module.inspect(vcpu.tdvpr)?.cpu)?.instructions ?? 0
+
 /** Before the first KVM_RUN there is no CPU yet, and everything is 0. */
 export const inspect = (vcpu: Vcpu): Inspection => {
   const td = vcpu.ordinary === undefined ? vcpu.seam.module.inspect(vcpu.tdvpr)?.vcpu : undefined

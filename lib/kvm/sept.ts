@@ -20,6 +20,8 @@ import type { Errno } from './errno.ts'
 import type { Seam } from './seam.ts'
 
 const EXTEND_CHUNK = 256
+/** Where the chunks of a page begin. */
+const CHUNKS: readonly bigint[] = Array.from({ length: PAGE_SIZE / EXTEND_CHUNK }, (_, n) => BigInt(n * EXTEND_CHUNK))
 
 /** A SEAMCALL that KVM expected to succeed did not: the VM is dead, and this is the EIO to throw where an ioctl can still fail. */
 export type BugOn = (status: bigint, what: string) => Errno
@@ -88,8 +90,8 @@ export class Sept {
     if (status !== 0n) throw this.#bugOn(status, 'TDH.MEM.PAGE.ADD')
     this.#pages.set(gfn, frame)
     if (!measure) return
-    for (let offset = 0; offset < PAGE_SIZE; offset += EXTEND_CHUNK) {
-      const extended = this.#seam.call(TDH_MR_EXTEND, gpa + BigInt(offset), this.#tdr)
+    for (const offset of CHUNKS) {
+      const extended = this.#seam.call(TDH_MR_EXTEND, gpa + offset, this.#tdr)
       if (extended !== 0n) throw this.#bugOn(extended, 'TDH.MR.EXTEND')
     }
   }

@@ -46,6 +46,8 @@ export class Measurement {
   readonly #pending = spare.pop() ?? new Uint32Array(PENDING / 4)
   /** Words. */
   #length = 0
+  /** Which header a block of the buffer holds already: pages are measured alike, one after the other. */
+  readonly #headers: (Uint32Array | undefined)[] = new Array<Uint32Array | undefined>(PENDING / BLOCK).fill(undefined)
   /** All of memory. */
   #words: Uint32Array | undefined
   /** Where the build is among those that are remembered; then, past the longest of them, the hash so far. */
@@ -64,6 +66,9 @@ export class Measurement {
     // A loop: what makes views of so few bytes costs more.
     const [pending, words, to, from] = [this.#pending, this.#words, this.#length, at / 4]
     for (let i = 0; i < CHUNK / 4; i++) pending[to + i] = words[from + i]!
+    const block = to / (BLOCK / 4)
+    this.#headers[block] = undefined
+    this.#headers[block + 1] = undefined
     this.#length += CHUNK / 4
   }
 
@@ -80,7 +85,11 @@ export class Measurement {
     if (this.#length + room / 4 > PENDING / 4) this.#flush()
     const pending = this.#pending
     const at = this.#length
-    for (let i = 0; i < BLOCK / 4; i++) pending[at + i] = name[i]!
+    const block = at / (BLOCK / 4)
+    if (this.#headers[block] !== name) {
+      for (let i = 0; i < BLOCK / 4; i++) pending[at + i] = name[i]!
+      this.#headers[block] = name
+    }
     pending[at + 4] = gpa >>> 0
     pending[at + 5] = Math.floor(gpa / 2 ** 32)
     this.#length += BLOCK / 4

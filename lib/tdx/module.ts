@@ -64,6 +64,8 @@ export class TdxModule {
   random: Random
   /** Addresses below it have nothing in their key id bits. */
   readonly plainAddresses: bigint
+  /** All bits of an address but those of the key id. */
+  readonly withoutKeyId: bigint
   readonly makeCpu: (options: CpuOptions) => Cpu
   state: ModuleState = 'SYSINIT_PENDING'
   /** Logical processors whose SYS.LP.INIT is done. */
@@ -91,6 +93,7 @@ export class TdxModule {
     this.platform = platform
     this.processors = processors
     this.plainAddresses = 1n << BigInt(platform.physicalAddressBits - platform.keyIdBits)
+    this.withoutKeyId = ~(((1n << BigInt(platform.keyIdBits)) - 1n) * this.plainAddresses)
     this.random = new Random(seed)
     this.makeCpu = makeCpu ?? (options => new Cpu(options))
     this.pamt = new Pamt(memory)
@@ -230,12 +233,24 @@ export class TdxModule {
     this.#last = undefined
   }
 
+  /** The vCPU that a SEAMCALL named last. */
+  #lastVcpu: { readonly tdvpr: bigint; readonly vcpu: Vcpu } | undefined
+
   /** The vCPU of a TDVPR operand. */
   vcpu(tdvpr: bigint, operand: 'RCX' | 'RDX'): Vcpu {
+    if (this.#lastVcpu?.tdvpr === tdvpr) return this.#lastVcpu.vcpu
     const at = page(this, tdvpr, PT_TDVPR, operand)
     const vcpu = this.vcpus.get(at)
     if (vcpu === undefined) throw new Error(`a PT_TDVPR page without a vCPU: ${at}`)
+    this.#lastVcpu = { tdvpr, vcpu }
     return vcpu
+  }
+
+  /** The page is no vCPU's root any more. */
+  forgetVcpu(tdvpr: Hpa): void {
+    this.vcpus.get(tdvpr)?.close()
+    this.vcpus.delete(tdvpr)
+    this.#lastVcpu = undefined
   }
 
   /** The TD that a PAMT entry names, or that the page itself is the root of. */

@@ -73,6 +73,11 @@ export class VirtualApic {
     if (vector >= 0) this.isr[vector >> 5] = this.isr[vector >> 5]! & ~(1 << (vector & 31))
   }
 
+  /** Has the host posted something? */
+  isPosted(memory: PhysicalMemory, descriptor: number): boolean {
+    return (memory.view.getUint8(descriptor + ON_BYTE) & 1) !== 0
+  }
+
   /** Posted-interrupt processing: what the host has set in PIR becomes requests. */
   takePosted(memory: PhysicalMemory, descriptor: number): void {
     const on = memory.view.getUint8(descriptor + ON_BYTE)

@@ -12,9 +12,9 @@ export const mrExtend = seamcall(TDH_MR_EXTEND, (module, regs) => {
   regs.rdx = 0n
   const td = module.td(rdx, 'RDX')
   td.checkState(BUILD)
-  const at = Number(BigInt.asUintN(52, rcx))
-  check((at & 0xff) === 0, TDX_OPERAND_INVALID, 'RCX')
   check(isPrivateGpa(td, rcx), TDX_OPERAND_INVALID, 'RCX')
+  const at = Number(rcx)
+  check((at & 0xff) === 0, TDX_OPERAND_INVALID, 'RCX')
   const { tree } = td
   const byte = tree.mapped(at)
   if (byte >= 0) {

@@ -45,10 +45,7 @@ export const phymemPageReclaim = seamcall(TDH_PHYMEM_PAGE_RECLAIM, (module, regs
 
   if (type === PT_TDR) module.forget(at)
   else td.childCount -= 512 ** level
-  if (type === PT_TDVPR) {
-    module.vcpus.get(at)?.close()
-    module.vcpus.delete(at)
-  }
+  if (type === PT_TDVPR) module.forgetVcpu(at)
   pamt.release(entry)
   module.heal(at, level)
   return TDX_SUCCESS

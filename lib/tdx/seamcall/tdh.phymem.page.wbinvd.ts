@@ -4,8 +4,6 @@ import { page } from '../operand.ts'
 
 /** TDH.PHYMEM.PAGE.WBINVD: write back a free page's lines, of the key id in the address. tdh_phymem_page_wbinvd.c. */
 export const phymemPageWbinvd = seamcall(TDH_PHYMEM_PAGE_WBINVD, (module, { rcx }) => {
-  const { physicalAddressBits, keyIdBits } = module.platform
-  const keyIds = ((1n << BigInt(keyIdBits)) - 1n) << BigInt(physicalAddressBits - keyIdBits)
-  page(module, rcx & ~keyIds, PT_NDA, 'RCX')
+  page(module, rcx & module.withoutKeyId, PT_NDA, 'RCX')
   return TDX_SUCCESS
 })

@@ -3,6 +3,7 @@ import { hpa } from '#bits'
 import { asyncExit, vmcallReturn } from '../guest/exit.ts'
 import { cpuOf } from '../guest/make.ts'
 import { runVcpu } from '../guest/run.ts'
+import { checkCpuidLimit, checkEntryMsrs } from '../hostmsr.ts'
 import { seamcall } from '../leaf.ts'
 import { isEnterable } from '../metadata/vmcs.ts'
 import { check } from '../status.ts'
@@ -15,25 +16,29 @@ const EXIT_REASON_INVALID_STATE = 33
 const ADDRESS = 0xf_ffff_ffff_f000n
 const HOST_RECOVERABILITY_HINT = 1n << 52n
 const RESUME_L1 = 1n << 53n
+const RESERVED = ~(ADDRESS | HOST_RECOVERABILITY_HINT | RESUME_L1)
 /** PINBASED_EXEC_CONTROLS: process posted interrupts. */
 const PROCESS_POSTED = 0x80n
 
 /**
  * TDH.VP.ENTER: run a vCPU until a TD exit. tdh_vp_enter.c.
- * The checks of host MSRs (TSC_ADJUST, MISC_ENABLE) and of the TSC going back hold on the emulated platform.
  * Not modelled: the zero-step and single-step filters (OPERAND_BUSY about SEPT_TREE, EPF notification).
  */
 export const vpEnter = seamcall(TDH_VP_ENTER, (module, regs, lp) => {
   const { rcx } = regs
-  check((rcx & ~(ADDRESS | HOST_RECOVERABILITY_HINT | RESUME_L1)) === 0n, TDX_OPERAND_INVALID, 'RCX')
-  const vcpu = module.vcpu(rcx & ADDRESS, 'RCX')
+  const { msrs } = lp
+  if (msrs !== undefined) checkCpuidLimit(msrs)
+  const isPlain = rcx <= ADDRESS
+  check(isPlain || (rcx & RESERVED) === 0n, TDX_OPERAND_INVALID, 'RCX')
+  const vcpu = module.vcpu(isPlain ? rcx : rcx & ADDRESS, 'RCX')
   const { td } = vcpu
   td.checkState(RUN)
   vcpu.checkPages()
   const wasAssociated = vcpu.assocLp === lp.id
   vcpu.associate(lp.id)
-  check((rcx & HOST_RECOVERABILITY_HINT) === 0n || vcpu.lastExit === 'trap', TDX_OPERAND_INVALID, 'RCX')
-  check((rcx & RESUME_L1) === 0n, TDX_OPERAND_INVALID, 'RCX')
+  check(isPlain || (rcx & HOST_RECOVERABILITY_HINT) === 0n || vcpu.lastExit === 'trap', TDX_OPERAND_INVALID, 'RCX')
+  check(isPlain || (rcx & RESUME_L1) === 0n, TDX_OPERAND_INVALID, 'RCX')
+  if (msrs !== undefined) checkEntryMsrs(vcpu, msrs)
 
   const cpu = cpuOf(module, vcpu)
   const slot = Number(td.epoch & 1n) as 0 | 1
@@ -42,7 +47,8 @@ export const vpEnter = seamcall(TDH_VP_ENTER, (module, regs, lp) => {
   vcpu.epoch = td.epoch
   if ((vcpu.pinbasedControls & PROCESS_POSTED) !== 0n) {
     const descriptor = hpa(Number(vcpu.pidAddress))
-    if (!module.isPrivate(descriptor)) vcpu.vapic.takePosted(module.memory, descriptor)
+    if (vcpu.vapic.isPosted(module.memory, descriptor) && !module.isPrivate(descriptor))
+      vcpu.vapic.takePosted(module.memory, descriptor)
   }
   if (vcpu.lastExit === 'tdvmcall') vmcallReturn(vcpu, cpu, regs)
   if (vcpu.hostWroteState) {
@@ -63,6 +69,7 @@ export const vpEnter = seamcall(TDH_VP_ENTER, (module, regs, lp) => {
     // Also where what is not modelled ends the run: the TD can be torn down then.
     td.refcount[slot]--
     if (vcpu.state === VCPU_ACTIVE) vcpu.state = VCPU_READY
+    if (msrs?.tsc !== undefined) vcpu.lastExitTsc = msrs.tsc
   }
   return regs.rax
 })

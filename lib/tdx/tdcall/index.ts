@@ -55,11 +55,13 @@ export const TDCALLS: readonly (Tdcall | undefined)[] = Array.from({ length: 32 
 
 /** The leaf's status, `resume` or `exit`. */
 const call = (module: TdxModule, vcpu: Vcpu, cpu: Cpu, regs: SeamcallRegs): TdcallResult => {
-  const rax = cpu.gpr[0]!
-  const number = Number(rax & 0xffffn)
-  const version = Number((rax >> 16n) & 0xffn)
+  // RAX in two halves: a bigint of each would be made for every ucall.
+  const [low, high] = [cpu.words[0]!, cpu.words[1]!]
+  const number = low & 0xffff
+  const version = (low >>> 16) & 0xff
   const leaf = TDCALLS[number]
-  if (rax >> 24n !== 0n || (version > 0 && number !== abi.TDG_VM_RD)) return about(abi.TDX_OPERAND_INVALID, 'RAX')
+  if (high !== 0 || low >>> 24 !== 0 || (version > 0 && number !== abi.TDG_VM_RD))
+    return about(abi.TDX_OPERAND_INVALID, 'RAX')
   if (leaf === undefined) {
     if (TDCALLS_NOT_MODELLED.includes(number)) throw new NotModelled(TDCALL_NAMES.get(number) as string)
     return about(abi.TDX_OPERAND_INVALID, 'RAX')
@@ -93,7 +95,7 @@ export const tdcallExit = (
     injectGp(cpu)
     return 'resume'
   }
-  const number = Number(cpu.gpr[0]! & 0xffffn)
+  const number = cpu.words[0]! & 0xffff
   const { onTdcall } = module
   const result =
     onTdcall === undefined ? call(module, vcpu, cpu, regs) : onTdcall(vcpu, cpu, () => call(module, vcpu, cpu, regs))

@@ -1,5 +1,6 @@
 /** What a leaf is to the dispatchers. */
 import type { Cpu } from '#x86'
+import type { HostMsrs } from './hostmsr.ts'
 import type { TdxModule } from './module.ts'
 import type { Vcpu } from './vcpu.ts'
 
@@ -26,8 +27,9 @@ export type SeamcallRegs = {
 /**
  * The processor that executes the SEAMCALL. `quantum`: instructions until the host's next timer interrupt. `interrupted`: does
  * an event of the host's wait for it? Leaves that take long ask between their steps; without an answer nothing waits.
+ * `msrs`: what its host has in MSRs that the module checks; without them they are as they should be.
  */
-export type LogicalProcessor = { id: number; quantum: number; interrupted?: () => boolean }
+export type LogicalProcessor = { id: number; quantum: number; interrupted?: () => boolean; msrs?: HostMsrs }
 
 /** Returns the completion status; throws `TdxStatus` for one. */
 export type SeamcallHandler = (module: TdxModule, regs: SeamcallRegs, lp: LogicalProcessor, version: number) => bigint

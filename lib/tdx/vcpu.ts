@@ -55,6 +55,8 @@ export class Vcpu {
   pendNmi = false
   /** A debugger has written guest state: the next VP.ENTER looks whether a CPU would take it. */
   hostWroteState = false
+  /** The processor's TSC when the vCPU last left it, where that processor has one of its own. */
+  lastExitTsc = 0n
   cpuidSupervisorVe = false
   cpuidUserVe = false
   /** L2_CTLS, L2_DEBUG_CTLS and TSC_DEADLINE of VM 0 to 3, kept for whoever wrote them. */

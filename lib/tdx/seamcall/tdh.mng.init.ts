@@ -27,6 +27,7 @@ import {
 import { NotModelled } from '#bits'
 import { computeCpuid, type TdCpuid } from '../guest/cpuid.ts'
 import { virtualArchCapabilities } from '../guest/msr.ts'
+import { checkCpuidLimit, checkTscAdjust, type HostMsrs } from '../hostmsr.ts'
 import { seamcall } from '../leaf.ts'
 import { Measurement } from '../measure.ts'
 import { supportedXfam } from '../metadata/sys.ts'
@@ -68,7 +69,7 @@ const isZero = (view: DataView, at: number, length: number): boolean => {
 }
 
 /** The fields of TD_PARAMS in the module's order. read_and_set_td_configurations. */
-const configure = (module: TdxModule, td: Td, at: number): void => {
+const configure = (module: TdxModule, td: Td, at: number, msrs: HostMsrs): void => {
   const { view } = module.memory
   const { offset } = TD_PARAMS
   const reserved = (name: 'reserved_0' | 'reserved_1' | 'reserved_2') =>
@@ -96,6 +97,7 @@ const configure = (module: TdxModule, td: Td, at: number): void => {
   check(isEptpControls(module, eptp, gpaw), TDX_OPERAND_INVALID, 'EPTP_CONTROLS')
   const tscFrequency = TD_PARAMS.get(view, at, 'tsc_frequency')
   check(tscFrequency >= MIN_TSC_FREQUENCY && tscFrequency <= MAX_TSC_FREQUENCY, TDX_OPERAND_INVALID, 'TSC_FREQUENCY')
+  checkTscAdjust(msrs)
   reserved('reserved_1')
   const msrConfig = TD_PARAMS.get(view, at, 'msr_config_ctls')
   check(msrConfig <= 1, TDX_OPERAND_INVALID, 'RDX')
@@ -161,15 +163,16 @@ const foundOrComputed = (
  * TDH.MNG.INIT: what the TD is to be, from TD_PARAMS. tdh_mng_init.c.
  * A call that fails leaves the TD uninitialised; what it had written to TDCS by then is written again by the next.
  */
-export const mngInit = seamcall(TDH_MNG_INIT, (module, regs) => {
+export const mngInit = seamcall(TDH_MNG_INIT, (module, regs, { msrs = {} }) => {
   const { rcx, rdx } = regs
   regs.rcx = 0n
+  checkCpuidLimit(msrs)
   const td = module.td(rcx, 'RCX')
   td.checkState(UNINITIALISED)
   const at = sharedMemory(module, rdx, TD_PARAMS.size, BigInt(TD_PARAMS.size), 'RDX')
   // What is private reads as zeroes with the host's key: the first field that may not be zero is XFAM.
   check(!module.isPrivate(at), TDX_OPERAND_INVALID, 'XFAM')
-  configure(module, td, at)
+  configure(module, td, at, msrs)
   const { view } = module.memory
   const cpuid = cpuidOf(module, td, at + TD_PARAMS.offset.cpuid_config, regs)
   const used = 16 * CPUID_CONFIGURABLE.length

@@ -7,6 +7,7 @@ import {
   VCPU_READY,
   VCPU_UNINITIALIZED,
 } from '#abi'
+import { checkTscAdjust } from '../hostmsr.ts'
 import { seamcall } from '../leaf.ts'
 import { check } from '../status.ts'
 import { BUILD } from './op-states.ts'
@@ -26,10 +27,12 @@ export const vpInit = seamcall(
     check(vcpu.state === VCPU_UNINITIALIZED, TDX_VCPU_STATE_INCORRECT)
     check(td.numVcpus < td.maxVcpus, TDX_MAX_VCPUS_EXCEEDED)
     check(version === 0 || r8 >> 32n === 0n, TDX_OPERAND_INVALID, 'R8')
+    if (lp.msrs !== undefined) checkTscAdjust(lp.msrs)
 
     vcpu.index = td.numVcpus++
     vcpu.x2apicId = version === 0 ? vcpu.index : Number(r8)
     td.x2apicIds.push(version === 0 ? -1 : vcpu.x2apicId)
+    vcpu.lastExitTsc = lp.msrs?.tsc ?? 0n
     vcpu.initialRcx = rdx
     vcpu.state = VCPU_READY
     vcpu.lastExit = 'fault'

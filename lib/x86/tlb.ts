@@ -87,10 +87,12 @@ class Table {
   }
 
   dropWrites(frame: Hpa): void {
-    const { words } = this
-    if (this.count === 0) return
-    for (let at = 0; at < words.length; at += TLB_ENTRY_WORDS)
-      if (words[at + TLB_FRAME_WORD] === frame) this.drop(at, TLB_WORD.write, TLB_WORD.write + 2)
+    if (this.count > FEW) for (let at = 0; at < this.words.length; at += TLB_ENTRY_WORDS) this.#dropWrite(at, frame)
+    else for (let n = 0; n < this.count; n++) this.#dropWrite(this.entered[n]!, frame)
+  }
+
+  #dropWrite(at: number, frame: Hpa): void {
+    if (this.words[at + TLB_FRAME_WORD] === frame) this.drop(at, TLB_WORD.write, TLB_WORD.write + 2)
   }
 }
 

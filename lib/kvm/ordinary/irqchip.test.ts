@@ -133,7 +133,7 @@ t.test('RESAMPLE needs an I/O APIC in the kernel', async t => {
     )
 })
 
-t.test('the PIC reaches the bootstrap processor through LINT0, before the local APIC', async t => {
+t.test('the PIC reaches the bootstrap processor through LINT0', async t => {
   const icw = [0x11, 0x20, 4, 1].map((value, n) => `mov al, ${value}\nout ${n === 0 ? 0x20 : 0x21}, al`).join('\n')
   const { s, vcpu, at, line } = guest(
     t,

@@ -127,6 +127,25 @@ t.test('automatic EOI, rotation, special mask mode, poll', async t => {
   t.equal(polled.output, false)
 })
 
+t.test('special fully nested mode: a higher input of the slave interrupts a lower one', async t => {
+  for (const [icw4, again] of [
+    [0, false],
+    [0x10, true],
+  ] as const) {
+    const { pic } = made(icw4)
+    pic.set(14, true)
+    t.equal(pic.acknowledge(), 0x2e)
+    pic.set(8, true)
+    t.equal(pic.output, again)
+    if (again) t.equal(pic.acknowledge(), 0x28)
+  }
+  const { pic } = made(0x10)
+  pic.set(10, true)
+  t.equal(pic.acknowledge(), 0x2a)
+  pic.set(11, true)
+  t.equal(pic.output, false, 'the slave has nothing behind its own IRQ 2')
+})
+
 t.test('saved and loaded', async t => {
   const from = made().pic
   from.write(0xa1, 0x55)

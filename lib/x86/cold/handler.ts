@@ -45,7 +45,11 @@ const changeOf = ({ flags }: Unit): Change => {
 }
 
 /** Does the code of the handler depend on where the flags are before it? */
-export const asksForFlags = (unit: Unit): boolean => unit.pending.length > 0 || changeOf(unit) === 'keeps carry'
+export const asksForFlags = (unit: Unit): boolean => {
+  const change = changeOf(unit)
+  const mayKeep = change === 'at once' && unit.flags?.condition !== undefined
+  return unit.pending.length > 0 || change === 'keeps carry' || mayKeep
+}
 
 /** Where the flags are after it. */
 export const flagsAfter = (unit: Unit, before: FlagsAt): FlagsAt => {
@@ -151,7 +155,12 @@ export const writeHandler = (
       const { size, a, b, r } = change
       for (const [f, flag] of FLAGS.entries()) {
         const of = change.rule[flag]
-        if (of !== undefined) items.push(byte(FLAG_AT[f]!, of<Node, Node>(builder, size, a, b, r), change.condition))
+        if (of === undefined) continue
+        const made = of<Node, Node>(builder, size, a, b, r)
+        const { condition } = change
+        // Where nothing changes, the flag may yet have to be worked out.
+        const value = condition === undefined ? made : n.select(condition, made, flags.flag(f))
+        items.push(byte(FLAG_AT[f]!, value, undefined))
       }
     } else {
       const made = recipeFor(change, noneKept)

@@ -230,6 +230,18 @@ t.test(
   },
 )
 
+t.test('a rotation through carry that does nothing leaves the flags of the instruction before it', async t => {
+  const text =
+    'mov eax, 0x8421\nmov ecx, 1\nmov edx, 3000\nagain: add al, al\nrcr al, cl\nsbb cl, 127\nadc rbx, 0\ndec edx\njne again\nhlt'
+  // More than once: what one machine has made is there for the next.
+  const ends = [...TIERS, ...TIERS, 'cold', 'cold', 'coldstep'].map(tier => {
+    const m = machine(tier as TierName, text)
+    t.equal(m.cpu.run(1_000_000).reason, EXIT_REASON_HLT)
+    return state(m)
+  })
+  for (const [n, end] of ends.entries()) t.equal(end, ends[0], `run ${n}`)
+})
+
 t.test('code that changes itself, and the page it is in, is seen at once', async t => {
   for (const tier of TIERS) {
     // Where everything is compiled, each change is a module.

@@ -77,7 +77,11 @@ export const array = <F extends Field>(element: F, length: number): ArrayField<F
   align: element.align,
   element,
   length,
-  read: (view, at) => Array.from({ length }, (_, i) => element.read(view, at + i * element.size) as ValueOf<F>),
+  read: (view, at) => {
+    const values: ValueOf<F>[] = []
+    for (let i = 0; i < length; i++) values.push(element.read(view, at + i * element.size) as ValueOf<F>)
+    return values
+  },
   write: (view, at, values) => {
     if (values.length > length) throw new RangeError(`an array of ${length} cannot hold ${values.length}`)
     for (const [i, value] of values.entries()) element.write(view, at + i * element.size, value)
@@ -153,7 +157,11 @@ export type Layout<S extends Shape> = {
 export const u64s = (n: number): Field<bigint[]> => ({
   size: 8 * n,
   align: 8,
-  read: (v, at) => Array.from({ length: n }, (_, i) => v.getBigUint64(at + 8 * i, true)),
+  read: (v, at) => {
+    const words: bigint[] = []
+    for (let i = 0; i < n; i++) words.push(v.getBigUint64(at + 8 * i, true))
+    return words
+  },
   write: (v, at, x) => {
     for (const [i, value] of x.slice(0, n).entries()) v.setBigUint64(at + 8 * i, value, true)
   },
@@ -172,6 +180,7 @@ export const struct = <S extends Shape>(name: string, fields: S): Layout<S> => {
   }
   const size = Math.ceil(at / widest) * widest
   const untyped: Shape = fields
+  const names: Record<string, unknown> = Object.fromEntries(Object.keys(fields).map(key => [key, undefined]))
   const list = Object.entries(untyped).map(([key, field]) => ({ key, field, at: offset[key]! }))
   const layout: Layout<S> = {
     name,
@@ -183,7 +192,8 @@ export const struct = <S extends Shape>(name: string, fields: S): Layout<S> => {
       untyped[key as string]!.read(view, base + offset[key as string]!) as ValueOf<S[typeof key]>,
     set: (view, base, key, value) => untyped[key as string]!.write(view, base + offset[key as string]!, value),
     read: (view, base) => {
-      const out: Record<string, unknown> = {}
+      // With all its names from the start, so that none is added one by one.
+      const out: Record<string, unknown> = { ...names }
       for (const { key, field, at } of list) out[key] = field.read(view, base + at)
       return out as Values<S>
     },

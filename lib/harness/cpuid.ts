@@ -7,18 +7,31 @@ const PHYSICAL_ADDRESS_LEAF = 0x8000_0008
 /** Entries of kvm_cpuid_entry2, back to back. */
 const count = (list: Uint8Array): number => list.length / size
 
-let last:
-  | { readonly from: readonly [Uint8Array, Uint8Array]; readonly gpaWidth: number; readonly list: Uint8Array }
-  | undefined
+/** Lists that KVM gave: most of a worker's TDs get the same ones. */
+const kept: Uint8Array[] = []
+const MOST_KEPT = 8
 
-/** `filtered`, of what was not asked the last time. */
+/** A list that stays as it is, of one that may not: the same for the same bytes, while it is remembered. */
+export const keptList = (list: Uint8Array): Uint8Array => {
+  for (const known of kept) if (Buffer.compare(known, list) === 0) return known
+  const copy = list.slice()
+  if (kept.length === MOST_KEPT) kept.shift()
+  kept.push(copy)
+  return copy
+}
+
+type Filtered = {
+  readonly supported: Uint8Array
+  readonly configurable: Uint8Array
+  readonly gpaWidth: number
+  readonly list: Uint8Array
+}
+let last: Filtered | undefined
+
+/** `filtered`, of what was not asked the last time. Lists that are asked about stay as they are. */
 export const filterCpuid = (supported: Uint8Array, configurable: Uint8Array, gpaWidth: number): Uint8Array => {
-  if (
-    last?.gpaWidth !== gpaWidth ||
-    Buffer.compare(last.from[0], supported) !== 0 ||
-    Buffer.compare(last.from[1], configurable) !== 0
-  )
-    last = { from: [supported, configurable], gpaWidth, list: filtered(supported, configurable, gpaWidth) }
+  if (last?.gpaWidth !== gpaWidth || last.supported !== supported || last.configurable !== configurable)
+    last = { supported, configurable, gpaWidth, list: filtered(supported, configurable, gpaWidth) }
   return last.list
 }
 

@@ -40,7 +40,7 @@ import {
 } from '#abi'
 import { type Gpa, type Hva, hex, hva, PAGE_SIZE } from '#bits'
 import { Errno } from '#kvm'
-import { filterCpuid } from './cpuid.ts'
+import { filterCpuid, keptList } from './cpuid.ts'
 import { Skip } from './failure.ts'
 import { call, enableCap, tdxCall, tdxCommand } from './ioctl.ts'
 import type { Machine } from './machine.ts'
@@ -194,7 +194,7 @@ export class Vm {
     const { host, kvm, scratch } = machine
     call(machine, kvm, KVM_GET_SUPPORTED_CPUID, kvm_cpuid2, { nent: KVM_MAX_CPUID_ENTRIES })
     const nent = Number(host.load(scratch, 4))
-    return host.read(hva(scratch + BigInt(kvm_cpuid2.size)), nent * kvm_cpuid_entry2.size)
+    return keptList(host.peek(hva(scratch + BigInt(kvm_cpuid2.size)), nent * kvm_cpuid_entry2.size))
   }
 
   /** KVM_TDX_CAPABILITIES with as many entries as it takes: 32 at first, twice as many after each E2BIG. */
@@ -207,7 +207,7 @@ export class Vm {
         kvm_tdx_capabilities.set(new DataView(data.buffer), 0, 'nent', nent)
         const at = tdxCommand(machine, this.fd, KVM_TDX_CAPABILITIES, data)
         const found = Number(machine.host.load(hva(at + BigInt(kvm_tdx_capabilities.offset.nent)), 4))
-        return machine.host.read(hva(at + BigInt(kvm_tdx_capabilities.size)), found * kvm_cpuid_entry2.size)
+        return keptList(machine.host.peek(hva(at + BigInt(kvm_tdx_capabilities.size)), found * kvm_cpuid_entry2.size))
       } catch (error) {
         if (!(error instanceof Errno) || error.code !== 'E2BIG') throw error
         machine.learned.capabilities = nent * 2

@@ -37,6 +37,9 @@ type Shape = Parameters<typeof struct>[1]
 
 const NO_CHUNK: Uint32Array = new Uint32Array(0)
 
+/** A value on its way into two pages. */
+const word = new DataView(new ArrayBuffer(8))
+
 const isEmpty = (chunk: Uint32Array): boolean => {
   for (let i = 0; i < CHUNK; i++) if (chunk[i] !== 0) return false
   return true
@@ -60,7 +63,6 @@ export class AddressSpace {
   readonly #chunks = new Map<number, Uint32Array>()
   #lastKey = -1
   #lastChunk = NO_CHUNK
-  readonly #scratch = new DataView(new ArrayBuffer(8))
 
   constructor(memory: PhysicalMemory) {
     this.#memory = memory
@@ -231,6 +233,14 @@ export class AddressSpace {
     return out
   }
 
+  /** `length` bytes for a look: in place where they lie in one page, good until that is written or goes. */
+  peek(at: Hva, length: number): Uint8Array {
+    const from = this.hpa(at)
+    return (from % PAGE_SIZE) + length <= PAGE_SIZE
+      ? this.#memory.u8.subarray(from, from + length)
+      : this.read(at, length)
+  }
+
   write(at: Hva, bytes: Uint8Array): void {
     for (let done = 0; done < bytes.length; ) {
       const to = this.hpa(hva(at + BigInt(done)))
@@ -253,8 +263,8 @@ export class AddressSpace {
       this.#memory.write(to, size, value)
       return
     }
-    writeUint(this.#scratch, 0, size, value)
-    this.write(at, new Uint8Array(this.#scratch.buffer, 0, size))
+    writeUint(word, 0, size, value)
+    this.write(at, new Uint8Array(word.buffer, 0, size))
   }
 
   /** Reads a structure. */

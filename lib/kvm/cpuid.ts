@@ -33,8 +33,9 @@ const MOST_READ = 4
 
 /** `nent` entries that follow a list's head. EFAULT. */
 export const readCpuid = (space: AddressSpace, at: Hva, nent: number): readonly CpuidEntry[] => {
-  const bytes = space.read(at, nent * ENTRY)
-  for (const known of read) if (Buffer.compare(known.bytes, bytes) === 0) return known.entries
+  const seen = space.peek(at, nent * ENTRY)
+  for (const known of read) if (Buffer.compare(known.bytes, seen) === 0) return known.entries
+  const bytes = seen.slice()
   const entries = decodeCpuid(bytes, nent)
   if (read.length === MOST_READ) read.shift()
   read.push({ bytes, entries })

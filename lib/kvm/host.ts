@@ -159,6 +159,11 @@ export class Host {
     return this.space.read(at, length)
   }
 
+  /** Bytes of the process for a look, good until it or the kernel writes there. EFAULT. */
+  peek(at: Hva, length: number): Uint8Array {
+    return this.space.peek(at, length)
+  }
+
   write(at: Hva, bytes: Uint8Array): void {
     this.space.write(at, bytes)
   }

@@ -59,6 +59,7 @@ const LVT: Readonly<Record<number, number>> = {
   [APIC.LVT_LINT1]: 0x1_a7ff,
   [APIC.LVT_ERROR]: 0x1_00ff,
 }
+const LVT_ENTRIES: readonly number[] = Object.keys(LVT).map(Number)
 /** The reserved bits of an ICR write in x2APIC mode. */
 const ICR_RESERVED = 0xfff3_3000
 const DIVIDE_BITS = 0xb
@@ -142,7 +143,7 @@ export class Apic {
     this.#errors = 0
     this.#icr = 0
     this.#icrHigh = 0
-    for (const at of Object.keys(LVT)) this.#lvt.set(Number(at), MASKED)
+    for (const at of LVT_ENTRIES) this.#lvt.set(at, MASKED)
     // As firmware leaves it, and KVM too: the bootstrap processor has the PIC at LINT0.
     if (this.#isBootstrap) this.#lvt.set(APIC.LVT_LINT0, DELIVERY.EXTINT << 8)
     this.#divide = 0

@@ -20,7 +20,7 @@ const { values } = parseArgs({
 const resident = (): number => Math.round(process.memoryUsage.rss() / 2 ** 20)
 const started = resident()
 /** Runs of one machine. */
-const PORTION = values.loops ? 50 : 100_000
+const PORTION = values.loops ? 20 : 20_000
 const total = Number(values.n ?? (values.loops ? 100 : 100_000))
 const until = performance.now() + Number(values.seconds) * 1000
 const crashes: Crash[] = []

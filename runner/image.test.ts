@@ -38,7 +38,9 @@ writeFileSync(join(tests, 'inside_test.ts'), INSIDE)
 writeFileSync(join(copy, 'child.mjs'), "process.send('hello')\n")
 
 // A run that missed the image makes none here: the test does, when it wants one.
-const env = { ...process.env, CI: '1', SEAMLESS_STATE: join(copy, 'state'), SEAMLESS_HARNESS: undefined }
+const env: NodeJS.ProcessEnv = { ...process.env, CI: '1', SEAMLESS_STATE: join(copy, 'state') }
+// What a test runner's own process is given would keep any image from being used.
+for (const name of ['SEAMLESS_HARNESS', 'SEAMLESS_IMAGE', 'NODE_OPTIONS', 'NODE_V8_COVERAGE']) delete env[name]
 const node = (...args: string[]) => spawnSync(process.execPath, args, { cwd: copy, encoding: 'utf8', env })
 const make = () => node('runner/image.main.ts').stderr
 const seamless = (...args: string[]) => node('runner/seamless.js', ...args).stdout

@@ -39,9 +39,10 @@ writeFileSync(join(copy, 'child.mjs'), "process.send('hello')\n")
 
 // A run that missed the image makes none here: the test does, when it wants one.
 const env: NodeJS.ProcessEnv = { ...process.env, CI: '1', SEAMLESS_STATE: join(copy, 'state') }
-// What a test runner's own process is given would keep any image from being used.
-for (const name of ['SEAMLESS_HARNESS', 'SEAMLESS_IMAGE', 'NODE_OPTIONS', 'NODE_V8_COVERAGE']) delete env[name]
-const node = (...args: string[]) => spawnSync(process.execPath, args, { cwd: copy, encoding: 'utf8', env })
+for (const name of ['SEAMLESS_HARNESS', 'SEAMLESS_IMAGE', 'NODE_V8_COVERAGE']) delete env[name]
+// tap gives every process that is started from here options of its own, with which no image is used: `env` takes them away.
+const node = (...args: string[]) =>
+  spawnSync('env', ['-u', 'NODE_OPTIONS', process.execPath, ...args], { cwd: copy, encoding: 'utf8', env })
 const make = () => node('runner/image.main.ts').stderr
 const seamless = (...args: string[]) => node('runner/seamless.js', ...args).stdout
 const directory = () => join(copy, '.seamless/image', readdirSync(join(copy, '.seamless/image'))[0] ?? '')

@@ -8,6 +8,7 @@ import { collect } from '#harness'
 import type { Row } from './measure.ts'
 
 const LIVES = 100
+const WARM = 1000
 
 /** Microseconds on a real /dev/kvm: an ordinary VM's whole life and one port exit; or why there are none. */
 type Real = { readonly life: readonly number[]; readonly exit: readonly number[] } | { readonly skip: string }
@@ -50,6 +51,8 @@ export const guestRows = async (count: number): Promise<Row[]> => {
   }
   // First of all: what this process holds already is not theirs.
   const many = Number(await run('many'))
+  // V8 takes some hundreds of lives to compile what it will compile.
+  for (let n = 0; n < WARM; n++) await run('life')
   const empty: number[] = []
   const whole: number[] = []
   const trips: number[] = []

@@ -40,7 +40,6 @@ type Peer = {
   /** Why it is not here, or undefined. */
   readonly missing?: string | undefined
   readonly run: (name: string, scale: string) => readonly string[]
-  readonly tier?: string
   readonly divide: (kernel: Kernel) => number
 }
 
@@ -58,8 +57,7 @@ const peersOf = (place: string): readonly Peer[] => {
   const elf = (name: string): string => join(place, 'linux64', name)
   const bare = (name: string): string => join(place, 'bare64', `${name}.bin`)
   const emulated = (tier: string) => ({
-    run: (name: string, scale: string) => [process.execPath, command, 'run-elf', elf(name), scale],
-    tier,
+    run: (name: string, scale: string) => [process.execPath, command, 'run-elf', '--tier', tier, elf(name), scale],
   })
   return [
     { name: 'native', run: (name, scale) => [elf(name), scale], divide: whole },
@@ -95,7 +93,6 @@ const peersOf = (place: string): readonly Peer[] => {
     {
       name: 'ours, bare',
       run: (name, scale) => [process.execPath, command, 'run-multiboot', bare(name), '--append', scale],
-      tier: 'auto',
       divide: whole,
     },
     { name: 'ours, cold', ...emulated('cold'), divide: () => 8 },
@@ -105,10 +102,9 @@ const peersOf = (place: string): readonly Peer[] => {
 type Run = { readonly ms: number; readonly sum: string }
 
 /** Processor time of a whole process, all its threads, and the checksum it said. */
-const timed = (words: readonly string[], tier: string | undefined): Run => {
+const timed = (words: readonly string[]): Run => {
   const script = 'TIMEFORMAT="%U %S"; time "$@"'
-  const env = tier === undefined ? process.env : { ...process.env, SEAMLESS_TIER: tier }
-  const { stdout, stderr } = spawnSync('bash', ['-c', script, '_', ...words], { encoding: 'utf8', env })
+  const { stdout, stderr } = spawnSync('bash', ['-c', script, '_', ...words], { encoding: 'utf8' })
   const [user = Number.NaN, system = Number.NaN] = (stderr.trim().split('\n').at(-1) ?? '').split(' ').map(Number)
   const sum = stdout.trim().split('\n').at(-1)?.split(' ')[1] ?? ''
   if (!Number.isFinite(user) || sum === '') throw new Error(`${words.join(' ')}: ${stderr}`)
@@ -143,7 +139,7 @@ const measure = (peers: readonly Peer[], rounds: number): Map<Peer, Times> => {
       for (const peer of peers) {
         const divide = name === NOTHING ? 1 : peer.divide(name as Kernel)
         const scale = String(Math.max(1, Math.round((name === NOTHING ? 1 : SCALES[name as Kernel]) / divide)))
-        const { ms, sum } = timed(peer.run(name, scale), peer.tier)
+        const { ms, sum } = timed(peer.run(name, scale))
         const want = sums.get(`${name} ${scale}`) ?? sum
         sums.set(`${name} ${scale}`, want)
         if (sum !== want) throw new Error(`${name} ${scale}: ${peer.name} says ${sum}, another ${want}`)

@@ -51,7 +51,7 @@ LEFT_OUT = $(foreach t,$(SKIP_TARGETS),- suite($(t))) $(if $(filter 1,$(quicktes
 CHOSEN = $(foreach t,$(TAKEN),-c $(t)) $(if $(strip $(LEFT_OUT)),-E 'all() $(strip $(LEFT_OUT))')
 
 .PHONY: all image run_tests install gen_tar emit_tests kselftest kselftest-merge gen_mods_dir clean_mods_dir headers hotplug \
-	run_hotplug clean_hotplug run_pstore_crash check format lint types unit vectors oracle fuzz bench coverage-abi fuzz-tdx fuzz-kvm not-modelled reference listings versus clean
+	run_hotplug clean_hotplug run_pstore_crash check format lint types unit vectors oracle fuzz bench bench-kernels coverage-abi fuzz-tdx fuzz-kvm not-modelled reference listings versus clean
 
 all: image
 
@@ -120,6 +120,10 @@ fuzz: $(MODULES)
 
 bench: image
 	@$(NODE) lib/bench/bench.ts $(if $(WRITE),--write)
+
+# One round of some compute kernels, or of all: make bench-kernels KERNEL="fib qsort"
+bench-kernels: $(MODULES)
+	@$(NODE) lib/bench/kernels.main.ts $(KERNEL)
 
 schema: $(MODULES)
 	@$(NODE) reports/testdata/schema.ts

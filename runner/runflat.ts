@@ -1,5 +1,5 @@
 /** `seamless run-flat`: code from a file, by itself, and the state it leaves. */
-import { BadImage, compileStats, compileWatch, type FlatEnd, type Range, runFlat, sayException } from '#bare'
+import { BadImage, compileStats, compileWatch, type FlatEnd, GPR_NAMES, type Range, runFlat, sayException } from '#bare'
 import { UsageError } from './errors.ts'
 import {
   bytesOf,
@@ -48,24 +48,6 @@ const range = (text: string): Range => {
 }
 
 const MODES = { 16: 16, 32: 32, 64: 64 } as const
-const GPRS = [
-  'rax',
-  'rcx',
-  'rdx',
-  'rbx',
-  'rsp',
-  'rbp',
-  'rsi',
-  'rdi',
-  'r8',
-  'r9',
-  'r10',
-  'r11',
-  'r12',
-  'r13',
-  'r14',
-  'r15',
-]
 const rows = (bytes: Uint8Array, size: number): string[] =>
   Array.from({ length: bytes.length / size }, (_, n) =>
     Buffer.from(bytes.subarray(n * size, n * size + size)).toString('hex'),
@@ -87,7 +69,7 @@ const json = (end: FlatEnd): string => {
       : {}),
     ...(stop.kind === 'exit' ? { reason: stop.reason, why: stop.why } : {}),
     ip: end.rip.toString(16),
-    r: Object.fromEntries(GPRS.map((name, n) => [name, end.gpr[n]!.toString(16)])),
+    r: Object.fromEntries(GPR_NAMES.map((name, n) => [name, end.gpr[n]!.toString(16)])),
     f: end.rflags.toString(16),
     x: rows(end.vec, 32),
     fp: rows(end.x87, 10),
@@ -114,7 +96,7 @@ const reason = ({ stop }: FlatEnd): string => {
 
 const text = (end: FlatEnd): string => {
   const word = (value: bigint) => value.toString(16).padStart(16, '0')
-  const registers = GPRS.map((name, n) => `${name.padEnd(3)} ${word(end.gpr[n]!)}`)
+  const registers = GPR_NAMES.map((name, n) => `${name.padEnd(3)} ${word(end.gpr[n]!)}`)
   return [
     `stopped by ${reason(end)} after ${end.instructions} instructions`,
     `rip ${word(end.rip)}  rflags ${end.rflags.toString(16).padStart(8, '0')}`,

@@ -258,3 +258,22 @@ export const MSR_NAMES: Readonly<Record<number, string>> = {
   [IA32_KERNEL_GS_BASE]: 'IA32_KERNEL_GS_BASE',
   [IA32_TSC_AUX]: 'IA32_TSC_AUX',
 }
+
+/** The general registers, by number. SDM Vol. 2A, "Instruction Format". */
+export const GPR_NAMES = [
+  ...(['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi'] as const),
+  ...(['r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'] as const),
+] as const
+
+/** Bytes of a memory operand by the word that stands before it, as Intel's assembler and ours have it. */
+export const MEMORY_WORDS: Readonly<Record<string, number>> = {
+  byte: 1,
+  word: 2,
+  dword: 4,
+  fword: 6,
+  qword: 8,
+  tbyte: 10,
+  xmmword: 16,
+  oword: 16,
+  ymmword: 32,
+}

@@ -131,11 +131,11 @@ const geometric = (figures: readonly number[]): number =>
 /** Times of one peer by program, one for each round. */
 type Times = Map<string, number[]>
 
-const measure = (peers: readonly Peer[], rounds: number): Map<Peer, Times> => {
+const measure = (peers: readonly Peer[], rounds: number, kernels: readonly Kernel[]): Map<Peer, Times> => {
   const found = new Map<Peer, Times>(peers.map(peer => [peer, new Map()]))
   const sums = new Map<string, string>()
   for (let round = 0; round < rounds; round++)
-    for (const name of [NOTHING, ...KERNELS])
+    for (const name of [NOTHING, ...kernels])
       for (const peer of peers) {
         const divide = name === NOTHING ? 1 : peer.divide(name as Kernel)
         const scale = String(Math.max(1, Math.round((name === NOTHING ? 1 : SCALES[name as Kernel]) / divide)))
@@ -149,8 +149,10 @@ const measure = (peers: readonly Peer[], rounds: number): Map<Peer, Times> => {
   return found
 }
 
-/** The section of docs/benchmarks.md. */
-export const kernelSection = (rounds: number): string => {
+/** The section of docs/benchmarks.md; of some kernels by name, or all. */
+export const kernelSection = (rounds: number, only: readonly string[] = []): string => {
+  const kernels = KERNELS.filter(kernel => only.length === 0 || only.includes(kernel))
+  if (kernels.length === 0) return `no kernel ${only.join(', ')}; there are ${KERNELS.join(', ')}\n`
   const head = '## Compute kernels\n\n'
   if (!existsSync(join(folder, 'kernels.mk')))
     return `${head}Not measured: no kernels (\`SEAMLESS_KERNELS\` says where they are).\n`
@@ -162,15 +164,15 @@ export const kernelSection = (rounds: number): string => {
     const kinds = ['linux64', 'bare64', ...(all.some(p => p.name === 'WebAssembly' && !p.missing) ? ['wasm'] : [])]
     const made = spawnSync('make', ['-s', '-C', folder, `B=${place}`, ...kinds], { encoding: 'utf8' })
     if (made.status !== 0) return `${head}Not measured: the kernels cannot be built: ${made.stderr.trim()}\n`
-    return head + tableOf(place, all, rounds)
+    return head + tableOf(place, all, rounds, kernels)
   } finally {
     rmSync(place, { recursive: true })
   }
 }
 
-const tableOf = (place: string, all: readonly Peer[], rounds: number): string => {
+const tableOf = (place: string, all: readonly Peer[], rounds: number, kernels: readonly Kernel[]): string => {
   const peers = all.filter(peer => peer.missing === undefined)
-  const times = measure(peers, rounds)
+  const times = measure(peers, rounds, kernels)
   /** Milliseconds of the whole work. */
   const time = (peer: Peer, kernel: Kernel): number => {
     const of = times.get(peer)!
@@ -189,9 +191,9 @@ const tableOf = (place: string, all: readonly Peer[], rounds: number): string =>
   ]
   const stats = (kernel: Kernel, divide: number): Stats =>
     statsOf(join(place, 'linux64', kernel), Math.round(SCALES[kernel] / divide))
-  const compiled = new Map(KERNELS.map(kernel => [kernel, stats(kernel, 1)]))
+  const compiled = new Map(kernels.map(kernel => [kernel, stats(kernel, 1)]))
   const short = new Map(
-    KERNELS.map(kernel => {
+    kernels.map(kernel => {
       const times = Array.from({ length: rounds }, () => stats(kernel, SHORT).ms)
       return [kernel, (median(times) * SHORT) / time(native, kernel)]
     }),
@@ -202,13 +204,13 @@ const tableOf = (place: string, all: readonly Peer[], rounds: number): string =>
   const lines = [
     `| kernel | native, ms | ${ratios.map(({ title }) => title).join(' | ')} | compiled, instructions | KiB | us each |`,
     `| --- | ${'---: | '.repeat(ratios.length + 4).trim()}`,
-    ...KERNELS.map(kernel => {
+    ...kernels.map(kernel => {
       const { instructions, bytes, compiling } = compiled.get(kernel)!
       const figures = ratios.map(({ of }) => cell(of?.(kernel)))
       const cost = [instructions, bytes / 1024, (compiling * 1000) / instructions]
       return `| ${kernel} | ${[digits(time(native, kernel)), ...figures, ...cost.map(cell)].join(' | ')} |`
     }),
-    `| geometric mean | | ${ratios.map(({ of }) => cell(of && geometric(KERNELS.map(of)))).join(' | ')} | | | |`,
+    `| geometric mean | | ${ratios.map(({ of }) => cell(of && geometric(kernels.map(of)))).join(' | ')} | | | |`,
   ]
   const start = peers.map(peer => `${peer.name} ${digits(median(times.get(peer)!.get(NOTHING)!))}`)
   const missing = all.filter(peer => peer.missing !== undefined).map(peer => `${peer.name}: ${peer.missing}`)

@@ -1,38 +1,11 @@
 /** Which memory an instruction touches, read off its text: good enough to show, not to decide anything. */
+import { GPR_NAMES, MEMORY_WORDS } from '#abi'
 import type { Line } from '#guest'
 import type { Inspection } from '#kvm'
 
 export type Range = { readonly at: bigint; readonly size: number }
 
-const NAMES = [
-  'rax',
-  'rcx',
-  'rdx',
-  'rbx',
-  'rsp',
-  'rbp',
-  'rsi',
-  'rdi',
-  'r8',
-  'r9',
-  'r10',
-  'r11',
-  'r12',
-  'r13',
-  'r14',
-  'r15',
-]
-const SIZES: Readonly<Record<string, number>> = {
-  byte: 1,
-  word: 2,
-  dword: 4,
-  fword: 6,
-  qword: 8,
-  tbyte: 10,
-  xmmword: 16,
-  oword: 16,
-  ymmword: 32,
-}
+const NAMES: readonly string[] = GPR_NAMES
 
 /** The general register (0 RAX to 15 R15) that a name is of, or of a part. */
 export const registerNamed = (name: string): number | undefined => {
@@ -64,7 +37,7 @@ export const accessesOf = ({ text, address, bytes }: Line, { gpr }: Pick<Inspect
     for (const [, size = '', inside = '', bit = ''] of text.matchAll(
       /(?:(\w+) ptr )?(?:\w+:)?\[([^\]]*)\](?:, (\w+))?/g,
     )) {
-      const length = SIZES[size] ?? areaOf(mnemonic)
+      const length = MEMORY_WORDS[size] ?? areaOf(mnemonic)
       if (length === undefined || /[xyz]mm/.test(inside)) continue
       let at = 0n
       for (const [, sign, term = ''] of inside.replaceAll(' ', '').matchAll(/([+-]?)([^+-]+)/g)) {

@@ -26,24 +26,6 @@ const nameOf = (prefix: 'TDH_' | 'TDG_' | 'TDVMCALL_', value: bigint): string =>
   return prefix === 'TDVMCALL_' ? name : name.replaceAll('_', '.')
 }
 
-const REGISTERS = [
-  'rax',
-  'rcx',
-  'rdx',
-  'rbx',
-  'rsp',
-  'rbp',
-  'rsi',
-  'rdi',
-  'r8',
-  'r9',
-  'r10',
-  'r11',
-  'r12',
-  'r13',
-  'r14',
-  'r15',
-]
 /** What leaves take and give, besides RAX. */
 const OPERANDS = ['rcx', 'rdx', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'] as const
 
@@ -124,7 +106,7 @@ export class Trace {
 
   #tdcalls({ host }: Machine): void {
     host.tdx().module.onTdcall = (vcpu, cpu, call) => {
-      const read = (): Values => Object.fromEntries(REGISTERS.map((name, n) => [name, cpu.gpr[n] ?? 0n]))
+      const read = (): Values => Object.fromEntries(abi.GPR_NAMES.map((name, n) => [name, cpu.gpr[n] ?? 0n]))
       const before = read()
       const leaf = (before['rax'] ?? 0n) & 0xffffn
       const isVmcall = Number(leaf) === abi.TDG_VP_VMCALL

@@ -2,7 +2,7 @@
  * Rows that say what one instruction does: `insn('48 01 d8', 'add rax, rbx', { rax: 1n, rbx: 2n }, { rax: 3n, pf: 1 })`.
  * One row proves decoder, printer, encoder and interpreter. What `after` does not name must not have changed.
  */
-import { CR0_EM, CR0_TS, CR4_FSGSBASE, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_OSXSAVE } from '#abi'
+import { CR0_EM, CR0_TS, CR4_FSGSBASE, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_OSXSAVE, GPR_NAMES } from '#abi'
 import { assemble } from './assemble.ts'
 import { Cpu } from './cpu.ts'
 import { decode } from './decode.ts'
@@ -13,24 +13,6 @@ import { PhysicalMemory } from './memory.ts'
 import { print } from './print.ts'
 import type { Flag } from './tier.ts'
 
-const GPRS = [
-  'rax',
-  'rcx',
-  'rdx',
-  'rbx',
-  'rsp',
-  'rbp',
-  'rsi',
-  'rdi',
-  'r8',
-  'r9',
-  'r10',
-  'r11',
-  'r12',
-  'r13',
-  'r14',
-  'r15',
-] as const
 const FLAGS = ['cf', 'pf', 'af', 'zf', 'sf', 'of', 'df'] as const satisfies readonly Flag[]
 const VECTORS = ['xmm0', 'xmm1', 'xmm2', 'xmm3'] as const
 const MMX = ['mm0', 'mm1'] as const
@@ -47,7 +29,7 @@ export const CODE16 = 0xe000n
 export const DATA16 = 0xc000n
 
 /** Registers and flags that are 0, but for RSP, unless named. Vectors are hex: 16 bytes, or 32 where the upper half matters. */
-export type Before = { readonly [R in (typeof GPRS)[number]]?: bigint } & {
+export type Before = { readonly [R in (typeof GPR_NAMES)[number]]?: bigint } & {
   readonly [F in Flag]?: 0 | 1
 } & { readonly [X in (typeof VECTORS)[number] | (typeof MMX)[number]]?: string } & {
   /** Bytes in hex, by offset in the data. */
@@ -59,7 +41,7 @@ export type Before = { readonly [R in (typeof GPRS)[number]]?: bigint } & {
   readonly cpl?: 0 | 3
 }
 /** `'?'` for what the manual leaves undefined. `jump` is where RIP goes, `fault` the vector of the exception. */
-export type After = { readonly [R in (typeof GPRS)[number]]?: bigint | '?' } & {
+export type After = { readonly [R in (typeof GPR_NAMES)[number]]?: bigint | '?' } & {
   readonly [F in Flag]?: 0 | 1 | '?'
 } & { readonly [X in (typeof VECTORS)[number] | (typeof MMX)[number]]?: string } & {
   readonly mem?: Readonly<Record<number, string>>
@@ -104,7 +86,7 @@ const memoryOf = (bytes: Uint8Array): Seen => {
 }
 const stateOf = (cpu: Cpu, base: number): Seen => {
   const seen: Seen = {}
-  GPRS.forEach((name, n) => {
+  GPR_NAMES.forEach((name, n) => {
     seen[name] = cpu.gpr[n]!
   })
   for (const name of FLAGS) seen[name] = cpu[name] ? 1 : 0
@@ -144,7 +126,7 @@ const run = (t: Tests, mode: Mode, bytes: string, text: string, before: Before, 
   cpu.gpr.fill(0n)
   cpu.vec.fill(0)
   cpu.gpr[4] = data + 0x800n
-  GPRS.forEach((name, n) => {
+  GPR_NAMES.forEach((name, n) => {
     const value = before[name]
     if (value !== undefined) cpu.gpr[n] = value
   })

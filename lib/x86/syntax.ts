@@ -1,4 +1,5 @@
 /** Operands of the assembler as text: `dword ptr fs:[rax+rcx*4+label]`, `0x8:label`, `short label`. */
+import { MEMORY_WORDS } from '#abi'
 import { mem } from './encode.ts'
 import { type Expression, numberOf, parseExpression, type Scope, type Sum } from './expression.ts'
 import type { Imm, Mem, Mode, Operand, Reg, Seg } from './insn.ts'
@@ -9,18 +10,6 @@ export class Wrong extends Error {}
 
 /** What a line knows before its operands are read; `addressSize` only where a prefix names one. */
 export type Context = { readonly mode: Mode; readonly addressSize: 2 | 4 | 8 | undefined }
-
-const SIZES: Record<string, number> = {
-  byte: 1,
-  word: 2,
-  dword: 4,
-  fword: 6,
-  qword: 8,
-  tbyte: 10,
-  xmmword: 16,
-  oword: 16,
-  ymmword: 32,
-}
 
 /** Cuts at `separator` outside brackets and quotes. */
 export const split = (text: string, separator: string): string[] => {
@@ -148,7 +137,7 @@ export const readOperand = (text: string, context: Context): Reading => {
     const name = (word[1] as string).toLowerCase()
     if (name === 'far') far = true
     else if (name === 'short') near = 1
-    else if (name !== 'ptr' && name !== 'near' && name !== 'offset') size = SIZES[name] as number
+    else if (name !== 'ptr' && name !== 'near' && name !== 'offset') size = MEMORY_WORDS[name] as number
     rest = rest.slice(word[0].length)
   }
   const override = SEGMENT.exec(rest)

@@ -1,5 +1,5 @@
 /** The machine that test vectors run on: CPL 3, paging, flat segments, exceptions that stop instead of being delivered. */
-import { RFLAGS_RF } from '#abi'
+import { GPR_NAMES, RFLAGS_RF } from '#abi'
 import { type Hpa, PAGE_SIZE } from '#bits'
 import type { TierName } from './compile/runtime.ts'
 import { Cpu } from './cpu.ts'
@@ -58,24 +58,8 @@ export type Header = {
 /** A field that came out differently, both sides as text. */
 export type Difference = { readonly field: string; readonly seen: string; readonly want: string }
 
-const GPRS = [
-  'rax',
-  'rcx',
-  'rdx',
-  'rbx',
-  'rsp',
-  'rbp',
-  'rsi',
-  'rdi',
-  'r8',
-  'r9',
-  'r10',
-  'r11',
-  'r12',
-  'r13',
-  'r14',
-  'r15',
-]
+const GPRS: readonly string[] = GPR_NAMES
+
 const SELECTORS = [
   ['es', ES],
   ['cs', CS],

@@ -1,5 +1,5 @@
 /** Compiled code against the interpreter: the same instructions by both, registers and memory compared. */
-import { RFLAGS_TF } from '#abi'
+import { GPR_NAMES, RFLAGS_TF } from '#abi'
 import { hex } from '#bits'
 import { MOST_REPEATS } from '../bulk.ts'
 import type { Cpu } from '../cpu.ts'
@@ -15,7 +15,7 @@ export class Disagreement extends Error {
 }
 
 const TF = Number(RFLAGS_TF)
-const NAMES = 'rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15 rip'.split(' ')
+const NAMES = [...GPR_NAMES, 'rip']
 const FLAGS = 'cf pf af zf sf of df'.split(' ')
 
 const rcx = (state: Uint8Array): bigint =>

@@ -1,29 +1,11 @@
 /** Where two runs of a random program differ, in what the architecture defines. */
+import { GPR_NAMES } from '#abi'
 import type { Insn } from '../insn.ts'
+import type { Difference } from '../vectormachine.ts'
 import { CODE, DATA, type Program, STACK } from './generate.ts'
 import type { Outcome } from './ours.ts'
 import { ARITHMETIC, PARTIAL, undefinedFlags } from './undefined.ts'
 
-export type Difference = { readonly field: string; readonly seen: string; readonly want: string }
-
-const GPRS = [
-  'rax',
-  'rcx',
-  'rdx',
-  'rbx',
-  'rsp',
-  'rbp',
-  'rsi',
-  'rdi',
-  'r8',
-  'r9',
-  'r10',
-  'r11',
-  'r12',
-  'r13',
-  'r14',
-  'r15',
-]
 /** The flags of a program: arithmetic, TF, DF, NT, AC, ID. IF and IOPL are the kernel's, RF is not part of it. */
 const FLAGS = BigInt(ARITHMETIC) | 0x100n | 0x400n | 0x4000n | 0x4_0000n | 0x20_0000n
 const [DB, GP, PF, AC, TIME_UP] = [1, 13, 14, 17, 256]
@@ -75,7 +57,8 @@ export const compare = (program: Program, ours: Outcome, real: Outcome): Differe
   if (!isKernels) differ('error', ours.error, real.error)
   if (real.trap === PF) differ('cr2', ours.cr2, real.cr2)
   differ('rip', width(ours.rip), width(real.rip))
-  for (let n = 0; n < (narrow ? 8 : 16); n++) differ(GPRS[n]!, width(ours.after.gpr[n]!), width(real.after.gpr[n]!))
+  for (let n = 0; n < (narrow ? 8 : 16); n++)
+    differ(GPR_NAMES[n]!, width(ours.after.gpr[n]!), width(real.after.gpr[n]!))
   const last = program.insns.at(-1)!
   const undefinedBits =
     real.trap === DB ? program.insns.reduce((all, insn) => all | undefinedFlags(insn), 0) : undefinedFlags(last)

@@ -4,8 +4,8 @@
  * counted from the outside, so what was written of it once is good for ever.
  */
 import { Code, F32, F64, I32, I64, Module, V128, type ValueType } from '#wasm'
-import { LOCAL } from '../compile/build.ts'
-import { SCRATCH } from '../compile/generate.ts'
+import { SCRATCH } from '../compile/sites.ts'
+import { LOCAL } from '../compile/unit.ts'
 import { STATE } from '../state.ts'
 import { enterBlock, follow, IMPORT, LABEL, LABELS, TARGET } from './handler.ts'
 import { ENTRY, JUMP_BYTES, JUMP_ENTRIES, JUMPS, LEFT_AT, RECORD, RECORD_BYTES } from './record.ts'

@@ -4,8 +4,9 @@
  */
 
 import type { Code } from '#wasm'
-import { Builder, type Effect, type Unit } from '../compile/build.ts'
+import { Builder } from '../compile/build.ts'
 import type { Context } from '../compile/context.ts'
+import type { Effect, Unit } from '../compile/unit.ts'
 import type { Insn } from '../insn.ts'
 import { asksForFlags, type FlagsAt, flagsAfter, writeHandler } from './handler.ts'
 import { type CountClass, countClass, Slots } from './slots.ts'

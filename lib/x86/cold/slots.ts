@@ -5,10 +5,11 @@
  * rather than reading it, has meant one instruction only, and the shape has to say so.
  */
 
-import { type Operands, Unsupported } from '../compile/build.ts'
+import type { Operands } from '../compile/build.ts'
 import type { Node } from '../compile/node.ts'
 import * as n from '../compile/node.ts'
 import { half, pair } from '../compile/simd.ts'
+import { Unsupported } from '../compile/unit.ts'
 import type { Imm, Insn, Mem, Operand, Reg } from '../insn.ts'
 import { STATE } from '../state.ts'
 import { RECORD } from './record.ts'

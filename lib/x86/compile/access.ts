@@ -1,18 +1,18 @@
 /** What an instruction does to memory: the TLB is looked up inline, and the region left where it does not know. */
 import { I32 } from '#wasm'
 import { TLB_ENTRY_WORDS, TLB_FRAME_WORD, TLB_WORD } from '../tlb.ts'
-import { type Effect, LOCAL, type Unit } from './build.ts'
 import type { Context } from './context.ts'
 import { emitCrc } from './crc.ts'
 import { emitDivide } from './divide.ts'
 import type { Emitter } from './emit.ts'
 import { floatOf } from './float.ts'
-import { type Leave, SCRATCH } from './generate.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
 import { type Found, type Place, Places, reaches } from './places.ts'
 import { emitRepeat } from './repeat.ts'
 import { emitScan } from './scan.ts'
+import { type Leave, SCRATCH } from './sites.ts'
+import { type Effect, LOCAL, type Unit } from './unit.ts'
 import { keyOf, type Window } from './windows.ts'
 
 const LOADS: Record<number, 'i32.load8_u' | 'i32.load16_u' | 'i32.load' | 'i64.load'> = {

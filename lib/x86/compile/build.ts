@@ -13,111 +13,24 @@ import { elementSize } from '../semantics/operands.ts'
 import { STATE } from '../state.ts'
 import type { Flag, Tier } from '../tier.ts'
 import type { Context } from './context.ts'
-import type { Crc } from './crc.ts'
 import { type Check, type Format, floating, isLanewise } from './float.ts'
+import { packed, packedPair } from './lanewise.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
-import type { Repeat } from './repeat.ts'
-import type { Scan } from './scan.ts'
 import * as simd from './simd.ts'
-
-/** The instruction is left to the interpreter. */
-export class Unsupported extends Error {
-  override readonly name = 'Unsupported'
-}
-const limit = Error.stackTraceLimit
-Error.stackTraceLimit = 0
-const unsupported = new Unsupported('left to the interpreter')
-Error.stackTraceLimit = limit
-
-const refuse = (): never => {
-  throw unsupported
-}
-
-/** What happens before the registers change, in order. Each may leave the region before the instruction. */
-export type Effect =
-  | { readonly kind: 'load'; readonly at: Node; readonly size: number; readonly to: Node }
-  | { readonly kind: 'store'; readonly at: Node; readonly size: number; readonly value: Node }
-  /** Finds where a write of `size` bytes goes; `to` is the host address. */
-  | { readonly kind: 'probe'; readonly at: Node; readonly size: number; readonly to: Node }
-  | { readonly kind: 'loadHost'; readonly host: Node; readonly size: number; readonly to: Node }
-  | { readonly kind: 'storeHost'; readonly host: Node; readonly size: number; readonly value: Node }
-  | ({ readonly kind: 'crc' } & Crc)
-  /** `high:low` by `by`, which is above `high`. */
-  | { readonly kind: 'divide'; readonly high: Node; readonly low: Node; readonly by: Node; readonly to: Node }
-  /** REP MOVS or REP STOS: RCX, RSI and RDI change in place, page by page. */
-  | ({ readonly kind: 'repeat' } & Repeat)
-  /** REP CMPS or REP SCAS, as far as a page goes. */
-  | ({ readonly kind: 'scan' } & Scan)
-  /** The interpreter takes the instruction unless numbers are as float.ts wants them. */
-  | ({ readonly kind: 'check'; readonly format: Format } & Check)
-  /** The interpreter takes the instruction where it holds. */
-  | { readonly kind: 'leaveIf'; readonly condition: Node }
-
-export type FlagChange = {
-  readonly rule: FlagRule
-  readonly size: Size
-  readonly a: Node
-  readonly b: Node
-  readonly r: Node
-  /** Only where it holds. */
-  readonly condition: Node | undefined
-}
-
-/** To an offset from the page of the instruction (which may lie outside of it), or to a computed offset in the segment. */
-export type Control = { readonly condition: Node | undefined } & (
-  | { readonly kind: 'goto'; readonly offset: number }
-  | { readonly kind: 'jump'; readonly target: Node }
-)
-
-export const FLAGS = ['cf', 'pf', 'af', 'zf', 'sf', 'of'] as const
-export const flagBit = (flag: Flag): number => 1 << FLAGS.indexOf(flag as (typeof FLAGS)[number])
-export const ALL_FLAGS = 0x3f
-
-/** One instruction, compiled but for where its flags come from. */
-export type Unit = {
-  readonly insn: Insn
-  /** Offset in the page. */
-  readonly offset: number
-  readonly effects: readonly Effect[]
-  /** New values of general registers (0 to 15), whole. */
-  readonly registers: ReadonlyMap<number, Node>
-  /** New values of vector registers: the lower halves, and from number 16 on the upper ones. */
-  readonly vectors: ReadonlyMap<number, Node>
-  readonly flags: FlagChange | undefined
-  /** Single flags, after `flags`. */
-  readonly single: ReadonlyMap<Flag, Node>
-  readonly control: Control | undefined
-  /** `flag` and `cc` nodes in use, and the flags they stand for. */
-  readonly pending: readonly Node[]
-  readonly reads: number
-  /** General registers that are read. */
-  readonly uses: number
-  /** Vector registers that are read, numbered in the same way. */
-  readonly vectorUses: number
-  /** It pushes a return address: what follows is where its callee comes back to. */
-  readonly isCall: boolean
-}
-
-/** Locals of every region function: its parameters, then these. */
-export const LOCAL = {
-  FRAME: 0,
-  TLB: 1,
-  MASK: 2,
-  BLOCK: 3,
-  LEFT: 4,
-  MAP: 5,
-  SITE: 6,
-  RULE: 7,
-  BASE: 8,
-  FLAG_A: 9,
-  FLAG_B: 10,
-  FLAG_R: 11,
-  FLAG: 12,
-  GPR: 18,
-} as const
-export const FIRST_VEC = LOCAL.GPR + 16
-export const FIRST_TEMP = FIRST_VEC + 16
+import {
+  type Control,
+  type Effect,
+  FIRST_VEC,
+  FLAGS,
+  type FlagChange,
+  flagBit,
+  LOCAL,
+  refuse,
+  type Unit,
+  Unsupported,
+  unsupported,
+} from './unit.ts'
 
 const registerNodes = Array.from({ length: 16 }, (_, i) => n.local(LOCAL.GPR + i, 64, 64))
 const vectorNodes = Array.from({ length: 32 }, (_, i) => n.local(FIRST_VEC + i, 128, 128))
@@ -375,18 +288,23 @@ export class Builder implements Tier<Node, Node> {
 
   // Arithmetic
 
-  add(size: Size, a: Node, b: Node): Node {
-    return n.add(size, a, b)
-  }
-  sub(size: Size, a: Node, b: Node): Node {
-    return n.sub(size, a, b)
-  }
-  mul(size: Size, a: Node, b: Node): Node {
-    return n.mul(size, a, b)
-  }
-  mulHigh(size: Size, a: Node, b: Node, signed: boolean): Node {
-    return n.mulHigh(size, a, b, signed)
-  }
+  readonly add = n.add
+  readonly sub = n.sub
+  readonly mul = n.mul
+  readonly mulHigh = n.mulHigh
+  readonly and = n.and
+  readonly or = n.or
+  readonly xor = n.xor
+  readonly not = n.not
+  readonly shl = n.shl
+  readonly shr = n.shr
+  readonly sar = n.sar
+  readonly signExtend = n.signExtend
+  readonly truncate = n.truncate
+  readonly popcount = n.popcount
+  readonly leadingZeros = n.leadingZeros
+  readonly trailingZeros = n.trailingZeros
+  readonly byteSwap = n.byteSwap
 
   /** Divisions that fault are the interpreter's, and signed ones that need more than 64 bits. */
   divide(size: Size, high: Node, low: Node, by: Node, signed: boolean): { quotient: Node; remainder: Node } {
@@ -421,86 +339,25 @@ export class Builder implements Tier<Node, Node> {
   modulo(value: Node, by: number): Node {
     return n.truncate(n.divide('rem_u', value, n.number(by)), 1)
   }
-  and(a: Node, b: Node): Node {
-    return n.and(a, b)
-  }
-  or(a: Node, b: Node): Node {
-    return n.or(a, b)
-  }
-  xor(a: Node, b: Node): Node {
-    return n.xor(a, b)
-  }
-  not(size: Size, a: Node): Node {
-    return n.not(size, a)
-  }
-  shl(size: Size, a: Node, count: Node): Node {
-    return n.shl(size, a, count)
-  }
-  shr(size: Size, a: Node, count: Node): Node {
-    return n.shr(size, a, count)
-  }
-  sar(size: Size, a: Node, count: Node): Node {
-    return n.sar(size, a, count)
-  }
-  signExtend(a: Node, from: Size, to: Size): Node {
-    return n.signExtend(a, from, to)
-  }
-  truncate(a: Node, size: Size): Node {
-    return n.truncate(a, size)
-  }
-  popcount(a: Node): Node {
-    return n.popcount(a)
-  }
-  leadingZeros(size: Size, a: Node): Node {
-    return n.leadingZeros(size, a)
-  }
-  trailingZeros(size: Size, a: Node): Node {
-    return n.trailingZeros(size, a)
-  }
-  byteSwap(size: Size, a: Node): Node {
-    return n.byteSwap(size, a)
-  }
 
   // Conditions
 
-  equal(a: Node, b: Node): Node {
-    return n.equal(a, b)
-  }
-  isZero(a: Node): Node {
-    return n.isZero(a)
-  }
-  below(a: Node, b: Node): Node {
-    return n.below(a, b)
-  }
-  less(size: Size, a: Node, b: Node): Node {
-    return n.less(size, a, b)
-  }
-  bit(a: Node, at: number): Node {
-    return n.bit(a, at)
-  }
-  parity(a: Node): Node {
-    return n.parity(a)
-  }
+  readonly equal = n.equal
+  readonly isZero = n.isZero
+  readonly below = n.below
+  readonly less = n.less
+  readonly bit = n.bit
+  readonly parity = n.parity
+  readonly no = n.no
+  readonly both = n.both
+  readonly either = n.either
+  readonly differ = n.differ
+  readonly select = n.select
   always(known: boolean): Node {
     return n.number(known ? 1 : 0)
   }
-  no(a: Node): Node {
-    return n.no(a)
-  }
-  both(a: Node, b: Node): Node {
-    return n.both(a, b)
-  }
-  either(a: Node, b: Node): Node {
-    return n.either(a, b)
-  }
-  differ(a: Node, b: Node): Node {
-    return n.differ(a, b)
-  }
   asValue(a: Node): Node {
     return a
-  }
-  select(condition: Node, then: Node, otherwise: Node): Node {
-    return n.select(condition, then, otherwise)
   }
 
   when(condition: Node, then: () => void, otherwise?: () => void): void {
@@ -630,8 +487,8 @@ export class Builder implements Tier<Node, Node> {
   // SIMD
 
   packed(name: PackedName, bytes: number, a: Node, b: Node, imm: number): Node {
-    if (bytes === 32) return simd.packedPair(name, a, b, imm) ?? refuse()
-    return (bytes === 16 ? simd.packed(name, a, b, imm) : undefined) ?? refuse()
+    if (bytes === 32) return packedPair(name, a, b, imm) ?? refuse()
+    return (bytes === 16 ? packed(name, a, b, imm) : undefined) ?? refuse()
   }
   float(name: string, bytes: number, a: Node, b: Node, imm: number, addend?: Node): Node {
     if (this.#context.float === 'none' || addend !== undefined) throw unsupported
@@ -656,12 +513,8 @@ export class Builder implements Tier<Node, Node> {
       simd.blend(size, simd.half(mask, half), simd.half(then, half), simd.half(otherwise, half))
     return bytes === 32 ? simd.pair(of(0), of(1)) : of(0)
   }
-  lane(a: Node, at: number, size: number): Node {
-    return simd.lane(a, at, size)
-  }
-  withLane(a: Node, at: number, size: number, lane: Node): Node {
-    return simd.withLane(a, at, size, lane)
-  }
+  readonly lane = simd.lane
+  readonly withLane = simd.withLane
 
   call(name: CallName, a?: Node, b?: Node, c?: Node): Node {
     if (NOTHING.includes(name)) return n.number(0)

@@ -1,8 +1,8 @@
 /** Nodes as WebAssembly: what is used once goes by the stack, what is used more often by a local. */
 import { type Code, F32, F64, I32, I64, V128, type ValueType } from '#wasm'
-import { LOCAL } from './build.ts'
 import type { Node, Width } from './node.ts'
 import * as n from './node.ts'
+import { LOCAL } from './unit.ts'
 
 type Single = Exclude<Width, 'pair'>
 const WIDTHS = [32, 64, 128, 'f32', 'f64'] as const

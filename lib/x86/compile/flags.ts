@@ -1,10 +1,11 @@
 /** Where the flags are while a region is written: in locals, or yet to follow from the inputs of a recipe. */
 import type { Size } from '#bits'
-import { ALL_FLAGS, type Builder, FLAGS, flagBit, LOCAL } from './build.ts'
+import type { Builder } from './build.ts'
 import type { Emitter } from './emit.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
 import { conditionOf, inputs, type Recipe, type recipeFor } from './recipe.ts'
+import { ALL_FLAGS, FLAGS, flagBit, LOCAL } from './unit.ts'
 
 /** All flags are in locals, but for those in `lazy`, which follow from `recipe`; unless that is not known. */
 export type FlagState = { readonly known: boolean; readonly recipe: Recipe | undefined; readonly lazy: number }

@@ -4,9 +4,9 @@ import type { Cpu } from '../cpu.ts'
 import * as rules from '../flags.ts'
 import { evaluate } from '../interpret.ts'
 import { STATE } from '../state.ts'
-import { FLAGS } from './build.ts'
-import { SCRATCH } from './generate.ts'
 import { inputs, type Recipe, recipeOf } from './recipe.ts'
+import { SCRATCH } from './sites.ts'
+import { FLAGS } from './unit.ts'
 
 const EVEN = Uint8Array.from({ length: 256 }, (_, n) => {
   let ones = 0

@@ -8,59 +8,20 @@
 import { type Code, I32, I64, type Label, Module, V128 } from '#wasm'
 import { STATE } from '../state.ts'
 import { Accesses } from './access.ts'
-import { ALL_FLAGS, Builder, FIRST_VEC, FLAGS, flagBit, LOCAL, type Unit } from './build.ts'
+import { Builder } from './build.ts'
 import type { Context } from './context.ts'
 import { Emitter } from './emit.ts'
 import { encode, type FlagState, Flags, UNKNOWN } from './flags.ts'
+import { Foresight } from './foresight.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
 import { Places } from './places.ts'
 import { type Facts, factsAt, follow, noFacts } from './plain.ts'
 import { flagsOf, recipeFor } from './recipe.ts'
-import { type Block, killsOf, type Region, readsOf, type Target, visibleBefore } from './region.ts'
+import type { Block, Region, Target } from './region.ts'
+import { DYNAMIC, type Leave, type Missed, SCRATCH, type Sites, STORED, type Way } from './sites.ts'
+import { ALL_FLAGS, FIRST_VEC, FLAGS, flagBit, LOCAL, type Unit } from './unit.ts'
 import { loopsOf, wantedWindows } from './windows.ts'
-
-/** Where things of compiled code are in the state frame, behind the registers. */
-export const SCRATCH = {
-  LEFT: 0x400,
-  RULE: 0x404,
-  FLAG_A: 0x408,
-  FLAG_B: 0x410,
-  FLAG_R: 0x418,
-  LINEAR: 0x420,
-  PAGE: 0x428,
-  PAGE_FRAME: 0x430,
-  SCATTER: 0x440,
-} as const
-/** Offset of a site that has stored RIP itself. */
-export const STORED = -0x8000_0000
-/** Rule of a site where the function knows the recipe, at run time. */
-export const DYNAMIC = -1
-
-/**
- * Why a region is left: `slice` (it ran for long enough), `edge` (the code goes on outside of it, or where nothing is
- * compiled), `jump` (the same, to where only running tells), `access` (the TLB does not know the page, or the access
- * ends in another), `case` (what the instruction meets is the interpreter's).
- */
-export type Way = 'slice' | 'edge' | 'jump' | 'access' | 'case'
-
-/** Places where the region is left, by number. */
-export type Sites = {
-  readonly ways: Way[]
-  /** RIP, from the beginning of the page. */
-  readonly offsets: number[]
-  /** Instructions to take from what is left. */
-  readonly done: number[]
-  /** Number of the recipe times 64 plus the flags that follow from it. */
-  readonly rules: number[]
-  /** The access that the TLB did not know; its address is in SCRATCH.LINEAR. */
-  readonly missed: (Missed | undefined)[]
-}
-
-/** `length` bytes were asked for, `size` of them by the instruction that was reached. */
-export type Missed = { readonly size: number; readonly length: number; readonly writes: boolean }
-/** Leaves before the instruction that is being written. */
-export type Leave = (way: Way, missed?: Missed) => void
 
 export type Generated = {
   readonly bytes: Uint8Array<ArrayBuffer>
@@ -97,8 +58,7 @@ class Generator {
   readonly #labels = new Map<Block, Label>()
   /** Instructions since `left` was brought up to date. */
   #done = 0
-  readonly #needs = new Map<Block, number>()
-  readonly #seen = new Map<Block, number>()
+  readonly #foresight: Foresight
 
   /** Which vector registers hold plain numbers: where blocks begin, and now. */
   readonly #factsAt: Map<Block, Facts>
@@ -110,6 +70,7 @@ class Generator {
     this.#context = context
     this.#isWide = isWide
     this.#scattered = scattered
+    this.#foresight = new Foresight(region.root)
     this.#factsAt = factsAt(region.root, region.blocks)
     this.#builder = new Builder(context, region.entries[0]!.units[0]!.insn)
   }
@@ -209,51 +170,13 @@ class Generator {
 
   // Control flow
 
-  /** Instructions on the longest way from the head of a block to where `left` is looked at again. */
-  #need(block: Block): number {
-    const known = this.#needs.get(block)
-    if (known !== undefined) return known
-    let most = 0
-    for (const to of block.successors) if (this.#goesInto(block, to)) most = Math.max(most, this.#need(to))
-    const need = block.units.length + most
-    this.#needs.set(block, need)
-    return need
-  }
-
-  /** Does execution go on in `to` without `left` being looked at? */
-  #goesInto(from: Block, to: Block): boolean {
-    return !to.isChecked && !from.throughRoot.has(to)
-  }
-
-  /** Flags that may be seen from outside before they are set, from the head of a block behind its check. */
-  #visible(block: Block): number {
-    const known = this.#seen.get(block)
-    if (known !== undefined) return known
-    let visible = this.#visibleAfter(block)
-    for (let k = block.units.length - 1; k >= 0; k--) {
-      visible = visibleBefore(block.units[k]!, visible)
-    }
-    this.#seen.set(block, visible)
-    return visible
-  }
-
-  #visibleAfter(block: Block): number {
-    let visible = 0
-    for (const to of [block.taken, block.next]) {
-      if (to === undefined) continue
-      visible |= to.block !== undefined && this.#goesInto(block, to.block) ? this.#visible(to.block) : ALL_FLAGS
-    }
-    if (block.jumps.length > 0 || block.isDynamic) visible = ALL_FLAGS
-    return block.taken === undefined && block.next === undefined ? ALL_FLAGS : visible
-  }
-
   #tree(block: Block, state: FlagState, done: number, places?: Places): void {
     const merges = block.dominated.filter(to => to.isMerge).sort((a, b) => b.order - a.order)
     if (!block.isLoop) {
       this.#within(block, merges, state, done, places)
       return
     }
-    if (this.#isQuiet(block)) {
+    if (this.#foresight.isQuiet(block)) {
       this.#flags.state = UNKNOWN
       this.#check(block)
     }
@@ -293,9 +216,9 @@ class Generator {
     if (block.isHead) {
       this.#flags.state = UNKNOWN
       this.#done = 0
-      if (block.isChecked && !this.#isQuiet(block)) this.#check(block)
+      if (block.isChecked && !this.#foresight.isQuiet(block)) this.#check(block)
     }
-    const after = this.#wanted(block)
+    const after = this.#foresight.wanted(block)
     const { mark } = this.#accesses
     this.#accesses.begin(block.units, places, this.#loops.has(block))
     for (const [k, unit] of block.units.entries()) {
@@ -306,22 +229,6 @@ class Generator {
     const last = block.units.at(-1)!
     if (last.control === undefined) this.#edge(block, block.next!)
     this.#accesses.release(mark)
-  }
-
-  /** After each unit: the flags that code reads before they are set again, and those that may be seen at an exit. */
-  #wanted(block: Block): { live: number; visible: number }[] {
-    const wanted: { live: number; visible: number }[] = []
-    let live = 0
-    for (const to of block.successors) live |= to.live
-    if (block.isDynamic) live |= this.#region.root.live
-    let visible = this.#visibleAfter(block)
-    for (let k = block.units.length - 1; k >= 0; k--) {
-      const unit = block.units[k]!
-      wanted[k] = { live, visible }
-      live = (live & ~killsOf(unit)) | readsOf(unit, live | visible)
-      visible = visibleBefore(unit, visible)
-    }
-    return wanted
   }
 
   /** Goes on at `to`, from behind `this.#done` instructions. */
@@ -336,8 +243,8 @@ class Generator {
       this.#tree(block, this.#flags.state, this.#done, this.#accesses.places.copy())
       return
     }
-    const again = block.order <= from.order && this.#isQuiet(block) && !from.throughRoot.has(block)
-    const visible = this.#goesInto(from, block) ? this.#visible(block) : ALL_FLAGS
+    const again = block.order <= from.order && this.#foresight.isQuiet(block) && !from.throughRoot.has(block)
+    const visible = this.#foresight.goesInto(from, block) ? this.#foresight.visible(block) : ALL_FLAGS
     if (!again) this.#flags.settle(block.live, visible)
     if (this.#done > 0) code.get(LOCAL.LEFT).i32(this.#done).op('i32.sub').set(LOCAL.LEFT)
     if (again) this.#check(block)
@@ -346,13 +253,8 @@ class Generator {
 
   /** Leaves before `block` where there is not enough left to come to the next check. */
   #check(block: Block): void {
-    this.#code.get(LOCAL.LEFT).i32(this.#need(block)).op('i32.lt_s')
+    this.#code.get(LOCAL.LEFT).i32(this.#foresight.need(block)).op('i32.lt_s')
     this.#code.if(() => this.#leave('slice', block.start, 0))
-  }
-
-  /** A loop that never looks at the flags from before it: its check comes where it is known what they are. */
-  #isQuiet(block: Block): boolean {
-    return block.isLoop && block !== this.#region.root && (this.#visible(block) | block.live) === 0
   }
 
   #jumpTo(from: Block, block: Block): void {

@@ -2,9 +2,9 @@
 import { textOf } from '#wasm'
 import { print } from '../print.ts'
 import { nameOf, registers } from '../register.ts'
-import { type Effect, FIRST_VEC, FLAGS, LOCAL, type Unit } from './build.ts'
 import type { Node } from './node.ts'
 import type { Region } from './region.ts'
+import { type Effect, FIRST_VEC, FLAGS, LOCAL, type Unit } from './unit.ts'
 
 const register = (n: number): string => nameOf(registers('gpr', 8)[n]!)
 

@@ -6,8 +6,8 @@ import type { Cpu } from '../cpu.ts'
 import { Fault } from '../fault.ts'
 import { instructionAtRip, interpretOne } from '../run.ts'
 import { STATE } from '../state.ts'
-import { SCRATCH } from './generate.ts'
 import { clearLog, log } from './runtime.ts'
+import { SCRATCH } from './sites.ts'
 
 /** The tiers disagree: an error of ours, with what one would want to know. */
 export class Disagreement extends Error {

@@ -2,8 +2,9 @@
  * What is known of addresses while blocks are written one after the other: which registers differ only by a constant
  * from what they, or others, were before; and which pages were found, so that they need not be looked up again.
  */
-import { type Effect, FIRST_VEC, LOCAL, type Unit } from './build.ts'
+
 import type { Node } from './node.ts'
+import { type Effect, FIRST_VEC, LOCAL, type Unit } from './unit.ts'
 
 /** An address: a sum of values that nothing more is known of, by name, and a constant. */
 export type Place = { readonly sum: string; readonly at: bigint }

@@ -2,11 +2,12 @@
  * Which lanes of vector registers hold plain numbers (see float.ts): what was found so once is not looked at again.
  * Six bits a register: lanes 0 to 3 as singles, lanes 0 and 1 as doubles.
  */
-import type { Unit } from './build.ts'
-import { FIRST_VEC } from './build.ts'
+
 import { DOUBLE, type Format, SINGLE } from './float.ts'
 import type { Node } from './node.ts'
 import type { Block } from './region.ts'
+import type { Unit } from './unit.ts'
+import { FIRST_VEC } from './unit.ts'
 
 const ALL = 0x3f
 const SINGLES = 0x0f

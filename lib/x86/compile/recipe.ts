@@ -6,8 +6,8 @@ import type { Size } from '#bits'
 import type { FlagRule } from '../flags.ts'
 import * as rules from '../flags.ts'
 import type { Tier } from '../tier.ts'
-import { type FlagChange, flagBit } from './build.ts'
 import { isConst, type Node } from './node.ts'
+import { type FlagChange, flagBit } from './unit.ts'
 
 /**
  * `operands`: a and b are kept, the result follows. `result`: the result is kept, and is all there is to know.

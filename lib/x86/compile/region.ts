@@ -3,9 +3,10 @@
  * in one page. The result is a graph of blocks, made fit for structured control flow.
  */
 import type { CodePage } from '../code.ts'
-import { ALL_FLAGS, Builder, type Unit } from './build.ts'
+import { Builder } from './build.ts'
 import type { Context } from './context.ts'
 import { flagsOf } from './recipe.ts'
+import { ALL_FLAGS, type Unit } from './unit.ts'
 
 /** Where execution goes on: a block, or (the region being left) an offset from the page. */
 export type Target = { readonly block: Block | undefined; readonly offset: number }

@@ -5,11 +5,11 @@
 import type { Size } from '#bits'
 import type { Code } from '#wasm'
 import type { Accesses } from './access.ts'
-import { LOCAL } from './build.ts'
 import type { Emitter } from './emit.ts'
-import type { Leave } from './generate.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
+import type { Leave } from './sites.ts'
+import { LOCAL } from './unit.ts'
 
 /** What a REP instruction does; its elements have `size` bytes, RCX, RSI and RDI `addressSize`. */
 export type Repeat = { readonly moves: boolean; readonly size: Size; readonly addressSize: 4 | 8 }

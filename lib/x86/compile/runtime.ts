@@ -10,9 +10,10 @@ import { STATE } from '../state.ts'
 import { TLB_ENTRY_WORDS, TLB_FRAME_WORD, TLB_WORD } from '../tlb.ts'
 import { type Context, contextOf } from './context.ts'
 import { settleFlags } from './flagstate.ts'
-import { DYNAMIC, generate, type Missed, SCRATCH, type Sites, STORED, type Way } from './generate.ts'
+import { generate } from './generate.ts'
 import { listRegion } from './listing.ts'
 import { regionAt } from './region.ts'
+import { DYNAMIC, type Missed, SCRATCH, type Sites, STORED, type Way } from './sites.ts'
 import { liveOf, type Made, type Shared, share, sharedOf } from './store.ts'
 
 /**

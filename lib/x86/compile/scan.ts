@@ -5,12 +5,12 @@
 import type { Size } from '#bits'
 import type { Code } from '#wasm'
 import type { Accesses } from './access.ts'
-import { LOCAL } from './build.ts'
 import type { Emitter } from './emit.ts'
-import type { Leave } from './generate.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
 import { addressIn, chunk, LOAD, RCX, RDI, RSI, step } from './repeat.ts'
+import type { Leave } from './sites.ts'
+import { LOCAL } from './unit.ts'
 
 export type Scan = {
   /** CMPS: the first operand is at RSI. */

@@ -6,7 +6,8 @@ import type { Hpa } from '#bits'
 import type { CodePage } from '../code.ts'
 import type { PhysicalMemory } from '../memory.ts'
 import type { Context } from './context.ts'
-import type { Generated, Sites } from './generate.ts'
+import type { Generated } from './generate.ts'
+import type { Sites } from './sites.ts'
 
 /** Live regions of a machine, and bytes of WebAssembly in them: an instance takes 12 to 17 KiB besides (Node 24). */
 export const MOST_REGIONS = 1000

@@ -2,9 +2,10 @@
  * Windows: in loops, tables at fixed addresses have a page each in two locals, so that an access to the page of the one
  * before is a subtraction and a comparison, without the TLB.
  */
-import { type Effect, FIRST_VEC, LOCAL } from './build.ts'
+
 import type { Node } from './node.ts'
 import type { Block, Region } from './region.ts'
+import { type Effect, FIRST_VEC, LOCAL } from './unit.ts'
 
 /** Windows of a region: each is two locals that want a register. */
 export const MOST_WINDOWS = 8

@@ -1,5 +1,7 @@
 import t from 'tap'
-import { APIC, Apic, type Command, DELIVERY, deliver } from './apic.ts'
+import { Apic } from './apic.ts'
+import { type Command, deliver } from './apicdeliver.ts'
+import { APIC, DELIVERY } from './apicregisters.ts'
 
 const BASE = 0xfee0_0000n
 const [EN, EXTD] = [1n << 11n, 1n << 10n]

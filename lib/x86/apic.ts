@@ -6,95 +6,39 @@
  * arbitration (APR reads 0), suppressed EOI broadcasts.
  */
 import { Bits256 } from './apicbits.ts'
-
-/** Register offsets in the xAPIC page. SDM Vol. 3A, "Local APIC Register Address Map". */
-export const APIC = {
-  ID: 0x20,
-  VERSION: 0x30,
-  TPR: 0x80,
-  APR: 0x90,
-  PPR: 0xa0,
-  EOI: 0xb0,
-  RRD: 0xc0,
-  LDR: 0xd0,
-  DFR: 0xe0,
-  SVR: 0xf0,
-  ISR: 0x100,
-  TMR: 0x180,
-  IRR: 0x200,
-  ESR: 0x280,
-  ICR: 0x300,
-  ICR_HIGH: 0x310,
-  LVT_TIMER: 0x320,
-  LVT_THERMAL: 0x330,
-  LVT_COUNTERS: 0x340,
-  LVT_LINT0: 0x350,
-  LVT_LINT1: 0x360,
-  LVT_ERROR: 0x370,
-  INITIAL_COUNT: 0x380,
-  CURRENT_COUNT: 0x390,
-  DIVIDE: 0x3e0,
-  SELF_IPI: 0x3f0,
-} as const
-
-/** Delivery modes of an interrupt command. SDM Vol. 3A, "Interrupt Command Register (ICR)". */
-export const DELIVERY = { FIXED: 0, LOWEST: 1, SMI: 2, NMI: 4, INIT: 5, STARTUP: 6, EXTINT: 7 } as const
-
-const BASE_BSP = 1n << 8n
-const BASE_EXTD = 1n << 10n
-const BASE_EN = 1n << 11n
-/** Version 14h, six LVT entries. */
-const VERSION = 0x0005_0014
-const MASKED = 1 << 16
-const SVR_ENABLED = 1 << 8
-const ESR = { SEND_VECTOR: 1 << 5, RECEIVE_VECTOR: 1 << 6, REGISTER: 1 << 7 } as const
-/** Timer modes, bits 18:17 of its LVT entry. */
-const [ONE_SHOT, PERIODIC, DEADLINE] = [0, 1, 2]
-/** What may be written to each LVT entry. */
-const LVT: Readonly<Record<number, number>> = {
-  [APIC.LVT_TIMER]: 0x7_00ff,
-  [APIC.LVT_THERMAL]: 0x1_07ff,
-  [APIC.LVT_COUNTERS]: 0x1_07ff,
-  [APIC.LVT_LINT0]: 0x1_a7ff,
-  [APIC.LVT_LINT1]: 0x1_a7ff,
-  [APIC.LVT_ERROR]: 0x1_00ff,
-}
-const LVT_ENTRIES: readonly number[] = Object.keys(LVT).map(Number)
-/** The reserved bits of an ICR write in x2APIC mode. */
-const ICR_RESERVED = 0xfff3_3000
-const DIVIDE_BITS = 0xb
-const SVR_BITS = 0x1ff
-/** Bytes of the page in which there are registers. */
-const PAGE_BYTES = 0x400
-
-/** What one APIC asks of another one. */
-export type Command = {
-  readonly delivery: number
-  readonly vector: number
-  readonly level: boolean
-  readonly logical: boolean
-  /** 1 self, 2 all, 3 all but self. */
-  readonly shorthand: number
-  readonly destination: number
-  /** The interrupt is level-triggered: its EOI is told. */
-  readonly isLevel?: boolean
-}
+import type { Command } from './apicdeliver.ts'
+import {
+  APIC,
+  BASE_BSP,
+  BASE_EN,
+  BASE_EXTD,
+  DELIVERY,
+  DIVIDE_BITS,
+  ESR,
+  ICR_RESERVED,
+  LVT,
+  LVT_ENTRIES,
+  MASKED,
+  PAGE_BYTES,
+  SVR_BITS,
+  SVR_ENABLED,
+  VERSION,
+} from './apicregisters.ts'
+import { ApicTimer, type TimerHost } from './apictimer.ts'
 
 /** What an APIC needs of the CPU it belongs to and of the machine. */
-export type ApicHost = {
-  /** The timer's clock, in ticks that only grow. */
-  now(): number
-  tsc(): bigint
+export type ApicHost = TimerHost & {
   /** Hands a command to the APICs it names. */
   send(command: Command, from: Apic): void
-  /** Something may have become deliverable, or the timer has been set: look again. */
-  changed(): void
   nmi(): void
   init(): void
   startup(vector: number): void
   /** The guest has ended the service of a vector; `isLevel` as it was accepted. */
   eoi?(vector: number, isLevel: boolean): void
 }
+
+/** Of an LVT entry. */
+const timerMode = (entry: number): number => (entry >> 17) & 3
 
 export class Apic {
   readonly id: number
@@ -114,17 +58,12 @@ export class Apic {
   #icr = 0
   #icrHigh = 0
   readonly #lvt = new Map<number, number>()
-  #divide = 0
-  #initialCount = 0
-  /** When the count began; the clock of `#host.now`. */
-  #started = 0
-  /** When the count ends next; undefined: it does not run. */
-  #due: number | undefined
-  #deadline = 0n
+  readonly #timer: ApicTimer
 
   constructor(id: number, host: ApicHost, bootstrap = id === 0) {
     this.id = id
     this.#host = host
+    this.#timer = new ApicTimer(host)
     this.#isBootstrap = bootstrap
     this.base = 0xfee0_0000n | BASE_EN | (bootstrap ? BASE_BSP : 0n)
     this.reset()
@@ -146,10 +85,7 @@ export class Apic {
     for (const at of LVT_ENTRIES) this.#lvt.set(at, MASKED)
     // As firmware leaves it, and KVM too: the bootstrap processor has the PIC at LINT0.
     if (this.#isBootstrap) this.#lvt.set(APIC.LVT_LINT0, DELIVERY.EXTINT << 8)
-    this.#divide = 0
-    this.#initialCount = 0
-    this.#due = undefined
-    this.#deadline = 0n
+    this.#timer.reset()
   }
 
   get isEnabled(): boolean {
@@ -282,67 +218,27 @@ export class Apic {
 
   // Timer
 
-  get #timerMode(): number {
-    return (this.#lvt.get(APIC.LVT_TIMER)! >> 17) & 3
-  }
-  /** Clock ticks for one of the count. */
-  get #divisor(): number {
-    const code = (this.#divide & 3) | ((this.#divide & 8) >> 1)
-    return code === 7 ? 1 : 2 << code
-  }
-  #startTimer(): void {
-    this.#started = this.#host.now()
-    this.#due = this.#initialCount === 0 ? undefined : this.#started + this.#initialCount * this.#divisor
-    this.#host.changed()
-  }
-  get #currentCount(): number {
-    if (this.#due === undefined || this.#timerMode === DEADLINE) return 0
-    return Math.max(0, Math.ceil((this.#due - this.#host.now()) / this.#divisor))
-  }
   /** Ticks until the timer has something to say; undefined: it never will. */
   get ticksToTimer(): number | undefined {
-    if (this.#timerMode === DEADLINE) {
-      if (this.#deadline === 0n) return undefined
-      const left = this.#deadline - this.#host.tsc()
-      return left <= 0n ? 0 : Number(left)
-    }
-    return this.#due === undefined ? undefined : Math.max(0, this.#due - this.#host.now())
+    return this.#timer.ticksLeft
   }
   /** Lets the timer fire if its time has come. */
   tick(): void {
-    if (this.ticksToTimer !== 0) return
-    if (this.#timerMode === DEADLINE) this.#deadline = 0n
-    else if (this.#timerMode === PERIODIC) {
-      const period = this.#initialCount * this.#divisor
-      // Periods that were slept through are one interrupt.
-      const missed = Math.floor((this.#host.now() - this.#due!) / period)
-      this.#due = this.#due! + (missed + 1) * period
-    } else this.#due = undefined
+    if (!this.#timer.hasFired()) return
     const entry = this.#lvt.get(APIC.LVT_TIMER)!
     if ((entry & MASKED) === 0) this.accept(entry & 0xff)
   }
   get deadline(): bigint {
-    return this.#deadline
+    return this.#timer.deadline
   }
   /** IA32_TSC_DEADLINE; ignored in the other modes. */
   set deadline(value: bigint) {
-    if (this.#timerMode !== DEADLINE) return
-    this.#deadline = value
-    this.#host.changed()
+    this.#timer.deadline = value
   }
 
   #setLvt(at: number, value: number): void {
-    const old = this.#timerMode
     this.#lvt.set(at, this.#softwareEnabled ? value : value | MASKED)
-    if (at !== APIC.LVT_TIMER) return
-    // Into or out of deadline mode, the timer is disarmed.
-    if ((old === DEADLINE) !== (this.#timerMode === DEADLINE)) {
-      this.#due = undefined
-      this.#deadline = 0n
-    }
-    // A count that goes on becomes one-shot or periodic.
-    if (this.#timerMode === ONE_SHOT && this.#due !== undefined && this.#due <= this.#host.now()) this.#due = undefined
-    this.#host.changed()
+    if (at === APIC.LVT_TIMER) this.#timer.mode = timerMode(value)
   }
 
   // Registers
@@ -381,11 +277,11 @@ export class Apic {
       case APIC.ICR_HIGH:
         return this.#icrHigh
       case APIC.INITIAL_COUNT:
-        return this.#initialCount
+        return this.#timer.initialCount
       case APIC.CURRENT_COUNT:
-        return this.#currentCount
+        return this.#timer.currentCount
       case APIC.DIVIDE:
-        return this.#divide
+        return this.#timer.divide
       default:
         return undefined
     }
@@ -415,17 +311,11 @@ export class Apic {
         this.#errors = 0
         return true
       case APIC.INITIAL_COUNT:
-        if (this.#timerMode === DEADLINE) return true
-        this.#initialCount = value >>> 0
-        this.#startTimer()
+        this.#timer.initialCount = value
         return true
-      case APIC.DIVIDE: {
-        const left = this.#currentCount
-        this.#divide = value & DIVIDE_BITS
-        if (this.#due !== undefined) this.#due = this.#host.now() + left * this.#divisor
-        this.#host.changed()
+      case APIC.DIVIDE:
+        this.#timer.divide = value
         return true
-      }
       default:
         return false
     }
@@ -483,9 +373,7 @@ export class Apic {
       this.#tmr.load(n, word(APIC.TMR + 16 * n))
       this.#irr.load(n, word(APIC.IRR + 16 * n))
     }
-    this.#divide = word(APIC.DIVIDE) & DIVIDE_BITS
-    this.#initialCount = word(APIC.INITIAL_COUNT)
-    this.#startTimer()
+    this.#timer.load(timerMode(word(APIC.LVT_TIMER)), word(APIC.DIVIDE), word(APIC.INITIAL_COUNT))
   }
 
   /**
@@ -541,27 +429,4 @@ export class Apic {
     this.#host.changed()
     return true
   }
-}
-
-/**
- * All APICs of a machine: who gets a command. Lowest priority goes to the lowest PPR, then the lowest number. How many took
- * it, undefined where it names none. `from` is undefined for an interrupt of a device, which has no shorthand; `fromX2`:
- * is its destination one of 32 bits?
- */
-export const deliver = (
-  apics: readonly Apic[],
-  command: Command,
-  from: Apic | undefined,
-  fromX2 = from?.isX2 === true,
-): number | undefined => {
-  const named = apics.filter(apic => {
-    if (command.shorthand === 1) return apic === from
-    if (command.shorthand >= 2) return apic.isEnabled && (command.shorthand === 2 || apic !== from)
-    return apic.isNamedBy(command, fromX2)
-  })
-  if (named.length === 0) return undefined
-  if (command.delivery !== DELIVERY.LOWEST) return named.filter(apic => apic.receive(command)).length
-  let best: Apic | undefined
-  for (const apic of named) if (best === undefined || apic.ppr < best.ppr) best = apic
-  return best?.receive(command) === true ? 1 : 0
 }

@@ -2,9 +2,11 @@
  * REP MOVS and REP STOS a page at a time: what their semantics do element by element, for the common case of ascending
  * addresses in flat segments. SDM Vol. 1, "Fast-String Operation".
  */
+
 import { RFLAGS_AC, RFLAGS_TF } from '#abi'
 import type { Cpu } from './cpu.ts'
 import { DS, ES, type Insn, type Seg } from './insn.ts'
+import { linearOf } from './linear.ts'
 import { lookup } from './mmu.ts'
 import { elementSize } from './semantics/operands.ts'
 
@@ -32,9 +34,9 @@ export const repeatInBulk = (cpu: Cpu, insn: Insn): boolean => {
   for (let room = MOST_REPEATS; ; ) {
     const to = BigInt.asUintN(width, gpr[7]!)
     const at = BigInt.asUintN(width, gpr[6]!)
-    const source = moves ? cpu.linear(from, at, size, 'read') : 0n
+    const source = moves ? linearOf(cpu, from, at, size, 'read') : 0n
     const first = moves ? lookup(cpu, source, 'read', cpu.key) : 0
-    const target = cpu.linear(ES, to, size, 'write')
+    const target = linearOf(cpu, ES, to, size, 'write')
     const inTarget = 4096 - Number(target & 0xfffn)
     const inSource = moves ? 4096 - Number(source & 0xfffn) : 4096
     let count = Math.min(Math.floor(Math.min(inTarget, inSource) / size), room)

@@ -2,6 +2,7 @@
  * Operations that every tier forwards to the CPU rather than spelling out: privilege, descriptors, ports, MSRs, and a
  * few functions of plain values. A call sees the whole state and may change it, fault or leave.
  */
+
 import {
   CR0_EM,
   CR0_MP,
@@ -32,9 +33,16 @@ import {
   VECTOR_UD,
 } from '#abi'
 import { bits, type Size } from '#bits'
+import * as control from './control.ts'
 import type { Cpu } from './cpu.ts'
+import * as fastcalls from './fastcalls.ts'
 import type { Seg } from './insn.ts'
+import * as interrupt from './interrupt.ts'
 import { compareStrings } from './packedstring.ts'
+import * as ports from './ports.ts'
+import * as segments from './segments.ts'
+import * as system from './system.ts'
+import * as transfer from './transfer.ts'
 import { x87calls } from './x87calls.ts'
 
 type Call = (cpu: Cpu, a: bigint, b: bigint, c: bigint) => unknown
@@ -110,25 +118,25 @@ const table = {
   },
 
   // Segments and descriptor tables
-  loadSegment: (cpu, segment, selector) => cpu.loadSegment(seg(segment), Number(selector)),
+  loadSegment: (cpu, segment, selector) => segments.loadSegment(cpu, seg(segment), Number(selector)),
   readSegmentBase: (cpu, segment) => {
     if (cpu.mode !== 64 || (cpu.cr4 & CR4_FSGSBASE) === 0n) cpu.raise(VECTOR_UD)
     return cpu.segments[seg(segment)]!.base
   },
   writeSegmentBase: (cpu, segment, base) => {
     if (cpu.mode !== 64 || (cpu.cr4 & CR4_FSGSBASE) === 0n) cpu.raise(VECTOR_UD)
-    cpu.setSegmentBase(seg(segment), base)
+    segments.setSegmentBase(cpu, seg(segment), base)
   },
-  lgdt: (cpu, base, limit) => cpu.lgdt(base, Number(limit)),
-  lidt: (cpu, base, limit) => cpu.lidt(base, Number(limit)),
-  lldt: (cpu, selector) => cpu.lldt(Number(selector)),
-  ltr: (cpu, selector) => cpu.ltr(Number(selector)),
-  verr: (cpu, selector) => cpu.verr(Number(selector)),
-  verw: (cpu, selector) => cpu.verw(Number(selector)),
-  larAllowed: (cpu, selector) => (cpu.lar(Number(selector)) === undefined ? 0n : 1n),
-  lar: (cpu, selector) => cpu.lar(Number(selector)) ?? 0n,
-  lslAllowed: (cpu, selector) => (cpu.lsl(Number(selector)) === undefined ? 0n : 1n),
-  lsl: (cpu, selector) => cpu.lsl(Number(selector)) ?? 0n,
+  lgdt: (cpu, base, limit) => system.loadTable(cpu, cpu.gdtr, base, Number(limit)),
+  lidt: (cpu, base, limit) => system.loadTable(cpu, cpu.idtr, base, Number(limit)),
+  lldt: (cpu, selector) => segments.lldt(cpu, Number(selector)),
+  ltr: (cpu, selector) => segments.ltr(cpu, Number(selector)),
+  verr: (cpu, selector) => (segments.verify(cpu, Number(selector), 'read') ? 1n : 0n),
+  verw: (cpu, selector) => (segments.verify(cpu, Number(selector), 'write') ? 1n : 0n),
+  larAllowed: (cpu, selector) => (segments.lar(cpu, Number(selector)) === undefined ? 0n : 1n),
+  lar: (cpu, selector) => segments.lar(cpu, Number(selector)) ?? 0n,
+  lslAllowed: (cpu, selector) => (segments.lsl(cpu, Number(selector)) === undefined ? 0n : 1n),
+  lsl: (cpu, selector) => segments.lsl(cpu, Number(selector)) ?? 0n,
   gdtBase: cpu => cpu.gdtr.base,
   gdtLimit: cpu => BigInt(cpu.gdtr.limit),
   idtBase: cpu => cpu.idtr.base,
@@ -137,18 +145,18 @@ const table = {
   taskSelector: cpu => BigInt(cpu.tr.selector),
 
   // Control flow
-  farJump: (cpu, selector, offset, s) => cpu.farJump(Number(selector), offset, opSize(s)),
-  farCall: (cpu, selector, offset, s) => cpu.farCall(Number(selector), offset, opSize(s)),
-  farReturn: (cpu, s, release) => cpu.farReturn(opSize(s), Number(release)),
-  iret: (cpu, s) => cpu.iret(opSize(s)),
-  int: (cpu, vector) => cpu.softwareInterrupt(Number(vector), 'int'),
-  int3: cpu => cpu.softwareInterrupt(3, 'int3'),
-  int1: cpu => cpu.softwareInterrupt(1, 'int1'),
-  into: cpu => cpu.softwareInterrupt(4, 'into'),
-  syscall: cpu => cpu.syscall(),
-  sysret: (cpu, s) => cpu.sysret(opSize(s)),
-  sysenter: cpu => cpu.sysenter(),
-  sysexit: (cpu, s) => cpu.sysexit(opSize(s)),
+  farJump: (cpu, selector, offset, s) => transfer.farJump(cpu, Number(selector), offset, opSize(s)),
+  farCall: (cpu, selector, offset, s) => transfer.farCall(cpu, Number(selector), offset, opSize(s)),
+  farReturn: (cpu, s, release) => transfer.farReturn(cpu, opSize(s), Number(release)),
+  iret: (cpu, s) => transfer.iret(cpu, opSize(s)),
+  int: (cpu, vector) => interrupt.softwareInterrupt(cpu, Number(vector), 'int'),
+  int3: cpu => interrupt.softwareInterrupt(cpu, 3, 'int3'),
+  int1: cpu => interrupt.softwareInterrupt(cpu, 1, 'int1'),
+  into: cpu => interrupt.softwareInterrupt(cpu, 4, 'into'),
+  syscall: cpu => fastcalls.syscall(cpu),
+  sysret: (cpu, s) => fastcalls.sysret(cpu, opSize(s)),
+  sysenter: cpu => fastcalls.sysenter(cpu),
+  sysexit: (cpu, s) => fastcalls.sysexit(cpu, opSize(s)),
 
   // Flags
   pushedFlags: (cpu, s) => cpu.rflags & ~(RFLAGS_RF | RFLAGS_VM) & (s === 2n ? 0xffffn : MASK32),
@@ -160,43 +168,43 @@ const table = {
     const cleared = s === 2n ? RFLAGS_RF : RFLAGS_RF | (cpu.cpl === 0 ? RFLAGS_VIF | RFLAGS_VIP : 0n)
     cpu.rflags = (cpu.rflags & ~change & ~cleared) | (value & change)
   },
-  cli: cpu => cpu.cli(),
-  sti: cpu => cpu.sti(),
-  clac: cpu => cpu.clac(),
-  stac: cpu => cpu.stac(),
+  cli: cpu => system.cli(cpu),
+  sti: cpu => system.sti(cpu),
+  clac: cpu => system.setAc(cpu, false),
+  stac: cpu => system.setAc(cpu, true),
 
   // Control, debug and model-specific registers
-  readCr: (cpu, n) => cpu.readCr(Number(n)),
-  writeCr: (cpu, n, value) => cpu.writeCr(Number(n), value),
-  readDr: (cpu, n) => cpu.readDr(Number(n)),
-  writeDr: (cpu, n, value) => cpu.writeDr(Number(n), value),
-  machineStatus: cpu => cpu.machineStatus(),
-  lmsw: (cpu, value) => cpu.lmsw(value),
-  clts: cpu => cpu.clts(),
+  readCr: (cpu, n) => control.readCr(cpu, Number(n)),
+  writeCr: (cpu, n, value) => control.writeCr(cpu, Number(n), value),
+  readDr: (cpu, n) => control.readDr(cpu, Number(n)),
+  writeDr: (cpu, n, value) => control.writeDr(cpu, Number(n), value),
+  machineStatus: cpu => control.visibleCr0(cpu),
+  lmsw: (cpu, value) => control.lmsw(cpu, value),
+  clts: cpu => control.clts(cpu),
   rdmsr: cpu => setEdxEax(cpu, cpu.rdmsr(ecx(cpu))),
   wrmsr: cpu => cpu.wrmsr(ecx(cpu), edxEax(cpu)),
-  rdtsc: cpu => setEdxEax(cpu, cpu.rdtsc()),
+  rdtsc: cpu => setEdxEax(cpu, system.rdtsc(cpu)),
   rdtscp: cpu => {
-    setEdxEax(cpu, cpu.rdtsc())
-    cpu.gpr[1] = cpu.rdpid() & MASK32
+    setEdxEax(cpu, system.rdtsc(cpu))
+    cpu.gpr[1] = cpu.msrs.tscAux & MASK32
   },
-  rdpkru: cpu => setEdxEax(cpu, cpu.rdpkru()),
-  wrpkru: cpu => cpu.wrpkru(edxEax(cpu)),
-  rdpmc: cpu => setEdxEax(cpu, cpu.rdpmc(ecx(cpu))),
-  xgetbv: cpu => setEdxEax(cpu, cpu.xgetbv(ecx(cpu))),
-  xsetbv: cpu => cpu.xsetbv(ecx(cpu), edxEax(cpu)),
+  rdpkru: cpu => setEdxEax(cpu, system.rdpkru(cpu)),
+  wrpkru: cpu => system.wrpkru(cpu, edxEax(cpu)),
+  rdpmc: cpu => setEdxEax(cpu, system.rdpmc(cpu, ecx(cpu))),
+  xgetbv: cpu => setEdxEax(cpu, system.xgetbv(cpu, ecx(cpu))),
+  xsetbv: cpu => system.xsetbv(cpu, ecx(cpu), edxEax(cpu)),
   cpuid: cpu => {
-    const [eax, ebx, ecx_, edx] = cpu.doCpuid(Number(cpu.gpr[0]! & MASK32), ecx(cpu))
+    const [eax, ebx, ecx_, edx] = system.cpuid(cpu, Number(cpu.gpr[0]! & MASK32), ecx(cpu))
     cpu.gpr[0] = BigInt(eax >>> 0)
     cpu.gpr[3] = BigInt(ebx >>> 0)
     cpu.gpr[1] = BigInt(ecx_ >>> 0)
     cpu.gpr[2] = BigInt(edx >>> 0)
   },
-  swapgs: cpu => cpu.swapgs(),
+  swapgs: cpu => fastcalls.swapgs(cpu),
 
   // SIMD state
-  requireSse: cpu => cpu.requireSse(),
-  requireAvx: cpu => cpu.requireAvx(),
+  requireSse: cpu => system.requireSse(cpu),
+  requireAvx: cpu => system.requireAvx(cpu),
   /** #UD with CR0.EM, #NM with CR0.TS, then a pending x87 exception. SDM Vol. 3A, "MMX State". */
   requireMmx: cpu => {
     if ((cpu.cr0 & CR0_EM) !== 0n) cpu.raise(VECTOR_UD)
@@ -219,9 +227,9 @@ const table = {
   stmxcsr: cpu => BigInt(cpu.mxcsr),
 
   // Ports
-  allowPort: (cpu, port, s) => cpu.allowPort(Number(port), size(s)),
-  in: (cpu, port, s) => cpu.in(Number(port), size(s)),
-  out: (cpu, port, s, value) => cpu.out(Number(port), size(s), value),
+  allowPort: (cpu, port, s) => ports.allowPort(cpu, Number(port), size(s)),
+  in: (cpu, port, s) => ports.in_(cpu, Number(port), size(s)),
+  out: (cpu, port, s, value) => ports.out(cpu, Number(port), size(s), value),
 
   // The rest
   /** A pending x87 exception; #NM with CR0.MP and CR0.TS. */
@@ -229,20 +237,20 @@ const table = {
     if ((cpu.cr0 & (CR0_MP | CR0_TS)) === (CR0_MP | CR0_TS)) cpu.raise(VECTOR_NM)
     if ((cpu.x87.fsw & FSW_ES) !== 0) cpu.raise(VECTOR_MF)
   },
-  hlt: cpu => cpu.hlt(),
-  invd: cpu => cpu.invd(),
-  wbinvd: cpu => cpu.wbinvd(),
-  invlpg: (cpu, segment, offset) => cpu.invlpg(cpu.segments[seg(segment)]!.base + offset),
-  tdcall: cpu => cpu.tdcall(),
-  seamcall: cpu => cpu.seamcall(),
-  vmcall: cpu => cpu.vmcall(),
+  hlt: cpu => system.hlt(cpu),
+  invd: cpu => system.invd(cpu),
+  wbinvd: cpu => system.wbinvd(cpu),
+  invlpg: (cpu, segment, offset) => system.invlpg(cpu, cpu.segments[seg(segment)]!.base + offset),
+  tdcall: cpu => system.tdcall(cpu),
+  seamcall: cpu => system.seamcall(cpu),
+  vmcall: cpu => system.vmcall(cpu),
   pause: () => {},
-  invpcid: (cpu, type, pcid, linear) => cpu.invpcid(type, pcid, linear),
-  monitor: (cpu, address, extensions, hints) => cpu.monitor(address, extensions, hints),
-  mwait: (cpu, hints, extensions) => cpu.mwait(hints, extensions),
-  rdrand: cpu => cpu.rdrand(),
-  rdseed: cpu => cpu.rdseed(),
-  rdpid: cpu => cpu.rdpid(),
+  invpcid: (cpu, type, pcid, linear) => system.invpcid(cpu, type, pcid, linear),
+  monitor: (cpu, address, extensions) => system.monitor(cpu, address, extensions),
+  mwait: (cpu, _hints, extensions) => system.mwait(cpu, extensions),
+  rdrand: cpu => system.random(cpu),
+  rdseed: cpu => system.random(cpu),
+  rdpid: cpu => cpu.msrs.tscAux,
   ...x87calls,
 } satisfies Record<string, Call>
 

@@ -1,9 +1,14 @@
 import t from 'tap'
 import { IA32_EFER, IA32_LSTAR, IA32_PAT, IA32_TSC_AUX } from '#abi'
 import { hex } from '#bits'
+import { clts, lmsw, readCr, readDr, writeCr, writeDr } from './control.ts'
 import type { Cpu } from './cpu.ts'
 import { describeCpu, IMPLEMENTED } from './cpuid.ts'
+import { swapgs } from './fastcalls.ts'
 import { CS } from './insn.ts'
+import { in_ } from './ports.ts'
+import { setSegmentBase } from './segments.ts'
+import { hlt, invlpg, invpcid, loadTable, rdtsc, sti, tdcall } from './system.ts'
 import { CODE, exitOf, faultOf, longMode, TestMachine } from './testdata/machine.ts'
 import {
   EXIT_REASON_CPUID,
@@ -36,33 +41,33 @@ const td: VmxControls = {
 
 t.test('CR0: combinations that are #GP(0)', async t => {
   const { cpu } = new TestMachine({ start: 'flat32' })
-  const write = (value: bigint) => faultOf(() => cpu.writeCr(0, value))
+  const write = (value: bigint) => faultOf(() => writeCr(cpu, 0, value))
   t.equal(write(PG), '#GP(0x0)', 'PG without PE')
   t.equal(write(PE | NW), '#GP(0x0)', 'NW without CD')
   t.equal(write(PE | (1n << 32n)), '#GP(0x0)')
   t.equal(write(PE | NW | CD), 'none')
-  t.equal(cpu.readCr(0), PE | NW | CD | 0x10n, 'ET is always set')
+  t.equal(readCr(cpu, 0), PE | NW | CD | 0x10n, 'ET is always set')
   t.equal(write(PE | 0x40n), 'none')
-  t.equal(cpu.readCr(0), PE | 0x10n, 'undefined bits are ignored')
+  t.equal(readCr(cpu, 0), PE | 0x10n, 'undefined bits are ignored')
 })
 
 t.test('paging with LME: PAE is needed, LMA follows, and 64-bit mode cannot leave', async t => {
   const { cpu } = new TestMachine({ start: 'flat32' })
   cpu.wrmsr(IA32_EFER, 0x100n)
   t.equal(
-    faultOf(() => cpu.writeCr(0, PE | PG)),
+    faultOf(() => writeCr(cpu, 0, PE | PG)),
     '#GP(0x0)',
     'without PAE',
   )
-  cpu.writeCr(4, PAE)
+  writeCr(cpu, 4, PAE)
   cpu.segments[CS]!.rights |= 1 << 13
   t.equal(
-    faultOf(() => cpu.writeCr(0, PE | PG)),
+    faultOf(() => writeCr(cpu, 0, PE | PG)),
     '#GP(0x0)',
     'with CS.L',
   )
   cpu.segments[CS]!.rights &= ~(1 << 13)
-  cpu.writeCr(0, PE | PG)
+  writeCr(cpu, 0, PE | PG)
   t.equal(cpu.rdmsr(IA32_EFER), 0x500n)
   t.equal(cpu.mode, 32)
   t.equal(
@@ -71,56 +76,56 @@ t.test('paging with LME: PAE is needed, LMA follows, and 64-bit mode cannot leav
     'LME while paging',
   )
   t.equal(
-    faultOf(() => cpu.writeCr(4, 0n)),
+    faultOf(() => writeCr(cpu, 4, 0n)),
     '#GP(0x0)',
     'PAE while LMA',
   )
   t.equal(
-    faultOf(() => cpu.writeCr(4, PAE | LA57)),
+    faultOf(() => writeCr(cpu, 4, PAE | LA57)),
     '#GP(0x0)',
   )
-  cpu.writeCr(0, PE)
+  writeCr(cpu, 0, PE)
   t.equal(cpu.rdmsr(IA32_EFER), 0x100n)
 
   const long = longMode().cpu
   t.equal(
-    faultOf(() => long.writeCr(0, PE)),
+    faultOf(() => writeCr(long, 0, PE)),
     '#GP(0x0)',
   )
   t.equal(
-    faultOf(() => long.writeCr(3, 1n << 46n)),
+    faultOf(() => writeCr(long, 3, 1n << 46n)),
     '#GP(0x0)',
     'beyond the physical width',
   )
   t.equal(
-    faultOf(() => long.writeCr(8, 16n)),
+    faultOf(() => writeCr(long, 8, 16n)),
     '#GP(0x0)',
   )
   t.equal(
-    faultOf(() => long.writeCr(1, 0n)),
+    faultOf(() => writeCr(long, 1, 0n)),
     '#UD',
   )
   const cr3 = long.cr3
   long.cr3 = cr3 | 1n
   t.equal(
-    faultOf(() => long.writeCr(4, long.cr4 | PCIDE)),
+    faultOf(() => writeCr(long, 4, long.cr4 | PCIDE)),
     '#GP(0x0)',
     'the current PCID would not be 0',
   )
   long.cr3 = cr3
-  long.writeCr(4, long.cr4 | PCIDE)
-  long.writeCr(3, cr3 | (1n << 63n) | 5n)
-  t.equal(long.readCr(3), cr3 | 5n)
-  long.writeCr(3, cr3)
-  long.writeCr(4, long.cr4 & ~PCIDE)
+  writeCr(long, 4, long.cr4 | PCIDE)
+  writeCr(long, 3, cr3 | (1n << 63n) | 5n)
+  t.equal(readCr(long, 3), cr3 | 5n)
+  writeCr(long, 3, cr3)
+  writeCr(long, 4, long.cr4 & ~PCIDE)
   long.cpuid = describeCpu(IMPLEMENTED.filter(name => name !== 'PCID'))
   t.equal(
-    faultOf(() => long.writeCr(4, long.cr4 | PCIDE)),
+    faultOf(() => writeCr(long, 4, long.cr4 | PCIDE)),
     '#GP(0x0)',
     'no PCIDs in this CPU',
   )
   t.equal(
-    faultOf(() => long.writeCr(4, long.cr4 | VMXE)),
+    faultOf(() => writeCr(long, 4, long.cr4 | VMXE)),
     '#GP(0x0)',
   )
 })
@@ -130,20 +135,20 @@ t.test('PAE: the four pointers are loaded and checked when CR3 is', async t => {
   const { cpu } = m
   m.put64(0x1020n, 0x2001n, 0n, 0x3001n, 0x4001n)
   m.put64(0x1040n, 0x2003n)
-  cpu.writeCr(4, PAE)
-  cpu.writeCr(3, 0x1040n)
+  writeCr(cpu, 4, PAE)
+  writeCr(cpu, 3, 0x1040n)
   t.equal(
-    faultOf(() => cpu.writeCr(0, PE | PG)),
+    faultOf(() => writeCr(cpu, 0, PE | PG)),
     '#GP(0x0)',
     'bit 1 of a pointer',
   )
   t.equal(cpu.cr0 & PG, 0n)
-  cpu.writeCr(3, 0x1020n)
-  cpu.writeCr(0, PE | PG)
+  writeCr(cpu, 3, 0x1020n)
+  writeCr(cpu, 0, PE | PG)
   m.put64(0x1020n, 0n)
   t.same(cpu.pdptes, [0x2001n, 0n, 0x3001n, 0x4001n])
   t.equal(
-    faultOf(() => cpu.writeCr(3, 0x1040n)),
+    faultOf(() => writeCr(cpu, 3, 0x1040n)),
     '#GP(0x0)',
   )
   t.equal(cpu.cr3, 0x1020n)
@@ -153,7 +158,7 @@ t.test('CPL 3 may not', async t => {
   const { cpu } = longMode()
   cpu.cpl = 3
   t.equal(
-    faultOf(() => cpu.readCr(0)),
+    faultOf(() => readCr(cpu, 0)),
     '#GP(0x0)',
   )
   t.equal(
@@ -161,40 +166,40 @@ t.test('CPL 3 may not', async t => {
     '#GP(0x0)',
   )
   t.equal(
-    faultOf(() => cpu.clts()),
+    faultOf(() => clts(cpu)),
     '#GP(0x0)',
   )
   t.equal(
-    faultOf(() => cpu.lgdt(0n, 0)),
+    faultOf(() => loadTable(cpu, cpu.gdtr, 0n, 0)),
     '#GP(0x0)',
   )
   t.equal(
-    faultOf(() => cpu.hlt()),
+    faultOf(() => hlt(cpu)),
     '#GP(0x0)',
   )
   t.equal(
-    faultOf(() => cpu.invlpg(0n)),
+    faultOf(() => invlpg(cpu, 0n)),
     '#GP(0x0)',
   )
   t.equal(
-    faultOf(() => cpu.in(0x80, 1)),
+    faultOf(() => in_(cpu, 0x80, 1)),
     '#GP(0x0)',
   )
   t.equal(
-    faultOf(() => cpu.sti()),
+    faultOf(() => sti(cpu)),
     '#GP(0x0)',
   )
   t.equal(
-    faultOf(() => cpu.swapgs()),
+    faultOf(() => swapgs(cpu)),
     '#GP(0x0)',
   )
   t.equal(
-    faultOf(() => cpu.rdtsc()),
+    faultOf(() => rdtsc(cpu)),
     'none',
   )
   cpu.cr4 |= 4n
   t.equal(
-    faultOf(() => cpu.rdtsc()),
+    faultOf(() => rdtsc(cpu)),
     '#GP(0x0)',
   )
 })
@@ -223,27 +228,27 @@ t.test('MSRs of a CPU by itself', async t => {
     '#GP(0x0)',
   )
   cpu.wrmsr(IA32_TSC_AUX, 5n)
-  t.equal(cpu.rdpid(), 5n)
-  const before = cpu.rdtsc()
+  t.equal(cpu.msrs.tscAux, 5n)
+  const before = rdtsc(cpu)
   cpu.wrmsr(0x10, 1000n)
-  t.equal(cpu.rdtsc(), 1000n)
+  t.equal(rdtsc(cpu), 1000n)
   t.equal(before, 0n)
 })
 
 t.test('owned bits leave, before anything but privilege is checked', async t => {
   const { cpu } = longMode({ controls: td })
   const write = (n: number, value: bigint) => {
-    const exit = exitOf(() => cpu.writeCr(n, value))
+    const exit = exitOf(() => writeCr(cpu, n, value))
     return exit === undefined ? 'native' : `${exit.reason} ${hex(exit.qualification)}`
   }
   cpu.cr0 |= NE
   cpu.cr4 |= MCE | VMXE
-  t.equal(cpu.readCr(4) & (MCE | VMXE), MCE, 'the shadow')
+  t.equal(readCr(cpu, 4) & (MCE | VMXE), MCE, 'the shadow')
   t.equal(write(0, cpu.cr0 & ~PE), `${EXIT_REASON_CR_ACCESS} 0x0`)
   t.equal(write(4, cpu.cr4), `${EXIT_REASON_CR_ACCESS} 0x4`, 'VMXE is set and shown clear')
-  t.equal(write(4, cpu.readCr(4) | 0x80n), 'native')
+  t.equal(write(4, readCr(cpu, 4) | 0x80n), 'native')
   t.equal(cpu.cr4 & VMXE, VMXE, 'owned bits stay')
-  t.equal(write(0, cpu.readCr(0) | 2n), 'native')
+  t.equal(write(0, readCr(cpu, 0) | 2n), 'native')
 })
 
 t.test('what leaves a virtual machine, with the length of the instruction', async t => {
@@ -284,11 +289,11 @@ t.test('TDCALL: #GP(0) above ring 0, #UD where there is no virtualization', asyn
   const { cpu } = longMode({ controls: td })
   cpu.cpl = 3
   t.equal(
-    faultOf(() => cpu.tdcall()),
+    faultOf(() => tdcall(cpu)),
     '#GP(0x0)',
   )
   t.equal(
-    faultOf(() => longMode().cpu.tdcall()),
+    faultOf(() => tdcall(longMode().cpu)),
     '#UD',
   )
 })
@@ -306,35 +311,35 @@ t.test('advance moves past the instruction that left, and clears RF', async t =>
 
 t.test('LMSW sets PE and never clears it; CLTS', async t => {
   const { cpu } = new TestMachine()
-  cpu.lmsw(0xfn)
+  lmsw(cpu, 0xfn)
   t.equal(cpu.cr0 & 0xfn, 0xfn)
-  cpu.lmsw(0n)
+  lmsw(cpu, 0n)
   t.equal(cpu.cr0 & 0xfn, 1n)
-  cpu.lmsw(9n)
-  cpu.clts()
+  lmsw(cpu, 9n)
+  clts(cpu)
   t.equal(cpu.cr0 & 0xfn, 1n)
 })
 
 t.test('debug registers: aliases, reserved bits, general detect', async t => {
   const { cpu } = longMode()
-  cpu.writeDr(0, 0x1234n)
-  cpu.writeDr(6, 0xffff_ffffn)
-  t.equal(hex(cpu.readDr(4)), '0xffff_efff')
+  writeDr(cpu, 0, 0x1234n)
+  writeDr(cpu, 6, 0xffff_ffffn)
+  t.equal(hex(readDr(cpu, 4)), '0xffff_efff')
   cpu.cr4 |= 8n
   t.equal(
-    faultOf(() => cpu.readDr(4)),
+    faultOf(() => readDr(cpu, 4)),
     '#UD',
   )
   t.equal(
-    faultOf(() => cpu.writeDr(7, 1n << 32n)),
+    faultOf(() => writeDr(cpu, 7, 1n << 32n)),
     '#GP(0x0)',
   )
-  cpu.writeDr(7, 0xffff_dfffn)
+  writeDr(cpu, 7, 0xffff_dfffn)
   t.equal(hex(cpu.dr[7]!), '0xffff_07ff')
-  cpu.writeDr(7, 0n)
-  cpu.writeDr(7, 0x2000n)
+  writeDr(cpu, 7, 0n)
+  writeDr(cpu, 7, 0x2000n)
   t.equal(
-    faultOf(() => cpu.readDr(0)),
+    faultOf(() => readDr(cpu, 0)),
     '#DB',
   )
 })
@@ -342,12 +347,12 @@ t.test('debug registers: aliases, reserved bits, general detect', async t => {
 t.test('bases may be as wide as the processor has addresses, whatever CR4.LA57 says', async t => {
   const wide = 1n << 55n
   const tries: readonly (readonly [string, (cpu: Cpu, base: bigint) => void])[] = [
-    ['LGDT', (cpu, base) => cpu.lgdt(base, 0xff)],
-    ['LIDT', (cpu, base) => cpu.lidt(base, 0xff)],
-    ['WRFSBASE', (cpu, base) => cpu.setSegmentBase(4, base)],
+    ['LGDT', (cpu, base) => loadTable(cpu, cpu.gdtr, base, 0xff)],
+    ['LIDT', (cpu, base) => loadTable(cpu, cpu.idtr, base, 0xff)],
+    ['WRFSBASE', (cpu, base) => setSegmentBase(cpu, 4, base)],
     ['IA32_GS_BASE', (cpu, base) => cpu.wrmsr(0xc000_0101, base)],
     ['IA32_LSTAR', (cpu, base) => cpu.wrmsr(0xc000_0082, base)],
-    ['INVPCID', (cpu, base) => cpu.invpcid(0n, 0n, base)],
+    ['INVPCID', (cpu, base) => invpcid(cpu, 0n, 0n, base)],
   ]
   for (const [name, act] of tries) {
     const { cpu } = longMode()

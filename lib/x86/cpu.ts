@@ -1,19 +1,6 @@
-/** One CPU: its registers, its memory accesses, and the doors to everything that instructions do to it. */
-import {
-  CR0_AM,
-  CR0_PE,
-  CR4_SMAP,
-  DR6_INIT,
-  DR7_INIT,
-  EFER_LMA,
-  RFLAGS_AC,
-  RFLAGS_FIXED,
-  RIGHTS,
-  VECTOR_AC,
-  VECTOR_GP,
-  VECTOR_SS,
-} from '#abi'
-import { type Gpa, gpa, gva, type Hpa, type Size } from '#bits'
+/** One CPU: its registers, what follows from them, its memory accesses, and how it runs. What instructions do to it: `calls`. */
+import { CR0_AM, CR0_PE, CR4_SMAP, DR6_INIT, DR7_INIT, EFER_LMA, RFLAGS_AC, RFLAGS_FIXED, RIGHTS } from '#abi'
+import { gpa, gva, type Hpa, type Size } from '#bits'
 import type { Apic } from './apic.ts'
 import { type Breakpoints, breakpointsOf } from './breakpoint.ts'
 import { Cold, coldOptions } from './cold/cold.ts'
@@ -21,70 +8,27 @@ import type { Context } from './compile/context.ts'
 import { Compiler, type TierName, usualTier } from './compile/runtime.ts'
 import * as control from './control.ts'
 import { type Cpuid, type Features, featuresOf, nativeCpuid } from './cpuid.ts'
-import * as fastcalls from './fastcalls.ts'
+import { type CpuOptions, identity, type Ports } from './cpuoptions.ts'
 import { Fault, Leave, vmExit } from './fault.ts'
 import { FaultLog } from './faultlog.ts'
-import type { Insn, Mode, Seg } from './insn.ts'
-import { CS, FS, SS } from './insn.ts'
+import type { Insn, Mode } from './insn.ts'
+import { CS, SS } from './insn.ts'
 import * as interrupt from './interrupt.ts'
 import type { PhysicalMemory } from './memory.ts'
 import * as mmu from './mmu.ts'
 import { Msrs } from './msr.ts'
-import * as ports from './ports.ts'
 import * as reset from './reset.ts'
 import * as run from './run.ts'
-import * as segments from './segments.ts'
-import { SegmentRegister, STATE, X87 } from './state.ts'
-import * as system from './system.ts'
+import { SegmentRegister, STATE, setStatusFlags, statusFlags, X87 } from './state.ts'
 import { KEY_SMAP, KEY_SUPERVISOR, KEY_USER, TLB_DELTA_WORD, TLB_ENTRY_WORDS, Tlb } from './tlb.ts'
 import { mend, type Torn } from './torn.ts'
-import * as transfer from './transfer.ts'
 import { EXIT_REASON_EPT_VIOLATION, type Outside, type SecondStage, type VmExit, type VmxControls } from './vmx.ts'
-
-/** What answers port accesses of a CPU without I/O exiting. */
-export type Ports = {
-  in(port: number, size: Size): bigint
-  out(port: number, size: Size, value: bigint): void
-}
-
-/**
- * Where a new CPU stands. `reset`: as after power-up, in real mode. `flat32` and `flat64`: ring 0 with flat segments and
- * paging off, the latter a state no real CPU is ever in, which spares tests of single instructions their page tables.
- */
-export type Start = 'reset' | 'flat32' | 'flat64'
-
-export type CpuOptions = {
-  readonly memory: PhysicalMemory
-  /** Default: guest physical is host physical. */
-  readonly stage?: SecondStage
-  /** Default: no virtualization, everything runs natively. */
-  readonly controls?: VmxControls
-  /** Default: `nativeCpuid`. */
-  readonly cpuid?: Cpuid
-  /** Of RDRAND and RDSEED. */
-  readonly seed?: bigint
-  readonly start?: Start
-  readonly ports?: Ports
-  /** Default: an access outside the second stage is an EPT violation. */
-  readonly outside?: Outside
-  /** Asked about every exception before it is delivered; `stop` ends the run instead. Default: deliver. */
-  readonly onFault?: (fault: Fault) => 'deliver' | 'stop'
-  /** How instructions are executed. The outcome is the same. Default: `usualTier()`. */
-  readonly tier?: TierName
-}
-
-/** GDTR and IDTR. */
-export type TableRegister = { base: bigint; limit: number }
 
 const whole = new BigUint64Array(1)
 const half = new Uint32Array(whole.buffer)
 
-/** Guest physical is host physical, and what the machine does not have is an EPT violation. */
-const identity = (memory: PhysicalMemory): SecondStage => ({
-  width: 46,
-  generation: 0,
-  frame: (at: Gpa) => (at < BigInt(memory.u8.length) ? (Number(at) as Hpa) : -1),
-})
+/** GDTR and IDTR. */
+export type TableRegister = { base: bigint; limit: number }
 
 export class Cpu {
   readonly memory: PhysicalMemory
@@ -137,8 +81,8 @@ export class Cpu {
   /** Low bits of TLB tags for what the running code accesses. */
   key = KEY_SUPERVISOR
   /** Accesses are looked at one by one: for their alignment, or because a breakpoint is on data. */
-  #watched = false
-  #alignmentChecked = false
+  watched = false
+  alignmentChecked = false
   #canonicalShift = 15
 
   /** Instructions retired; a REP string instruction counts once. */
@@ -295,29 +239,11 @@ export class Cpu {
   }
 
   get rflags(): bigint {
-    const u8 = this.#u8
-    return BigInt(
-      this.systemFlags |
-        2 |
-        u8[STATE.CF]! |
-        (u8[STATE.PF]! << 2) |
-        (u8[STATE.AF]! << 4) |
-        (u8[STATE.ZF]! << 6) |
-        (u8[STATE.SF]! << 7) |
-        (u8[STATE.DF]! << 10) |
-        (u8[STATE.OF]! << 11),
-    )
+    return BigInt(this.systemFlags | statusFlags(this.#u8))
   }
   set rflags(value: bigint) {
     const bits = Number(value & 0x3f_ffffn)
-    const u8 = this.#u8
-    u8[STATE.CF] = bits & 1
-    u8[STATE.PF] = (bits >> 2) & 1
-    u8[STATE.AF] = (bits >> 4) & 1
-    u8[STATE.ZF] = (bits >> 6) & 1
-    u8[STATE.SF] = (bits >> 7) & 1
-    u8[STATE.DF] = (bits >> 10) & 1
-    u8[STATE.OF] = (bits >> 11) & 1
+    setStatusFlags(this.#u8, bits)
     this.systemFlags = bits & SYSTEM_FLAGS
   }
 
@@ -452,8 +378,8 @@ export class Cpu {
       this.tlb.use(key)
       this.tlbMoved()
     }
-    this.#alignmentChecked = ac && this.#cpl === 3 && (this.#cr0 & CR0_AM) !== 0n
-    this.#watched = this.#alignmentChecked || this.breakpoints?.hasData === true
+    this.alignmentChecked = ac && this.#cpl === 3 && (this.#cr0 & CR0_AM) !== 0n
+    this.watched = this.alignmentChecked || this.breakpoints?.hasData === true
     this.#refreshContext(ac)
   }
 
@@ -522,44 +448,6 @@ export class Cpu {
     whole[0] = linear
     const top = (half[1]! | 0) >> this.#canonicalShift
     return top === 0 || top === -1
-  }
-
-  /**
-   * Canonical as MSRs, the bases of segments and tables, and INVPCID ask for it: by the width of linear addresses that the
-   * processor has, whether CR4.LA57 is set or not. SDM Vol. 3A, "5-Level Paging"; measured by KVM's developers
-   * (arch/x86/kvm/x86.h, is_noncanonical_address).
-   */
-  isCanonicalBase(linear: bigint): boolean {
-    return (
-      this.isCanonical(linear) ||
-      (this.features.has('LA57') && BigInt.asUintN(64, BigInt.asIntN(57, linear)) === linear)
-    )
-  }
-
-  /**
-   * The linear address of `size` bytes at `offset` of a segment. Throws #GP(0), for SS #SS(0), where the segment does
-   * not allow the access or the address is not canonical; #AC(0) where alignment is checked.
-   */
-  linear(seg: Seg, offset: bigint, size: number, access: 'read' | 'write'): bigint {
-    let at = offset
-    if (this.mode === 64) {
-      if (!this.isCanonical(at)) this.raise(seg === SS ? VECTOR_SS : VECTOR_GP, 0)
-      if (seg >= FS) {
-        // Both the offset and the sum must be canonical: measured, as the test vectors have it.
-        at = BigInt.asUintN(64, this.#u64[STATE.BASES / 8 + seg]! + offset)
-        if (!this.isCanonical(at)) this.raise(VECTOR_GP, 0)
-      }
-      if (size > 1 && half[0]! >= 0xffff_f000 && !this.isCanonical(BigInt.asUintN(64, at + BigInt(size - 1)))) {
-        this.raise(seg === SS ? VECTOR_SS : VECTOR_GP, 0)
-      }
-    } else at = segments.legacyLinear(this, seg, offset, size, access)
-    if (this.#watched) this.#look(at, size, access)
-    return at
-  }
-
-  #look(at: bigint, size: number, access: 'read' | 'write'): void {
-    if (this.#alignmentChecked && isMisaligned(at, size) && !isNeverChecked(this.insn)) this.raise(VECTOR_AC, 0)
-    this.watch(at, size, access)
   }
 
   /** Notes the breakpoints that an access meets. Those of tables and of the stacks of events count as well. */
@@ -654,219 +542,17 @@ export class Cpu {
     run.advance(this, length)
   }
 
-  // What instructions do to the system. Each makes its own privilege checks.
-
-  loadSegment(seg: Seg, selector: number): void {
-    segments.loadSegment(this, seg, selector)
-    this.context = undefined
-  }
-  setSegmentBase(seg: Seg, base: bigint): void {
-    if (!this.isCanonicalBase(base)) this.raise(VECTOR_GP, 0)
-    this.segments[seg]!.base = base
-  }
-  lldt(selector: number): void {
-    segments.lldt(this, selector)
-  }
-  ltr(selector: number): void {
-    segments.ltr(this, selector)
-  }
-  /** VERR and VERW: may the selector's segment be read, written? 1 or 0. */
-  verr(selector: number): bigint {
-    return segments.verify(this, selector, 'read') ? 1n : 0n
-  }
-  verw(selector: number): bigint {
-    return segments.verify(this, selector, 'write') ? 1n : 0n
-  }
-  /** LAR and LSL: the rights or byte limit of the selector's segment, `undefined` where ZF is to be cleared. */
-  lar(selector: number): bigint | undefined {
-    return segments.lar(this, selector)
-  }
-  lsl(selector: number): bigint | undefined {
-    return segments.lsl(this, selector)
-  }
-  lgdt(base: bigint, limit: number): void {
-    system.loadTable(this, this.gdtr, base, limit)
-  }
-  lidt(base: bigint, limit: number): void {
-    system.loadTable(this, this.idtr, base, limit)
-  }
-
-  /** #GP(0) unless execution may go on at this offset of CS. */
-  checkTarget(offset: bigint): void {
-    if (this.mode === 64 ? !this.isCanonical(offset) : offset > BigInt(this.segments[CS]!.limit)) {
-      this.raise(VECTOR_GP, 0)
-    }
-  }
-  farJump(selector: number, offset: bigint, operandSize: 2 | 4 | 8): void {
-    transfer.farJump(this, selector, offset, operandSize)
-  }
-  farCall(selector: number, offset: bigint, operandSize: 2 | 4 | 8): void {
-    transfer.farCall(this, selector, offset, operandSize)
-  }
-  farReturn(operandSize: 2 | 4 | 8, release: number): void {
-    transfer.farReturn(this, operandSize, release)
-    this.context = undefined
-  }
-  iret(operandSize: 2 | 4 | 8): void {
-    transfer.iret(this, operandSize)
-    this.context = undefined
-  }
-  softwareInterrupt(vector: number, kind: interrupt.SoftwareKind): void {
-    interrupt.softwareInterrupt(this, vector, kind)
-  }
-  syscall(): void {
-    fastcalls.syscall(this)
-  }
-  sysret(operandSize: 2 | 4 | 8): void {
-    fastcalls.sysret(this, operandSize)
-  }
-  sysenter(): void {
-    fastcalls.sysenter(this)
-  }
-  sysexit(operandSize: 2 | 4 | 8): void {
-    fastcalls.sysexit(this, operandSize)
-  }
-  swapgs(): void {
-    fastcalls.swapgs(this)
-  }
-
-  readCr(n: number): bigint {
-    return control.readCr(this, n)
-  }
-  writeCr(n: number, value: bigint): void {
-    control.writeCr(this, n, value)
-  }
-  lmsw(value: bigint): void {
-    control.lmsw(this, value)
-  }
-  /** CR0 as SMSW shows it. */
-  machineStatus(): bigint {
-    return control.visibleCr0(this)
-  }
-  clts(): void {
-    control.clts(this)
-  }
-  readDr(n: number): bigint {
-    return control.readDr(this, n)
-  }
-  writeDr(n: number, value: bigint): void {
-    control.writeDr(this, n, value)
-  }
   rdmsr(index: number): bigint {
     return this.msrs.rdmsr(this, index)
   }
   wrmsr(index: number, value: bigint): void {
     this.msrs.wrmsr(this, index, value)
   }
-  doCpuid(leaf: number, subleaf: number): readonly [number, number, number, number] {
-    return system.cpuid(this, leaf, subleaf)
-  }
   /** The TSC as it stands now, with no checks: counted ticks plus the offset. */
   get tsc(): bigint {
     return BigInt.asUintN(64, BigInt(this.instructions * run.TICKS_PER_INSTRUCTION) + this.tscOffset)
-  }
-  rdtsc(): bigint {
-    return system.rdtsc(this)
-  }
-  /** IA32_TSC_AUX, as RDTSCP and RDPID give it. */
-  rdpid(): bigint {
-    return this.msrs.tscAux
-  }
-  rdpmc(index: number): bigint {
-    return system.rdpmc(this, index)
-  }
-  rdrand(): bigint {
-    return system.random(this)
-  }
-  rdseed(): bigint {
-    return system.random(this)
-  }
-  /** #GP(0) unless IOPL or the TSS's bitmap allows the ports. */
-  allowPort(port: number, size: Size): void {
-    ports.allowPort(this, port, size)
-  }
-  in(port: number, size: Size): bigint {
-    return ports.in_(this, port, size)
-  }
-  out(port: number, size: Size, value: bigint): void {
-    ports.out(this, port, size, value)
-  }
-  cli(): void {
-    system.cli(this)
-  }
-  sti(): void {
-    system.sti(this)
-  }
-  clac(): void {
-    system.setAc(this, false)
-  }
-  stac(): void {
-    system.setAc(this, true)
-  }
-  hlt(): void {
-    system.hlt(this)
-  }
-  invlpg(linear: bigint): void {
-    system.invlpg(this, linear)
-  }
-  invpcid(type: bigint, pcid: bigint, linear: bigint): void {
-    system.invpcid(this, type, pcid, linear)
-  }
-  xgetbv(index: number): bigint {
-    return system.xgetbv(this, index)
-  }
-  xsetbv(index: number, value: bigint): void {
-    system.xsetbv(this, index, value)
-  }
-  rdpkru(): bigint {
-    return system.rdpkru(this)
-  }
-  wrpkru(value: bigint): void {
-    system.wrpkru(this, value)
-  }
-  monitor(address: bigint, extensions = 0n, _hints = 0n): void {
-    system.monitor(this, address, extensions)
-  }
-  mwait(_hints = 0n, extensions = 0n): void {
-    system.mwait(this, extensions)
-  }
-  invd(): void {
-    system.invd(this)
-  }
-  wbinvd(): void {
-    system.wbinvd(this)
-  }
-  tdcall(): void {
-    system.tdcall(this)
-  }
-  seamcall(): void {
-    system.seamcall(this)
-  }
-  vmcall(): void {
-    system.vmcall(this)
-  }
-  /** #UD or #NM unless x87, SSE or AVX instructions may run now. */
-  requireX87(): void {
-    system.requireX87(this)
-  }
-  requireSse(): void {
-    system.requireSse(this)
-  }
-  requireAvx(): void {
-    system.requireAvx(this)
   }
 }
 
 /** Bits of RFLAGS that are in `systemFlags`. */
 const SYSTEM_FLAGS = 0x3f_7300 & ~Number(RFLAGS_FIXED)
-
-/** The lanes of VMASKMOV and VPMASKMOV may lie anywhere. SDM Vol. 2C, "VMASKMOV": type 6 exceptions, without #AC. */
-const isNeverChecked = (insn: Insn | undefined): boolean =>
-  insn !== undefined && /^vp?maskmov(p[sd]|[dq])$/.test(insn.row.semantics)
-
-/** Accesses of 10 bytes want 8, far pointers the alignment of their offset. SDM Vol. 3A, "Alignment Check Exception". */
-const isMisaligned = (at: bigint, size: number): boolean => {
-  // Of 32 bytes, 16 are looked at: measured.
-  const align = size === 10 ? 8 : size === 6 ? 4 : size === 32 ? 16 : (size & (size - 1)) === 0 ? size : 1
-  return (Number(at & 0xfffn) & (align - 1)) !== 0
-}

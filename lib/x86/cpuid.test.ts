@@ -1,8 +1,10 @@
 import t from 'tap'
 import { describeCpu, FEATURES, featuresOf, IMPLEMENTED, nativeCpuid } from './cpuid.ts'
 import { semantics } from './semantics/index.ts'
+import { cpuid, xsetbv } from './system.ts'
 import { table } from './table.ts'
 import { CODE, longMode } from './testdata/machine.ts'
+import { farJump } from './transfer.ts'
 
 const text = (words: readonly number[]): string => {
   const bytes = new DataView(new ArrayBuffer(words.length * 4))
@@ -154,18 +156,18 @@ t.test('every feature has a bit of its own, and the description sets exactly tho
 
 t.test('bits that follow registers: OSXSAVE, OSPKE, SYSCALL, the XSAVE size', async t => {
   const { cpu } = longMode({ cpuid: describeCpu(['XSAVE', 'XSAVEC', 'SSE', 'AVX', 'PKU', 'SYSCALL', 'LM']) })
-  const bit = (leaf: number, register: number, n: number) => (cpu.doCpuid(leaf, 0)[register]! >>> n) & 1
+  const bit = (leaf: number, register: number, n: number) => (cpuid(cpu, leaf, 0)[register]! >>> n) & 1
   t.equal(bit(1, 2, 27), 0)
   t.equal(bit(7, 2, 4), 0)
   t.equal(bit(0x8000_0001, 3, 11), 1)
   cpu.cr4 |= (1n << 18n) | (1n << 22n)
   t.equal(bit(1, 2, 27), 1)
   t.equal(bit(7, 2, 4), 1)
-  t.same([cpu.doCpuid(0xd, 0)[1], cpu.doCpuid(0xd, 1)[1]], [576, 576])
-  cpu.xsetbv(0, 7n)
-  t.same([cpu.doCpuid(0xd, 0)[1], cpu.doCpuid(0xd, 1)[1]], [0x340, 0x340])
-  cpu.xsetbv(0, 0x207n)
-  t.same([cpu.doCpuid(0xd, 0)[1], cpu.doCpuid(0xd, 1)[1]], [0xa88, 0x348])
-  cpu.farJump(0x18, 0n, 4)
+  t.same([cpuid(cpu, 0xd, 0)[1], cpuid(cpu, 0xd, 1)[1]], [576, 576])
+  xsetbv(cpu, 0, 7n)
+  t.same([cpuid(cpu, 0xd, 0)[1], cpuid(cpu, 0xd, 1)[1]], [0x340, 0x340])
+  xsetbv(cpu, 0, 0x207n)
+  t.same([cpuid(cpu, 0xd, 0)[1], cpuid(cpu, 0xd, 1)[1]], [0xa88, 0x348])
+  farJump(cpu, 0x18, 0n, 4)
   t.equal(bit(0x8000_0001, 3, 11), 0, 'no SYSCALL outside 64-bit mode')
 })

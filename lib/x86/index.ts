@@ -1,11 +1,14 @@
 /** x86: one CPU: bytes to instructions, instructions to effects, GVA to GPA, faults and exits. */
 
-export { APIC, Apic, type ApicHost, type Command as ApicCommand, deliver as deliverCommand } from './apic.ts'
+export { Apic, type ApicHost } from './apic.ts'
+export { type Command as ApicCommand, deliver as deliverCommand } from './apicdeliver.ts'
+export { APIC } from './apicregisters.ts'
 export { type Assembled, AssembleError, type AssembleOptions, assemble } from './assemble.ts'
 export { stats as compileStats, type TierName, watch as compileWatch } from './compile/runtime.ts'
-export { completeCr } from './control.ts'
-export { Cpu, type CpuOptions, type Ports, type Start, type TableRegister } from './cpu.ts'
+export { completeCr, readCr } from './control.ts'
+export { Cpu, type TableRegister } from './cpu.ts'
 export * from './cpuid.ts'
+export type { CpuOptions, Ports, Start } from './cpuoptions.ts'
 export { decode, type Refused } from './decode.ts'
 export { EncodeError, type EncodeOptions, encode, encodeInto, gpr, imm, mem } from './encode.ts'
 export { type VectorResult, vectors } from './evidence.ts'

@@ -1,10 +1,12 @@
 /** The plain reading of the semantics: a value is a bigint and everything happens now. The reference for other tiers. */
+
 import { mask, NotModelled, type Size, signExtend, signed, wrap } from '#bits'
 import { type CallName, calls } from './calls.ts'
 import type { Cpu } from './cpu.ts'
 import type { FlagRule } from './flags.ts'
 import type { Insn, Mem, Operand, Rel, Seg } from './insn.ts'
 import { floatValue, packedValue, readWide, writeWide } from './lanes.ts'
+import { checkTarget, linearOf } from './linear.ts'
 import type { PackedName } from './packed.ts'
 import { addressOf, readRegister, writeRegister } from './registerfile.ts'
 import { semantics } from './semantics/index.ts'
@@ -46,7 +48,7 @@ class Interpreter implements Tier<bigint, boolean> {
         return readRegister(this.cpu, from)
       case 'mem': {
         const size = from.size as Size
-        const at = this.cpu.linear(from.seg, this.address(from), size, 'read')
+        const at = linearOf(this.cpu, from.seg, this.address(from), size, 'read')
         return size <= 8 ? this.cpu.read(at, size) : readWide(this.cpu, at, size)
       }
       case 'imm':
@@ -61,7 +63,7 @@ class Interpreter implements Tier<bigint, boolean> {
     if (to.kind === 'reg') writeRegister(this.cpu, to, value, this.insn.vectorLength !== 0)
     else if (to.kind === 'mem') {
       const size = to.size as Size
-      const at = this.cpu.linear(to.seg, this.address(to), size, 'write')
+      const at = linearOf(this.cpu, to.seg, this.address(to), size, 'write')
       if (size <= 8) this.cpu.write(at, size, value)
       else writeWide(this.cpu, at, size, value)
     } else throw new NotModelled(`${this.insn.row.mnemonic}: a ${to.kind} operand as a destination`)
@@ -108,22 +110,22 @@ class Interpreter implements Tier<bigint, boolean> {
   }
 
   load(seg: Seg, offset: bigint, size: Size): bigint {
-    return this.cpu.read(this.cpu.linear(seg, offset, size, 'read'), size)
+    return this.cpu.read(linearOf(this.cpu, seg, offset, size, 'read'), size)
   }
 
   store(seg: Seg, offset: bigint, size: Size, value: bigint): void {
-    this.cpu.write(this.cpu.linear(seg, offset, size, 'write'), size, value)
+    this.cpu.write(linearOf(this.cpu, seg, offset, size, 'write'), size, value)
   }
 
   modify(seg: Seg, offset: bigint, size: Size, change: (old: bigint) => bigint): void {
     const { cpu } = this
-    const at = cpu.linear(seg, offset, size, 'write')
+    const at = linearOf(cpu, seg, offset, size, 'write')
     cpu.settleWrite(at, size)
     cpu.write(at, size, change(cpu.read(at, size)))
   }
 
   settle(seg: Seg, offset: bigint, size: number): void {
-    this.cpu.settleWrite(this.cpu.linear(seg, offset, size, 'write'), size)
+    this.cpu.settleWrite(linearOf(this.cpu, seg, offset, size, 'write'), size)
   }
 
   add(size: Size, a: bigint, b: bigint): bigint {
@@ -335,7 +337,7 @@ class Interpreter implements Tier<bigint, boolean> {
   }
 
   jump(to: bigint, _size: Size): void {
-    this.cpu.checkTarget(to)
+    checkTarget(this.cpu, to)
     this.cpu.next = to
   }
 

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { CS, SS } from './insn.ts'
+import { ltr } from './segments.ts'
 import {
   CODE,
   CODE64,
@@ -16,6 +17,7 @@ import {
   USER_CODE64,
   USER_DATA,
 } from './testdata/machine.ts'
+import { iret } from './transfer.ts'
 import {
   EXIT_REASON_EPT_VIOLATION,
   EXIT_REASON_EXCEPTION_NMI,
@@ -41,7 +43,7 @@ const machine = (options: Parameters<typeof longMode>[0] = {}): TestMachine => {
 }
 const user = (m: TestMachine): void => {
   m.put64(STACK, CODE, BigInt(USER_CODE64), 0x202n, 0x3_8000n, BigInt(USER_DATA))
-  m.cpu.iret(8)
+  iret(m.cpu, 8)
   m.cpu.rip = m.cpu.next
 }
 /** Vector of the handler that was entered, and what is on its stack. */
@@ -239,7 +241,7 @@ t.test('legacy protected mode: a 32-bit gate to ring 0 by the TSS, and back', as
   m.put64(IDT + 13n * 8n, gate32(8, Number(HANDLER) + 0x100))
   Object.assign(cpu.gdtr, { base: GDT, limit: 0x2f })
   Object.assign(cpu.idtr, { base: IDT, limit: 0x7ff })
-  cpu.ltr(0x28)
+  ltr(cpu, 0x28)
   cpu.gpr[4] = STACK
   cpu.rip = CODE
   m.asm(CODE, `push 0x23\npush ${STACK}\npush 0x1b\npush 0x21000\nretf`, 32)

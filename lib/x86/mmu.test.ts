@@ -1,12 +1,14 @@
 import t from 'tap'
 import { RIGHTS } from '#abi'
 import { hex } from '#bits'
+import { writeCr } from './control.ts'
 import { Cpu } from './cpu.ts'
 import { explainWalk } from './explain.ts'
 import { Fault, Leave } from './fault.ts'
 import { PhysicalMemory } from './memory.ts'
 import { lookup } from './mmu.ts'
 import { STATE } from './state.ts'
+import { invlpg } from './system.ts'
 import { faultOf, longMode, TestMachine } from './testdata/machine.ts'
 import { KEY_SMAP, KEY_SUPERVISOR, KEY_USER } from './tlb.ts'
 import type { Access } from './vmx.ts'
@@ -297,14 +299,14 @@ t.test('the TLB keeps a translation until it is told, and by privilege', async t
   cpu.cpl = 3
   t.equal(cpu.read(linear, 1), 0xbbn, 'another privilege does not see it')
   cpu.cpl = 0
-  cpu.invlpg(linear)
+  invlpg(cpu, linear)
   t.equal(cpu.read(linear, 1), 0xbbn)
   stage.frames.set(0xa000n, stage.frames.get(0x9000n)!)
   stage.generation++
   cpu.followStage()
   t.equal(cpu.read(linear, 1), 0xaan, 'the second stage moved the page')
   m.put64(leaf, 0x9003n)
-  cpu.writeCr(3, cpu.cr3)
+  writeCr(cpu, 3, cpu.cr3)
   t.equal(cpu.read(linear, 1), 0xaan)
   cpu.cpl = 3
   t.match(

@@ -1,4 +1,5 @@
 /** Model-specific registers of the CPU itself. SDM Vol. 4, "Architectural MSRs". */
+
 import {
   CR0_PG,
   EFER_LMA,
@@ -32,6 +33,7 @@ import {
 import { ones } from '#bits'
 import type { Cpu } from './cpu.ts'
 import { FS, GS } from './insn.ts'
+import { isCanonicalBase } from './linear.ts'
 import { EXIT_REASON_RDMSR, EXIT_REASON_WRMSR } from './vmx.ts'
 
 /** An MSR that only holds its value: what it is after reset, and what may be written. */
@@ -144,7 +146,7 @@ export class Msrs {
         return writeEfer(cpu, value)
       case IA32_FS_BASE:
       case IA32_GS_BASE:
-        if (!cpu.isCanonicalBase(value)) return false
+        if (!isCanonicalBase(cpu, value)) return false
         cpu.segments[index === IA32_FS_BASE ? FS : GS]!.base = value
         return true
       case IA32_TIME_STAMP_COUNTER:
@@ -163,7 +165,7 @@ export class Msrs {
     }
     const plain = PLAIN[index]
     if (plain === undefined) return false
-    if (plain.canonical === true && !cpu.isCanonicalBase(value)) return false
+    if (plain.canonical === true && !isCanonicalBase(cpu, value)) return false
     if (plain.mask !== undefined && (value & ~plain.mask) !== 0n) return false
     this.#values.set(index, value)
     return true

@@ -1,6 +1,7 @@
 /** The state that a processor begins with: after RESET, after INIT, or as a test wants it. */
 import { CR0_CD, CR0_ET, CR0_NW, CR0_PE, CR4_OSFXSR, DR6_INIT, DR7_INIT, EFER_LMA, EFER_SCE } from '#abi'
-import type { Cpu, Start } from './cpu.ts'
+import type { Cpu } from './cpu.ts'
+import type { Start } from './cpuoptions.ts'
 import { CS } from './insn.ts'
 
 /** Access rights of flat segments. SDM Vol. 3C, "Guest Register State". */

@@ -2,6 +2,8 @@ import t from 'tap'
 import { hex } from '#bits'
 import { describeCpu, IMPLEMENTED } from './cpuid.ts'
 import { CS, DS, ES, FS, SS } from './insn.ts'
+import { linearOf } from './linear.ts'
+import { lar, lldt, loadSegment, lsl, ltr, setSegmentBase, verify } from './segments.ts'
 import {
   CODE,
   DATA,
@@ -35,30 +37,30 @@ t.test('limits: bytes, pages, expand-down; SS has its own vector', async t => {
   const at = (seg: 0 | 1 | 2 | 3, offset: bigint, size: number, how: 'read' | 'write' = 'read') => {
     let linear = 0n
     const fault = faultOf(() => {
-      linear = cpu.linear(seg, offset, size, how)
+      linear = linearOf(cpu, seg, offset, size, how)
     })
     return fault === 'none' ? hex(linear) : fault
   }
-  cpu.loadSegment(DS, 8)
+  loadSegment(cpu, DS, 8)
   t.equal(at(DS, 0xfcn, 4), '0x10fc')
   t.equal(at(DS, 0xfdn, 4), '#GP(0x0)')
-  cpu.loadSegment(SS, 8)
+  loadSegment(cpu, SS, 8)
   t.equal(at(SS, 0xfdn, 4), '#SS(0x0)')
-  cpu.loadSegment(ES, 0x10)
+  loadSegment(cpu, ES, 0x10)
   t.equal(at(ES, 0xfffn, 1), '#GP(0x0)', 'expand-down begins above the limit')
   t.equal(at(ES, 0x1000n, 4), '0x1000')
   t.equal(at(ES, 0xffff_fffcn, 4), '0xffff_fffc')
-  cpu.loadSegment(ES, 0x18)
+  loadSegment(cpu, ES, 0x18)
   t.equal(at(ES, 0xfffcn, 4), '0xfffc')
   t.equal(at(ES, 0xfffdn, 4), '#GP(0x0)', 'a 16-bit expand-down segment ends at 64 KiB')
-  cpu.loadSegment(ES, 0x20)
+  loadSegment(cpu, ES, 0x20)
   t.equal(at(ES, 0n, 1), '0x0')
   t.equal(at(ES, 0n, 1, 'write'), '#GP(0x0)', 'read-only')
-  cpu.loadSegment(ES, 0)
+  loadSegment(cpu, ES, 0)
   t.equal(at(ES, 0n, 1), '#GP(0x0)', 'null')
   t.equal(at(CS, 0n, 1, 'write'), '#GP(0x0)', 'code')
   t.equal(
-    faultOf(() => cpu.loadSegment(ES, 0x28)),
+    faultOf(() => loadSegment(cpu, ES, 0x28)),
     '#GP(0x28)',
     'execute-only',
   )
@@ -73,7 +75,7 @@ t.test('loads: type, privilege, presence', async t => {
     descriptor(0xf2, 0xc),
   )
   const { cpu } = m
-  const load = (seg: 0 | 1 | 2 | 3, selector: number) => faultOf(() => cpu.loadSegment(seg, selector))
+  const load = (seg: 0 | 1 | 2 | 3, selector: number) => faultOf(() => loadSegment(cpu, seg, selector))
   t.equal(load(DS, 0x40), '#GP(0x40)')
   t.equal(load(DS, 0x10), '#NP(0x10)')
   t.equal(load(SS, 0x10), '#SS(0x10)')
@@ -92,36 +94,36 @@ t.test('loads: type, privilege, presence', async t => {
 
 t.test('64-bit: bases and limits do not count, canonical addresses do', async t => {
   const { cpu } = longMode()
-  cpu.loadSegment(DS, 0)
-  t.equal(cpu.linear(DS, 0x1234n, 8, 'write'), 0x1234n)
+  loadSegment(cpu, DS, 0)
+  t.equal(linearOf(cpu, DS, 0x1234n, 8, 'write'), 0x1234n)
   cpu.segments[FS]!.base = 0xffff_8000_0000_0000n
-  t.equal(cpu.linear(FS, 0x1000n, 8, 'read'), 0xffff_8000_0000_1000n)
+  t.equal(linearOf(cpu, FS, 0x1000n, 8, 'read'), 0xffff_8000_0000_1000n)
   t.equal(
-    faultOf(() => cpu.linear(DS, 0x8000_0000_0000n, 1, 'read')),
+    faultOf(() => linearOf(cpu, DS, 0x8000_0000_0000n, 1, 'read')),
     '#GP(0x0)',
   )
   t.equal(
-    faultOf(() => cpu.linear(SS, 0x8000_0000_0000n, 1, 'read')),
+    faultOf(() => linearOf(cpu, SS, 0x8000_0000_0000n, 1, 'read')),
     '#SS(0x0)',
   )
   t.equal(
-    faultOf(() => cpu.linear(DS, 0x7fff_ffff_fffcn, 8, 'read')),
+    faultOf(() => linearOf(cpu, DS, 0x7fff_ffff_fffcn, 8, 'read')),
     '#GP(0x0)',
     'its last bytes',
   )
-  t.equal(cpu.linear(DS, 0x7fff_ffff_fff8n, 8, 'read'), 0x7fff_ffff_fff8n)
-  t.equal(cpu.linear(DS, 0xffff_ffff_ffff_fffcn, 8, 'read'), 0xffff_ffff_ffff_fffcn, 'wraps')
+  t.equal(linearOf(cpu, DS, 0x7fff_ffff_fff8n, 8, 'read'), 0x7fff_ffff_fff8n)
+  t.equal(linearOf(cpu, DS, 0xffff_ffff_ffff_fffcn, 8, 'read'), 0xffff_ffff_ffff_fffcn, 'wraps')
   t.equal(
-    faultOf(() => cpu.setSegmentBase(FS, 1n << 57n)),
+    faultOf(() => setSegmentBase(cpu, FS, 1n << 57n)),
     '#GP(0x0)',
   )
   t.equal(
-    faultOf(() => cpu.loadSegment(SS, 0)),
+    faultOf(() => loadSegment(cpu, SS, 0)),
     'none',
     'null at CPL 0',
   )
   t.equal(
-    faultOf(() => cpu.loadSegment(SS, 3)),
+    faultOf(() => loadSegment(cpu, SS, 3)),
     '#GP(0x0)',
   )
 })
@@ -131,25 +133,25 @@ t.test('alignment is checked at CPL 3 with CR0.AM and RFLAGS.AC', async t => {
   cpu.rflags |= 1n << 18n
   cpu.cr0 |= 1n << 18n
   t.equal(
-    faultOf(() => cpu.linear(DS, 1n, 4, 'read')),
+    faultOf(() => linearOf(cpu, DS, 1n, 4, 'read')),
     'none',
   )
   cpu.cpl = 3
   t.equal(
-    faultOf(() => cpu.linear(DS, 1n, 4, 'read')),
+    faultOf(() => linearOf(cpu, DS, 1n, 4, 'read')),
     '#AC(0x0)',
   )
   t.equal(
-    faultOf(() => cpu.linear(DS, 4n, 4, 'read')),
+    faultOf(() => linearOf(cpu, DS, 4n, 4, 'read')),
     'none',
   )
   t.equal(
-    faultOf(() => cpu.linear(DS, 1n, 1, 'read')),
+    faultOf(() => linearOf(cpu, DS, 1n, 1, 'read')),
     'none',
   )
   cpu.rflags &= ~(1n << 18n)
   t.equal(
-    faultOf(() => cpu.linear(DS, 1n, 4, 'read')),
+    faultOf(() => linearOf(cpu, DS, 1n, 4, 'read')),
     'none',
   )
 })
@@ -160,45 +162,45 @@ t.test('LTR and LLDT', async t => {
   t.equal(cpu.tr.base, TASK)
   t.equal((m.get64(GDT + BigInt(TSS)) >> 40n) & 0xffn, 0x8bn, 'busy')
   t.equal(
-    faultOf(() => cpu.ltr(TSS)),
+    faultOf(() => ltr(cpu, TSS)),
     '#GP(0x40)',
     'busy already',
   )
   t.equal(
-    faultOf(() => cpu.ltr(0)),
+    faultOf(() => ltr(cpu, 0)),
     '#GP(0x0)',
   )
   t.equal(
-    faultOf(() => cpu.ltr(TSS | 4)),
+    faultOf(() => ltr(cpu, TSS | 4)),
     '#GP(0x44)',
   )
   t.equal(
-    faultOf(() => cpu.ltr(DATA)),
+    faultOf(() => ltr(cpu, DATA)),
     '#GP(0x10)',
   )
   t.equal(
-    faultOf(() => cpu.lldt(DATA)),
+    faultOf(() => lldt(cpu, DATA)),
     '#GP(0x10)',
   )
   t.equal(
-    faultOf(() => cpu.lldt(0)),
+    faultOf(() => lldt(cpu, 0)),
     'none',
   )
 })
 
 t.test('LAR, LSL, VERR, VERW see what the CPL may', async t => {
   const { cpu } = longMode()
-  t.equal(hex(cpu.lar(DATA)!), hex(0xcf_9300n))
-  t.equal(cpu.lsl(DATA), 0xffff_ffffn)
-  t.equal(cpu.lsl(TSS), 0x67n)
-  t.equal(cpu.lar(0), undefined)
-  t.equal(cpu.lsl(0x100), undefined)
-  t.equal(cpu.verr(DATA), 1n)
-  t.equal(cpu.verw(8), 0n)
+  t.equal(hex(lar(cpu, DATA)!), hex(0xcf_9300n))
+  t.equal(lsl(cpu, DATA), 0xffff_ffffn)
+  t.equal(lsl(cpu, TSS), 0x67n)
+  t.equal(lar(cpu, 0), undefined)
+  t.equal(lsl(cpu, 0x100), undefined)
+  t.equal(verify(cpu, DATA, 'read'), true)
+  t.equal(verify(cpu, 8, 'write'), false)
   cpu.cpl = 3
-  t.equal(cpu.lar(DATA), undefined)
-  t.equal(cpu.verw(DATA), 0n)
-  t.equal(cpu.verw(USER_DATA), 1n)
+  t.equal(lar(cpu, DATA), undefined)
+  t.equal(verify(cpu, DATA, 'write'), false)
+  t.equal(verify(cpu, USER_DATA, 'write'), true)
 })
 
 t.test('the lanes of VMASKMOV are not checked for alignment', async t => {

@@ -1,4 +1,5 @@
 /** Segmentation: descriptors, loads of segment registers, LDTR and TR, limit checks. SDM Vol. 3A, "Protection". */
+
 import {
   CR0_PE,
   DESCRIPTOR_CALL_GATE,
@@ -20,6 +21,7 @@ import {
 import { NotModelled } from '#bits'
 import type { Cpu } from './cpu.ts'
 import { CS, type Seg, SS } from './insn.ts'
+import { isCanonicalBase } from './linear.ts'
 
 /** A descriptor taken apart. `rights` as VMX has them, so the type is in bits 3:0; gates keep their raw halves. */
 export type Descriptor = {
@@ -85,7 +87,7 @@ export const longBase = (cpu: Cpu, found: Descriptor, selector: number): bigint 
   const upper = cpu.readSystem(BigInt.asUintN(64, found.at + 8n), 8)
   if (((upper >> 40n) & 0x1fn) !== 0n) cpu.raise(VECTOR_GP, selector & 0xfffc)
   const base = ((upper & 0xffff_ffffn) << 32n) | found.base
-  if (!cpu.isCanonicalBase(base)) cpu.raise(VECTOR_GP, selector & 0xfffc)
+  if (!isCanonicalBase(cpu, base)) cpu.raise(VECTOR_GP, selector & 0xfffc)
   return base
 }
 
@@ -148,9 +150,16 @@ const loadStack = (cpu: Cpu, selector: number): void => {
   cpu.refresh()
 }
 
+/** WRFSBASE and WRGSBASE. */
+export const setSegmentBase = (cpu: Cpu, seg: Seg, base: bigint): void => {
+  if (!isCanonicalBase(cpu, base)) cpu.raise(VECTOR_GP, 0)
+  cpu.segments[seg]!.base = base
+}
+
 /** MOV, POP and LxS to a segment register other than CS. SDM Vol. 2B, "MOV". */
 export const loadSegment = (cpu: Cpu, seg: Seg, selector: number): void => {
   refuseVm86(cpu)
+  cpu.context = undefined
   const register = cpu.segments[seg]!
   if (seg === CS) cpu.raise(VECTOR_UD)
   if (!isProtected(cpu)) {

@@ -45,6 +45,27 @@ export const STATE = {
   VEC: 0x200,
 } as const
 
+/** CF PF AF ZF SF DF OF of a state frame and the bit that is always set, where RFLAGS has them. */
+export const statusFlags = (frame: Uint8Array): number =>
+  2 |
+  frame[STATE.CF]! |
+  (frame[STATE.PF]! << 2) |
+  (frame[STATE.AF]! << 4) |
+  (frame[STATE.ZF]! << 6) |
+  (frame[STATE.SF]! << 7) |
+  (frame[STATE.DF]! << 10) |
+  (frame[STATE.OF]! << 11)
+
+export const setStatusFlags = (frame: Uint8Array, rflags: number): void => {
+  frame[STATE.CF] = rflags & 1
+  frame[STATE.PF] = (rflags >> 2) & 1
+  frame[STATE.AF] = (rflags >> 4) & 1
+  frame[STATE.ZF] = (rflags >> 6) & 1
+  frame[STATE.SF] = (rflags >> 7) & 1
+  frame[STATE.DF] = (rflags >> 10) & 1
+  frame[STATE.OF] = (rflags >> 11) & 1
+}
+
 /** Selector, base, byte limit and VMX access rights of one segment register. The base lives in the state frame. */
 export class SegmentRegister {
   selector = 0

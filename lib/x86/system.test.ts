@@ -1,8 +1,12 @@
 import t from 'tap'
 import { IA32_FMASK, IA32_GS_BASE, IA32_KERNEL_GS_BASE, IA32_LSTAR, IA32_STAR, RFLAGS_NT } from '#abi'
 import { describeCpu, IMPLEMENTED } from './cpuid.ts'
+import { swapgs, syscall, sysenter, sysexit, sysret } from './fastcalls.ts'
 import { CS, GS, SS } from './insn.ts'
+import { in_ } from './ports.ts'
+import { xgetbv, xsetbv } from './system.ts'
 import { CODE, descriptor, exitOf, faultOf, GDT, longMode, TASK, TestMachine } from './testdata/machine.ts'
+import { farCall, farJump, iret } from './transfer.ts'
 import { EXIT_REASON_HLT, EXIT_REASON_TASK_SWITCH, type VmxControls } from './vmx.ts'
 
 const controls: VmxControls = {
@@ -43,12 +47,12 @@ t.test('SYSCALL and SYSRET', async t => {
   cpu.cpl = 0
   cpu.gpr[1] = 1n << 47n
   t.equal(
-    faultOf(() => cpu.sysret(8)),
+    faultOf(() => sysret(cpu, 8)),
     '#GP(0x0)',
   )
   cpu.efer &= ~1n
   t.equal(
-    faultOf(() => cpu.syscall()),
+    faultOf(() => syscall(cpu)),
     '#UD',
   )
 })
@@ -57,7 +61,7 @@ t.test('SYSENTER and SYSEXIT', async t => {
   const m = longMode()
   const { cpu } = m
   t.equal(
-    faultOf(() => cpu.sysenter()),
+    faultOf(() => sysenter(cpu)),
     '#GP(0x0)',
     'no IA32_SYSENTER_CS',
   )
@@ -65,13 +69,13 @@ t.test('SYSENTER and SYSEXIT', async t => {
   cpu.wrmsr(0x175, 0x5_0000n)
   cpu.wrmsr(0x176, CODE)
   cpu.cpl = 3
-  cpu.sysenter()
+  sysenter(cpu)
   t.equal(cpu.cpl, 0)
   t.equal(cpu.next, CODE)
   t.equal(cpu.gpr[4], 0x5_0000n)
   cpu.gpr[1] = 0x3_8000n
   cpu.gpr[2] = 0x2_1000n
-  cpu.sysexit(8)
+  sysexit(cpu, 8)
   t.same([cpu.cpl, cpu.segments[CS]!.selector, cpu.segments[SS]!.selector], [3, 0x2b, 0x33])
   t.same([cpu.gpr[4], cpu.next], [0x3_8000n, 0x2_1000n])
 })
@@ -80,7 +84,7 @@ t.test('SWAPGS', async t => {
   const { cpu } = longMode()
   cpu.wrmsr(IA32_GS_BASE, 0x1000n)
   cpu.wrmsr(IA32_KERNEL_GS_BASE, 0xffff_8000_0000_0000n)
-  cpu.swapgs()
+  swapgs(cpu)
   t.equal(cpu.segments[GS]!.base, 0xffff_8000_0000_0000n)
   t.equal(cpu.rdmsr(IA32_KERNEL_GS_BASE), 0x1000n)
 })
@@ -88,9 +92,9 @@ t.test('SWAPGS', async t => {
 t.test('ports: IOPL, else the bitmap of the TSS, two bytes of it', async t => {
   const m = longMode({ ports: { in: port => BigInt(port & 0xff), out: () => {} } })
   const { cpu } = m
-  t.equal(cpu.in(0x3f8, 1), 0xf8n)
+  t.equal(in_(cpu, 0x3f8, 1), 0xf8n)
   cpu.cpl = 3
-  const allowed = (port: number, size: 1 | 2 | 4) => faultOf(() => cpu.in(port, size))
+  const allowed = (port: number, size: 1 | 2 | 4) => faultOf(() => in_(cpu, port, size))
   t.equal(allowed(0x10, 1), '#GP(0x0)', 'the bitmap lies beyond the limit')
   cpu.tr.limit = 0x6a
   m.put64(TASK + 0x68n, 0x00fe_fe01n)
@@ -107,28 +111,28 @@ t.test('ports: IOPL, else the bitmap of the TSS, two bytes of it', async t => {
 t.test('XSETBV: x87 always, AVX with SSE', async t => {
   const { cpu } = longMode({ cpuid: describeCpu([...IMPLEMENTED, 'XSAVE', 'SSE', 'AVX']) })
   t.equal(
-    faultOf(() => cpu.xsetbv(0, 1n)),
+    faultOf(() => xsetbv(cpu, 0, 1n)),
     '#UD',
     'without CR4.OSXSAVE',
   )
   cpu.cr4 |= 1n << 18n
   t.equal(
-    faultOf(() => cpu.xsetbv(0, 2n)),
+    faultOf(() => xsetbv(cpu, 0, 2n)),
     '#GP(0x0)',
   )
   t.equal(
-    faultOf(() => cpu.xsetbv(0, 5n)),
+    faultOf(() => xsetbv(cpu, 0, 5n)),
     '#GP(0x0)',
   )
   t.equal(
-    faultOf(() => cpu.xsetbv(1, 1n)),
+    faultOf(() => xsetbv(cpu, 1, 1n)),
     '#GP(0x0)',
   )
   t.equal(
-    faultOf(() => cpu.xsetbv(0, 7n)),
+    faultOf(() => xsetbv(cpu, 0, 7n)),
     'none',
   )
-  t.equal(cpu.xgetbv(0), 7n)
+  t.equal(xgetbv(cpu, 0), 7n)
 })
 
 t.test('task switches leave a virtual machine, and stop by name elsewhere', async t => {
@@ -138,14 +142,14 @@ t.test('task switches leave a virtual machine, and stop by name elsewhere', asyn
     Object.assign(m.cpu.gdtr, { base: GDT, limit: 0xf })
     return m.cpu
   }
-  const exit = exitOf(() => machine(true).farJump(8, 0n, 4))
+  const exit = exitOf(() => farJump(machine(true), 8, 0n, 4))
   t.equal(exit?.reason, EXIT_REASON_TASK_SWITCH)
   t.equal(exit?.qualification, 0x8000_0008n)
-  t.throws(() => machine(false).farCall(8, 0n, 4), { name: 'NotModelled' })
+  t.throws(() => farCall(machine(false), 8, 0n, 4), { name: 'NotModelled' })
   const { cpu } = longMode()
   cpu.rflags |= RFLAGS_NT
   t.equal(
-    faultOf(() => cpu.iret(8)),
+    faultOf(() => iret(cpu, 8)),
     '#GP(0x0)',
     'none in 64-bit mode',
   )

@@ -1,4 +1,5 @@
 /** Instructions that are the system's business: time, caches, interrupts' flag, and those that leave for a VMM. */
+
 import {
   CR0_EM,
   CR0_TS,
@@ -22,6 +23,7 @@ import {
 import { NotModelled } from '#bits'
 import type { Cpu, TableRegister } from './cpu.ts'
 import type { CpuidResult } from './cpuid.ts'
+import { isCanonicalBase, linearOf } from './linear.ts'
 import { isProtected } from './segments.ts'
 import {
   EXIT_REASON_CPUID,
@@ -45,7 +47,7 @@ export const requireKernel = (cpu: Cpu): void => {
 /** SDM Vol. 2A, "LGDT/LIDT". */
 export const loadTable = (cpu: Cpu, table: TableRegister, base: bigint, limit: number): void => {
   requireKernel(cpu)
-  if (cpu.mode === 64 && !cpu.isCanonicalBase(base)) cpu.raise(VECTOR_GP, 0)
+  if (cpu.mode === 64 && !isCanonicalBase(cpu, base)) cpu.raise(VECTOR_GP, 0)
   table.base = base
   table.limit = limit & 0xffff
 }
@@ -154,7 +156,7 @@ export const monitor = (cpu: Cpu, address: bigint, extensions: bigint): void => 
   if (cpu.controls?.monitorMwait) cpu.leave(EXIT_REASON_MONITOR, 0n)
   if (extensions !== 0n) cpu.raise(VECTOR_GP, 0)
   const seg = cpu.insn?.operands[0]?.kind === 'mem' ? cpu.insn.operands[0].seg : 3
-  cpu.read(cpu.linear(seg, address, 1, 'read'), 1)
+  cpu.read(linearOf(cpu, seg, address, 1, 'read'), 1)
 }
 /** SDM Vol. 2B, "MWAIT". Without a VMM it leaves like HLT. */
 export const mwait = (cpu: Cpu, extensions: bigint): void => {
@@ -184,7 +186,7 @@ export const invpcid = (cpu: Cpu, type: bigint, pcid: bigint, linear: bigint): v
   requireKernel(cpu)
   if (type > 3n || pcid >> 12n !== 0n) cpu.raise(VECTOR_GP, 0)
   if ((cpu.cr4 & CR4_PCIDE) === 0n && type < 2n && pcid !== 0n) cpu.raise(VECTOR_GP, 0)
-  if (type === 0n && !cpu.isCanonicalBase(linear)) cpu.raise(VECTOR_GP, 0)
+  if (type === 0n && !isCanonicalBase(cpu, linear)) cpu.raise(VECTOR_GP, 0)
   cpu.tlb.flush()
 }
 

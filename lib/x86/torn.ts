@@ -4,9 +4,11 @@
  * Operations". A CPU whose turn ends before such an instruction can be made to have read already.
  * Not modelled: tearing of shifts and rotates of memory, and of accesses that cross a page.
  */
+
 import type { Hpa, Size } from '#bits'
 import type { Cpu } from './cpu.ts'
 import { Fault, Leave } from './fault.ts'
+import { linearOf } from './linear.ts'
 import { lookup } from './mmu.ts'
 import { addressOf } from './registerfile.ts'
 import { instructionAtRip } from './run.ts'
@@ -26,7 +28,7 @@ const readAhead = (cpu: Cpu): Torn | undefined => {
     // XCHG locks by itself; a bit's number in a register says where in memory it is.
     if (semantics === 'xchg' || (/^bt[rsc]$/.test(semantics) && source?.kind === 'reg')) return undefined
     const size = target.size as Size
-    const linear = cpu.linear(target.seg, addressOf(cpu, target, insn.length), size, 'write')
+    const linear = linearOf(cpu, target.seg, addressOf(cpu, target, insn.length), size, 'write')
     if (Number(linear & 0xfffn) + size > 4096) return undefined
     const at = lookup(cpu, linear, 'write', cpu.key)
     return { rip: cpu.rip, at, size, old: cpu.memory.read(at, size) }

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { CS, DS, GS, SS } from './insn.ts'
+import { loadSegment, setSegmentBase } from './segments.ts'
 import {
   CODE,
   CODE32,
@@ -17,6 +18,7 @@ import {
   USER_CODE64,
   USER_DATA,
 } from './testdata/machine.ts'
+import { farJump, iret } from './transfer.ts'
 import { EXIT_REASON_HLT, EXIT_REASON_TRIPLE_FAULT } from './vmx.ts'
 
 t.test('from the reset vector in protected mode through compatibility to 64-bit mode', async t => {
@@ -68,7 +70,7 @@ t.test('from the reset vector in protected mode through compatibility to 64-bit 
 
 t.test('far jumps and calls: what a code segment asks for', async t => {
   const { cpu } = longMode()
-  const jump = (selector: number, offset = CODE) => faultOf(() => cpu.farJump(selector, offset, 4))
+  const jump = (selector: number, offset = CODE) => faultOf(() => farJump(cpu, selector, offset, 4))
   t.equal(jump(0), '#GP(0x0)')
   t.equal(jump(0x100), '#GP(0x100)', 'outside the table')
   t.equal(jump(DATA), '#GP(0x10)')
@@ -88,22 +90,22 @@ t.test('descriptors that are not present, and both L and D', async t => {
   const m = longMode()
   m.put64(GDT + 0x18n, descriptor(0x1b, 0xc))
   t.equal(
-    faultOf(() => m.cpu.farJump(CODE32, 0n, 4)),
+    faultOf(() => farJump(m.cpu, CODE32, 0n, 4)),
     '#NP(0x18)',
   )
   m.put64(GDT + 0x18n, descriptor(0x9b, 0xe))
   t.equal(
-    faultOf(() => m.cpu.farJump(CODE32, 0n, 4)),
+    faultOf(() => farJump(m.cpu, CODE32, 0n, 4)),
     '#GP(0x18)',
   )
   m.put64(GDT + 0x18n, descriptor(0x98, 0xc, { limit: 1 }))
   t.equal(
-    faultOf(() => m.cpu.farJump(CODE32, 0x2000n, 4)),
+    faultOf(() => farJump(m.cpu, CODE32, 0x2000n, 4)),
     '#GP(0x0)',
     'beyond the limit',
   )
   t.equal(
-    faultOf(() => m.cpu.farJump(CODE32, 0x1fffn, 4)),
+    faultOf(() => farJump(m.cpu, CODE32, 0x1fffn, 4)),
     'none',
   )
   t.equal((m.get64(GDT + 0x18n) >> 40n) & 0xffn, 0x99n, 'accessed')
@@ -112,10 +114,10 @@ t.test('descriptors that are not present, and both L and D', async t => {
 t.test('IRETQ to ring 3; data segments of the inner ring become null', async t => {
   const m = longMode()
   const { cpu } = m
-  cpu.loadSegment(DS, DATA)
-  cpu.loadSegment(0, USER_DATA)
-  cpu.loadSegment(GS, DATA)
-  cpu.setSegmentBase(GS, 0x1234_5678n)
+  loadSegment(cpu, DS, DATA)
+  loadSegment(cpu, 0, USER_DATA)
+  loadSegment(cpu, GS, DATA)
+  setSegmentBase(cpu, GS, 0x1234_5678n)
   m.asm(CODE, `push ${USER_DATA}\npush 0x38000\npush qword 0x202\npush ${USER_CODE64}\npush 0x21000\niretq`)
   cpu.run(6)
   t.equal(cpu.cpl, 3)
@@ -155,7 +157,7 @@ t.test('IRETQ to 64-bit ring 0 takes a null SS, to ring 3 it does not', async t 
     const m = longMode()
     m.put64(STACK, CODE, BigInt(cs), 2n, STACK, BigInt(ss))
     t.equal(
-      faultOf(() => m.cpu.iret(8)),
+      faultOf(() => iret(m.cpu, 8)),
       want,
       `${cs} ${ss}`,
     )
@@ -170,7 +172,7 @@ t.test('a call gate to ring 0 takes the stack from the TSS, and RETF goes back',
   m.put64(GDT + 0x50n, low, high)
   cpu.gdtr.limit = 0x5f
   m.put64(STACK, 0x2_1000n, BigInt(USER_CODE64), 2n, 0x3_8000n, BigInt(USER_DATA))
-  cpu.iret(8)
+  iret(cpu, 8)
   cpu.rip = cpu.next
   m.put64(0x2_3000n, 0x53_0000_0000n)
   m.put(0x2_1000n, 'ff1c2500300200')

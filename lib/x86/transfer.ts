@@ -264,6 +264,7 @@ const wrapTo = (cpu: Cpu, pointer: bigint): bigint => wrap(pointer, cpu.stackSiz
 /** RETF, releasing `bytes` of parameters from both stacks. */
 export const farReturn = (cpu: Cpu, size: OperandSize, bytes: number): void => {
   refuseVm86(cpu)
+  cpu.context = undefined
   const stack = currentStack(cpu)
   const offset = stack.pop(size)
   const selector = Number(stack.pop(size) & 0xffffn)
@@ -299,6 +300,7 @@ const returnFlags = (cpu: Cpu, popped: bigint, size: OperandSize, cpl: number): 
 
 export const iret = (cpu: Cpu, size: OperandSize): void => {
   refuseVm86(cpu)
+  cpu.context = undefined
   const cpl = cpu.cpl
   if (isProtected(cpu) && (cpu.systemFlags & Number(RFLAGS_NT)) !== 0) {
     if (isLong(cpu)) cpu.raise(VECTOR_GP, 0)

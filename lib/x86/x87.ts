@@ -1,4 +1,5 @@
 /** The x87 unit: its register stack, its exceptions and its operands. SDM Vol. 1, "Programming with the x87 FPU". */
+
 import { VECTOR_MF } from '#abi'
 import type { Cpu } from './cpu.ts'
 import {
@@ -21,6 +22,7 @@ import {
   UNDERFLOW,
   unpack,
 } from './softfloat.ts'
+import { requireX87 } from './system.ts'
 import { noteException, noteInstruction } from './x87pointers.ts'
 
 // FSW. SDM Vol. 1, "x87 FPU Status Register".
@@ -59,7 +61,7 @@ export const start = (cpu: Cpu, wide = false): Control => {
 
 /** #NM, and a pending exception of an instruction before. */
 export const wait = (cpu: Cpu): void => {
-  cpu.requireX87()
+  requireX87(cpu)
   if ((cpu.x87.fsw & ES) !== 0) cpu.raise(VECTOR_MF)
 }
 /** The same for all but control instructions, which leave no trace in FIP. */

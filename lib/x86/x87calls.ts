@@ -1,6 +1,8 @@
 /** The x87 unit's operations as tiers call them. */
+
 import type { Cpu } from './cpu.ts'
 import type { Seg } from './insn.ts'
+import { requireX87 } from './system.ts'
 import * as x87 from './x87.ts'
 import * as arith from './x87arith.ts'
 import * as env from './x87env.ts'
@@ -40,7 +42,7 @@ const area =
 
 export const x87calls = {
   /** Before control instructions that do not look for a pending exception, those that do, and all other instructions. */
-  requireX87: cpu => cpu.requireX87(),
+  requireX87: cpu => requireX87(cpu),
   waitX87: x87.wait,
   beginX87: x87.begin,
   fadd: arithmetic('add'),

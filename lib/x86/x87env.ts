@@ -1,8 +1,9 @@
 /** Images of the x87 state in memory: FSTENV, FSAVE, FXSAVE and back. SDM Vol. 1, "x87 FPU State" and Vol. 2A, "FXSAVE". */
-import { CR0_EM, CR0_PE, CR0_TS, VECTOR_GP, VECTOR_NM } from '#abi'
 
+import { CR0_EM, CR0_PE, CR0_TS, VECTOR_GP, VECTOR_NM } from '#abi'
 import type { Cpu } from './cpu.ts'
 import type { Seg } from './insn.ts'
+import { linearOf } from './linear.ts'
 import { EXTENDED, unpack } from './softfloat.ts'
 import { bitsOf, pending, physical } from './x87.ts'
 
@@ -50,7 +51,7 @@ const setFullTag = (cpu: Cpu, tag: number): void => {
 
 /** Real mode has linear addresses in the environment, in pieces. SDM Vol. 1, "Real Mode x87 FPU State Image in Memory". */
 const hasLinear = (cpu: Cpu): boolean => (cpu.cr0 & CR0_PE) === 0n
-const linearOf = (selector: number, offset: bigint): number => Number((BigInt(selector << 4) + offset) & 0xffff_ffffn)
+const realLinear = (selector: number, offset: bigint): number => Number((BigInt(selector << 4) + offset) & 0xffff_ffffn)
 
 /** The environment in 14 or 28 bytes. */
 const environment = (cpu: Cpu, into: DataView, size: 2 | 4): void => {
@@ -67,8 +68,8 @@ const environment = (cpu: Cpu, into: DataView, size: 2 | 4): void => {
       put(n, linear & 0xffff)
       put(n + 1, ((linear >>> 16) << 12) | opcode, linear >>> 20)
     }
-    pointer(3, linearOf(x87.fcs, x87.fip), x87.fop)
-    pointer(5, linearOf(x87.fds, x87.fdp), 0)
+    pointer(3, realLinear(x87.fcs, x87.fip), x87.fop)
+    pointer(5, realLinear(x87.fds, x87.fdp), 0)
     return
   }
   put(3, Number(x87.fip & 0xffffn), Number((x87.fip >> 16n) & 0xffffn))
@@ -107,7 +108,7 @@ export const store = (cpu: Cpu, seg: Seg, offset: bigint, size: 2 | 4, registers
       const at = physical(cpu, i) * 10
       bytes.set(cpu.x87.regs.subarray(at, at + 10), regsAt(size) + i * 10)
     }
-  cpu.writeBytes(cpu.linear(seg, offset, bytes.length, 'write'), bytes)
+  cpu.writeBytes(linearOf(cpu, seg, offset, bytes.length, 'write'), bytes)
   if (registers) init(cpu)
   else {
     cpu.x87.fcw |= 0x3f
@@ -117,7 +118,7 @@ export const store = (cpu: Cpu, seg: Seg, offset: bigint, size: 2 | 4, registers
 /** FLDENV and FRSTOR. */
 export const load = (cpu: Cpu, seg: Seg, offset: bigint, size: 2 | 4, registers: boolean): void => {
   const length = regsAt(size) + (registers ? 80 : 0)
-  const bytes = cpu.readBytes(cpu.linear(seg, offset, length, 'read'), length)
+  const bytes = cpu.readBytes(linearOf(cpu, seg, offset, length, 'read'), length)
   setEnvironment(cpu, viewOf(bytes), size)
   if (registers) loadRegisters(cpu, bytes, regsAt(size), 10)
 }
@@ -184,7 +185,7 @@ export const takeXmm = (cpu: Cpu, bytes: Uint8Array): void => {
 
 /** FXSAVE, and with `wide` FXSAVE64. What the instruction leaves alone keeps its bytes. */
 export const fxsave = (cpu: Cpu, seg: Seg, offset: bigint, wide: boolean): void => {
-  const linear = cpu.linear(seg, offset, 1, 'write')
+  const linear = linearOf(cpu, seg, offset, 1, 'write')
   fxReady(cpu, linear)
   cpu.settleWrite(linear, FX_SIZE)
   const bytes = Uint8Array.from(cpu.readBytes(linear, FX_SIZE))
@@ -196,7 +197,7 @@ export const fxsave = (cpu: Cpu, seg: Seg, offset: bigint, wide: boolean): void 
 
 /** FXRSTOR: everything is checked before anything changes. */
 export const fxrstor = (cpu: Cpu, seg: Seg, offset: bigint, wide: boolean): void => {
-  const linear = cpu.linear(seg, offset, 1, 'read')
+  const linear = linearOf(cpu, seg, offset, 1, 'read')
   fxReady(cpu, linear)
   const bytes = cpu.readBytes(linear, FX_SIZE)
   const mxcsr = mxcsrOf(cpu, bytes)

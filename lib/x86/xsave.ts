@@ -2,9 +2,11 @@
  * The XSAVE family: both formats of the area, and who writes what of it. SDM Vol. 1, "Managing State Using the XSAVE
  * Feature Set". Not modelled: supervisor state components, so that XSAVES and XRSTORS see IA32_XSS as 0.
  */
+
 import { CR0_TS, CR4_OSXSAVE, VECTOR_GP, VECTOR_NM, VECTOR_UD, XCR0_AVX, XCR0_PKRU, XCR0_SSE, XCR0_X87 } from '#abi'
 import type { Cpu } from './cpu.ts'
 import type { Seg } from './insn.ts'
+import { linearOf } from './linear.ts'
 import { init, mxcsrOf, putMxcsr, putX87, putXmm, takeX87, takeXmm, vectors } from './x87env.ts'
 
 const HEADER = 512
@@ -54,7 +56,7 @@ export const inUse = (cpu: Cpu): bigint => {
 const enter = (cpu: Cpu, seg: Seg, offset: bigint, access: 'read' | 'write'): { linear: bigint; asked: bigint } => {
   if ((cpu.cr4 & CR4_OSXSAVE) === 0n) cpu.raise(VECTOR_UD)
   if ((cpu.cr0 & CR0_TS) !== 0n) cpu.raise(VECTOR_NM)
-  const linear = cpu.linear(seg, offset, 1, access)
+  const linear = linearOf(cpu, seg, offset, 1, access)
   if ((linear & 63n) !== 0n) cpu.raise(VECTOR_GP, 0)
   const mask = ((cpu.gpr[2]! & 0xffff_ffffn) << 32n) | (cpu.gpr[0]! & 0xffff_ffffn)
   return { linear, asked: mask & cpu.xcr0 }

@@ -1,7 +1,7 @@
 import t from 'tap'
 import * as abi from '#abi'
 import type { Hpa } from '#bits'
-import { CS, DS, ES, FS, GS, SS } from '#x86'
+import { CS, DS, ES, FS, GS, readCr, SS } from '#x86'
 import { Host, SEPT_LEVELS } from '../testdata/host.ts'
 
 /** The Cpu of a vCPU that has entered its TD and not executed anything yet. */
@@ -33,9 +33,9 @@ t.test('the state in which a vCPU begins', async t => {
   t.match(cpu.tr, { limit: 0xffff, rights: 0x8b })
   t.match(cpu.gdtr, { base: 0n, limit: 0xffff })
   t.match(cpu.idtr, { base: 0n, limit: 0 })
-  t.equal(cpu.readCr(0), 0x21n)
+  t.equal(readCr(cpu, 0), 0x21n)
   t.same([cpu.cr2, cpu.cr3, cpu.cr8], [0n, 0n, 0n])
-  t.equal(cpu.readCr(4), 0x40n, 'VMXE is hidden')
+  t.equal(readCr(cpu, 4), 0x40n, 'VMXE is hidden')
   t.equal(cpu.efer, 0x901n)
   t.same([cpu.dr[0], cpu.dr[1], cpu.dr[2], cpu.dr[3], cpu.dr[6], cpu.dr[7]], [0n, 0n, 0n, 0n, 0xffff_0ff0n, 0x400n])
   t.equal(cpu.xcr0, 1n)

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
+import { invlpg } from '../system.ts'
 import { CODE, longMode, type TestMachine } from '../testdata/machine.ts'
 import { EXIT_REASON_EXCEPTION_NMI, EXIT_REASON_HLT, EXIT_REASON_PREEMPTION_TIMER } from '../vmx.ts'
 import { stats, type TierName } from './runtime.ts'
@@ -281,7 +282,7 @@ t.test('a translation taken back ends its use', async t => {
     m.cpu.run(2 + 300)
     // The page table maps the other page now.
     m.put64(0x4000n + 8n * 0x40n, 0x4_1007n)
-    m.cpu.invlpg(0x4_0000n)
+    invlpg(m.cpu, 0x4_0000n)
     t.equal(m.cpu.run(1_000_000).reason, EXIT_REASON_HLT)
     t.equal(m.cpu.gpr[0], 100n + 5n * 100n)
   }

@@ -1,5 +1,6 @@
 /** A static x86-64 Linux program on a bare CPU in ring 3: write, exit_group and clock_gettime, and nothing else. */
-import { Cpu, type CpuOptions } from '../cpu.ts'
+import { Cpu } from '../cpu.ts'
+import type { CpuOptions } from '../cpuoptions.ts'
 import { PhysicalMemory } from '../memory.ts'
 import { EXIT_REASON_PREEMPTION_TIMER } from '../vmx.ts'
 import { descriptor } from './machine.ts'

@@ -1,10 +1,13 @@
 /** What the tests of the CPU build on: memory at chosen guest physical addresses, page tables, descriptors, code. */
+
 import { PAGE_SIZE } from '#bits'
 import { assemble } from '../assemble.ts'
-import { Cpu, type CpuOptions } from '../cpu.ts'
+import { Cpu } from '../cpu.ts'
+import type { CpuOptions } from '../cpuoptions.ts'
 import { Fault, Leave } from '../fault.ts'
 import type { Mode } from '../insn.ts'
 import { PhysicalMemory } from '../memory.ts'
+import { ltr } from '../segments.ts'
 import type { Access, SecondStage, VmExit } from '../vmx.ts'
 
 export const bytesOf = (hex: string): Uint8Array => Uint8Array.from(Buffer.from(hex.replace(/\s/g, ''), 'hex'))
@@ -147,7 +150,7 @@ export const longMode = (options: Partial<CpuOptions> & { readonly width?: numbe
   cpu.gdtr.limit = 0x4f
   cpu.idtr.base = IDT
   cpu.idtr.limit = 0xfff
-  cpu.ltr(TSS)
+  ltr(cpu, TSS)
   cpu.segments[1]!.selector = CODE64
   cpu.segments[2]!.selector = DATA
   cpu.rip = CODE

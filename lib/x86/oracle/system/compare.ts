@@ -1,6 +1,7 @@
 /** What differs between two outcomes of a program, as far as it is architectural. */
 import { RIGHTS } from '#abi'
-import { AFTER_SEGMENTS, BEFORE_SEGMENTS, type Outcome, SEGMENTS, type Segment } from './machine.ts'
+import type { Outcome } from './machine.ts'
+import { AFTER_SEGMENTS, BEFORE_SEGMENTS, SEGMENTS, type Segment } from './start.ts'
 
 /** Bits of access rights that are compared: type, S, DPL, P, L, D/B. G only says how the limit was written. */
 const COMPARED = 0x60ff

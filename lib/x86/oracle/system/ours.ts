@@ -12,17 +12,9 @@ import {
   EXIT_REASON_TRIPLE_FAULT,
   type SecondStage,
 } from '../../vmx.ts'
-import {
-  AFTER_SEGMENTS,
-  GPRS,
-  load,
-  MEMORY,
-  MSR_NUMBERS,
-  type Outcome,
-  type Program,
-  SEGMENTS,
-  type State,
-} from './machine.ts'
+import { MEMORY } from './image.ts'
+import { load, type Outcome, type Program } from './machine.ts'
+import { AFTER_SEGMENTS, GPRS, MSR_NUMBERS, SEGMENTS, type State } from './start.ts'
 
 const BUDGET = 100_000
 const TABLE = { gdt: 'gdtr', idt: 'idtr' } as const

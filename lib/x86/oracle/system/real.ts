@@ -4,16 +4,9 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Cpuid } from '../../cpuid.ts'
-import {
-  AFTER_SEGMENTS,
-  BEFORE_SEGMENTS,
-  load,
-  MEMORY,
-  type Outcome,
-  type Program,
-  SEGMENTS,
-  type State,
-} from './machine.ts'
+import { MEMORY } from './image.ts'
+import { load, type Outcome, type Program } from './machine.ts'
+import { AFTER_SEGMENTS, BEFORE_SEGMENTS, SEGMENTS, type State } from './start.ts'
 
 const WORDS = BEFORE_SEGMENTS.length + SEGMENTS.length * 4 + AFTER_SEGMENTS.length
 const QUESTION = WORDS * 8 + MEMORY

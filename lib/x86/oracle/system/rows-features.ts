@@ -1,6 +1,7 @@
 /** Programs about features that not every KVM can give: SMEP, SMAP, protection keys, XCR0, PCIDs, FS and GS bases. */
 import type { Feature } from '../../cpuid.ts'
-import { AT, MEMORY, type Program, pageAt } from './machine.ts'
+import { AT, MEMORY, pageAt } from './image.ts'
+import type { Program } from './machine.ts'
 
 const [SMEP, SMAP, PKE, OSXSAVE, FSGSBASE] = [1 << 20, 1 << 21, 1 << 22, 1 << 18, 1 << 16]
 const CR4 = 0x620

@@ -1,5 +1,7 @@
 /** Programs about segments: loads of every register from every kind of descriptor, limits, what LAR and its like see. */
-import { GDT, type ModeName, type Program } from './machine.ts'
+import { GDT } from './image.ts'
+import type { Program } from './machine.ts'
+import type { ModeName } from './start.ts'
 
 const hex = (value: number): string => value.toString(16)
 

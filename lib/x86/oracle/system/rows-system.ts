@@ -1,5 +1,7 @@
 /** Programs about everything else: page faults, control registers, MSRs, privilege, traps, double faults. */
-import { AT, GDT, type ModeName, PAGES, type Program, pageAt } from './machine.ts'
+import { AT, GDT, PAGES, pageAt } from './image.ts'
+import type { Program } from './machine.ts'
+import type { ModeName } from './start.ts'
 
 const PAGE_NAMES = Object.keys(PAGES) as (keyof typeof PAGES)[]
 

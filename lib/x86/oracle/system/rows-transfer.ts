@@ -1,5 +1,7 @@
 /** Programs about far transfers: JMP, CALL, RET and IRET to every kind of descriptor, gates, system calls, INT n. */
-import { AT, GDT, IDT, type ModeName, type Program } from './machine.ts'
+import { AT, GDT, IDT } from './image.ts'
+import type { Program } from './machine.ts'
+import type { ModeName } from './start.ts'
 
 const TARGETS = [
   ...['code64', 'data', 'code32', 'code16', 'code32User', 'code64User', 'tss64', 'tss32', 'ldt', 'absentData'],

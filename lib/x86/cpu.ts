@@ -5,6 +5,7 @@ import type { Apic } from './apic.ts'
 import { type Breakpoints, breakpointsOf } from './breakpoint.ts'
 import { Cold, coldOptions } from './cold/cold.ts'
 import type { Context } from './compile/context.ts'
+import { settle } from './compile/flagstate.ts'
 import { Compiler, type TierName, usualTier } from './compile/runtime.ts'
 import * as control from './control.ts'
 import { type Cpuid, type Features, featuresOf, nativeCpuid } from './cpuid.ts'
@@ -23,6 +24,8 @@ import { SegmentRegister, STATE, setStatusFlags, statusFlags, X87 } from './stat
 import { KEY_SMAP, KEY_SUPERVISOR, KEY_USER, TLB_DELTA_WORD, TLB_ENTRY_WORDS, Tlb } from './tlb.ts'
 import { mend, type Torn } from './torn.ts'
 import { EXIT_REASON_EPT_VIOLATION, type Outside, type SecondStage, type VmExit, type VmxControls } from './vmx.ts'
+
+const RULE = STATE.RULE / 4
 
 const whole = new BigUint64Array(1)
 const half = new Uint32Array(whole.buffer)
@@ -187,39 +190,51 @@ export class Cpu {
     this.#u64[STATE.NEXT / 8] = value
   }
   get cf(): boolean {
+    if (this.words[RULE] !== 0) settle(this)
     return this.#u8[STATE.CF] !== 0
   }
   set cf(to: boolean) {
+    if (this.words[RULE] !== 0) settle(this)
     this.#u8[STATE.CF] = to ? 1 : 0
   }
   get pf(): boolean {
+    if (this.words[RULE] !== 0) settle(this)
     return this.#u8[STATE.PF] !== 0
   }
   set pf(to: boolean) {
+    if (this.words[RULE] !== 0) settle(this)
     this.#u8[STATE.PF] = to ? 1 : 0
   }
   get af(): boolean {
+    if (this.words[RULE] !== 0) settle(this)
     return this.#u8[STATE.AF] !== 0
   }
   set af(to: boolean) {
+    if (this.words[RULE] !== 0) settle(this)
     this.#u8[STATE.AF] = to ? 1 : 0
   }
   get zf(): boolean {
+    if (this.words[RULE] !== 0) settle(this)
     return this.#u8[STATE.ZF] !== 0
   }
   set zf(to: boolean) {
+    if (this.words[RULE] !== 0) settle(this)
     this.#u8[STATE.ZF] = to ? 1 : 0
   }
   get sf(): boolean {
+    if (this.words[RULE] !== 0) settle(this)
     return this.#u8[STATE.SF] !== 0
   }
   set sf(to: boolean) {
+    if (this.words[RULE] !== 0) settle(this)
     this.#u8[STATE.SF] = to ? 1 : 0
   }
   get of(): boolean {
+    if (this.words[RULE] !== 0) settle(this)
     return this.#u8[STATE.OF] !== 0
   }
   set of(to: boolean) {
+    if (this.words[RULE] !== 0) settle(this)
     this.#u8[STATE.OF] = to ? 1 : 0
   }
   get df(): boolean {
@@ -239,10 +254,12 @@ export class Cpu {
   }
 
   get rflags(): bigint {
+    if (this.words[RULE] !== 0) settle(this)
     return BigInt(this.systemFlags | statusFlags(this.#u8))
   }
   set rflags(value: bigint) {
     const bits = Number(value & 0x3f_ffffn)
+    this.words[RULE] = 0
     setStatusFlags(this.#u8, bits)
     this.systemFlags = bits & SYSTEM_FLAGS
   }

@@ -43,6 +43,11 @@ export const STATE = {
   X87: 0x140,
   /** YMM0 … YMM15, 32 bytes each. */
   VEC: 0x200,
+  /**
+   * Flags that are yet to be worked out, 32 bits: number of the recipe times 64 plus a bit for each (CF PF AF ZF SF OF). The bytes
+   * above do not hold for them. What the recipe follows from is in the scratch words of compiled code.
+   */
+  RULE: 0x404,
 } as const
 
 /** CF PF AF ZF SF DF OF of a state frame and the bit that is always set, where RFLAGS has them. */

@@ -4,7 +4,7 @@
  */
 import type { CodePage } from '../code.ts'
 import { type Context, contextOf } from '../compile/context.ts'
-import { settleFlags } from '../compile/flagstate.ts'
+import { settle } from '../compile/flagstate.ts'
 import { logStore, reaches, type TierName } from '../compile/runtime.ts'
 import { SCRATCH } from '../compile/sites.ts'
 import type { Cpu } from '../cpu.ts'
@@ -41,12 +41,6 @@ const DEBT = 50_000
 /** Entries of a block before it is compiled. */
 const HOT = 1000
 
-const settle = (cpu: Cpu): void => {
-  const rule = cpu.words[SCRATCH.RULE / 4]!
-  if ((rule & 63) === 0) return
-  settleFlags(cpu, rule)
-  cpu.words[SCRATCH.RULE / 4] = 0
-}
 const doors: Doors = {
   log: (cpu, host, size) => logStore(cpu.memory, host, size),
   settle,
@@ -364,7 +358,6 @@ export class Cold {
     this.#remember(head)
     frame[NEXT] = 0
     frame[NEXT + 1] = 0
-    frame[SCRATCH.RULE / 4] = 0
     let record = head + RECORD_BYTES
     let rest = left - need
     for (let last = -1; ; ) {
@@ -381,7 +374,6 @@ export class Cold {
       rest -= cpu.memory.u8[record + RECORD.REFUND]!
     }
     if (cpu.mode !== 64) frame[RIP + 1] = 0
-    settle(cpu)
     const count = left - rest
     cpu.instructions += count
     if (count > 0) cpu.shadow = 'none'

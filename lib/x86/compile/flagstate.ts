@@ -1,4 +1,4 @@
-/** Flags that compiled code left as a recipe, worked out when it is left. */
+/** Flags that compiled code left as a recipe, worked out when somebody looks. */
 import type { Size } from '#bits'
 import type { Cpu } from '../cpu.ts'
 import * as rules from '../flags.ts'
@@ -14,9 +14,13 @@ const EVEN = Uint8Array.from({ length: 256 }, (_, n) => {
   return (ones & 1) ^ 1
 })
 
-/** Writes the flags that `encoded` (number of the recipe times 64 plus a mask) gives to the state frame. */
-export const settleFlags = (cpu: Cpu, encoded: number): void => {
+const RULE = STATE.RULE / 4
+
+/** Works out the flags that STATE.RULE says are yet to be, so that all are in the state frame. */
+export const settle = (cpu: Cpu): void => {
+  const encoded = cpu.words[RULE]!
   const lazy = encoded & 63
+  cpu.words[RULE] = 0
   if (lazy === 0) return
   const recipe = recipeOf(encoded >>> 6)
   if (lazy === 63 && quick(cpu, recipe)) return
@@ -35,7 +39,12 @@ const quick = (cpu: Cpu, recipe: Recipe): boolean => {
   const { rule, size } = recipe
   const { words } = cpu
   const A = SCRATCH.FLAG_A / 4
-  let [al, ah, bl, bh, rl, rh] = [0, 0, 0, 0, 0, 0]
+  let al = 0
+  let ah = 0
+  let bl = 0
+  let bh = 0
+  let rl: number
+  let rh: number
   if (rule === rules.logic) {
     rl = recipe.r === undefined ? words[A + 4]! : Number(recipe.r & 0xffff_ffffn)
     rh = recipe.r === undefined ? words[A + 5]! : Number(recipe.r >> 32n)
@@ -83,7 +92,10 @@ const write = (
   const { u8 } = cpu.memory
   const { frame } = cpu
   const top = size === 8 ? 31 : size * 8 - 1
-  const [a, b, r] = size === 8 ? [ah, bh, rh] : [al, bl, rl]
+  const isWide = size === 8
+  const a = isWide ? ah : al
+  const b = isWide ? bh : bl
+  const r = isWide ? rh : rl
   u8[frame + STATE.PF] = EVEN[rl & 0xff]!
   u8[frame + STATE.ZF] = (rl | rh) === 0 ? 1 : 0
   u8[frame + STATE.SF] = (r >>> top) & 1

@@ -122,6 +122,11 @@ class Generator {
         .get(LOCAL.FRAME)
         .memory('i32.load8_u', FLAG_AT[f]!)
         .set(LOCAL.FLAG + f)
+    // Flags may be yet to be worked out from before.
+    code.get(LOCAL.FRAME).memory('i64.load', SCRATCH.FLAG_A).set(LOCAL.FLAG_A)
+    code.get(LOCAL.FRAME).memory('i64.load', SCRATCH.FLAG_B).set(LOCAL.FLAG_B)
+    code.get(LOCAL.FRAME).memory('i64.load', SCRATCH.FLAG_R).set(LOCAL.FLAG_R)
+    code.get(LOCAL.FRAME).memory('i32.load', SCRATCH.RULE).set(LOCAL.RULE)
     const windows = this.#windows()
     code.block(exit => {
       this.#exit = exit

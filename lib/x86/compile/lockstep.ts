@@ -6,6 +6,7 @@ import type { Cpu } from '../cpu.ts'
 import { Fault } from '../fault.ts'
 import { instructionAtRip, interpretOne } from '../run.ts'
 import { STATE } from '../state.ts'
+import { settle } from './flagstate.ts'
 import { clearLog, log } from './runtime.ts'
 import { SCRATCH } from './sites.ts'
 
@@ -41,18 +42,24 @@ const partly = (cpu: Cpu, after: Uint8Array): void => {
   }
 }
 
-/** Runs compiled code by `run`, takes it back, interprets as many instructions, and throws `Disagreement` at a difference. */
+/**
+ * Runs compiled code by `run`, takes it back, interprets as many instructions, and throws `Disagreement` at a difference.
+ * What is left are the flags as compiled code leaves them: what runs next begins with some that are yet to be worked out.
+ */
 export const lockstep = (cpu: Cpu, run: () => number): number => {
   const { u8 } = cpu.memory
-  const state = u8.subarray(cpu.frame, cpu.frame + SCRATCH.LEFT)
-  const before = state.slice()
+  const whole = u8.subarray(cpu.frame, cpu.frame + SCRATCH.LINEAR)
+  const state = whole.subarray(0, SCRATCH.LEFT)
+  const before = whole.slice()
   const { instructions, shadow } = cpu
   clearLog()
   const count = run()
+  const left = whole.slice()
+  settle(cpu)
   const after = state.slice()
   const writes = log.map(({ host, old }) => ({ host, old, seen: u8.slice(host, host + old.length) }))
   for (const { host, old } of writes.toReversed()) u8.set(old, host)
-  state.set(before)
+  whole.set(before)
   cpu.instructions = instructions
   cpu.shadow = shadow
   // What an instruction stored before it was left is stored again.
@@ -64,6 +71,7 @@ export const lockstep = (cpu: Cpu, run: () => number): number => {
     if (count - n < 12) lines.push(hex(at))
   }
   partly(cpu, after)
+  settle(cpu)
   const differences: string[] = []
   const [seen, wanted] = [new DataView(after.buffer), new DataView(state.slice().buffer)]
   for (const [n, name] of NAMES.entries()) {
@@ -83,5 +91,7 @@ export const lockstep = (cpu: Cpu, run: () => number): number => {
   if (differences.length > 0) {
     throw new Disagreement(`after ${count} instructions (${lines.join(' ')}): ${differences.join('; ')}`)
   }
+  whole.set(left.subarray(STATE.CF, STATE.DF), STATE.CF)
+  whole.set(left.subarray(STATE.RULE), STATE.RULE)
   return count
 }

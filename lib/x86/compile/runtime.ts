@@ -9,7 +9,7 @@ import { lookup } from '../mmu.ts'
 import { STATE } from '../state.ts'
 import { TLB_ENTRY_WORDS, TLB_FRAME_WORD, TLB_WORD } from '../tlb.ts'
 import { type Context, contextOf } from './context.ts'
-import { settleFlags } from './flagstate.ts'
+import { settle } from './flagstate.ts'
 import { generate } from './generate.ts'
 import { listRegion } from './listing.ts'
 import { regionAt } from './region.ts'
@@ -31,6 +31,7 @@ export const usualTier = (): TierName => {
   return isTier(name) ? name : 'auto'
 }
 
+const RULE = STATE.RULE / 4
 /** Jumps to a place before it is compiled. */
 const HOT = 60
 /** Instructions after which a region comes back: V8 replaces its baseline code only between calls. */
@@ -55,6 +56,8 @@ type Run = (frame: number, tlb: number, mask: number, block: number, left: numbe
 export type Entry = {
   readonly run: Run
   readonly block: number
+  /** Flags that are read here before they are set: these are worked out before it is entered. */
+  readonly live: number
   readonly sites: Sites
   readonly windows: Made['windows']
   /** Frame that says for each offset of the page which entry (plus 1) is there; 0: none is needed. */
@@ -152,6 +155,7 @@ const compile = (cpu: Cpu, page: CodePage, code: PageCode, offset: number, all: 
     windows,
     start: offset,
     entries: region.entries.map(({ start }) => start),
+    live: region.entries.map(({ live }) => live),
     dynamic: region.dynamic,
   }
   if (code.shared !== undefined) share(code.shared, made)
@@ -165,7 +169,7 @@ const compile = (cpu: Cpu, page: CodePage, code: PageCode, offset: number, all: 
 
 /** Makes a module's region one that `cpu` can enter. */
 const install = (cpu: Cpu, page: CodePage, code: PageCode, made: Made): void => {
-  const { module, size, sites, start, entries, dynamic, windows } = made
+  const { module, size, sites, start, entries, live: lives, dynamic, windows } = made
   const { memory } = cpu
   const imports = importsByMemory.get(memory) ?? importsOf(memory)
   importsByMemory.set(memory, imports)
@@ -176,7 +180,7 @@ const install = (cpu: Cpu, page: CodePage, code: PageCode, made: Made): void => 
   for (const [block, offset] of entries.entries()) {
     if (map !== undefined && block < MOST_ENTRIES) memory.u8[map + offset] = block + 1
     if (offset !== start && !dynamic && code.entries[offset] !== undefined) continue
-    const entry = { run, block, sites, windows, map: map ?? 0, start, page, code }
+    const entry = { run, block, live: lives[block]!, sites, windows, map: map ?? 0, start, page, code }
     code.entries[offset] = entry
     own.push([offset, entry])
   }
@@ -370,6 +374,7 @@ const once = (cpu: Cpu, entry: Entry, slice: number): number => {
   const low = words[STATE.RIP / 4]!
   const high = words[STATE.RIP / 4 + 1]!
   const page = low - (low & 0xfff)
+  if ((words[RULE]! & entry.live) !== 0) settle(cpu)
   const from = watch.compiledMs === undefined ? 0 : performance.now()
   const site = entry.run(cpu.frame, cpu.tlb.frame, cpu.tlb.mask * (TLB_ENTRY_WORDS * 4), entry.block, slice, entry.map)
   if (watch.compiledMs !== undefined) watch.compiledMs += performance.now() - from
@@ -383,7 +388,7 @@ const once = (cpu: Cpu, entry: Entry, slice: number): number => {
     }
   } else stray(cpu, entry, low, high)
   const rule = sites.rules[site]!
-  settleFlags(cpu, rule === DYNAMIC ? words[SCRATCH.RULE / 4]! : rule)
+  if (rule !== DYNAMIC) words[RULE] = rule
   stats.entered++
   stats.exits[sites.ways[site]!]++
   return site

@@ -1,9 +1,11 @@
 /** Where regions are left, and where in the state frame compiled code puts what it leaves behind. */
 
+import { STATE } from '../state.ts'
+
 /** Where things of compiled code are in the state frame, behind the registers. */
 export const SCRATCH = {
   LEFT: 0x400,
-  RULE: 0x404,
+  RULE: STATE.RULE,
   FLAG_A: 0x408,
   FLAG_B: 0x410,
   FLAG_R: 0x418,

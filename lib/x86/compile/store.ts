@@ -25,6 +25,8 @@ export type Made = {
   readonly start: number
   /** Offsets in the page where it can be entered. */
   readonly entries: readonly number[]
+  /** For each of them, the flags that it reads before it sets them. */
+  readonly live: readonly number[]
   /** Computed jumps need the map of its entries. */
   readonly dynamic: boolean
 }

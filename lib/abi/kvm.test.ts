@@ -65,6 +65,8 @@ t.test('structures have the sizes and offsets of the headers', async t => {
     [kvm.kvm_dtable, 16],
     [kvm.kvm_clock_data, 48],
     [kvm.kvm_irq_routing_entry, 48],
+    [kvm.kvm_pit_channel_state, 24],
+    [kvm.kvm_reinject_control, 32],
   ]
   for (const [layout, size] of sizes) t.equal(layout.size, size, layout.name)
   // The request's number has the size of its structure in bits 29:16.
@@ -84,6 +86,11 @@ t.test('structures have the sizes and offsets of the headers', async t => {
     [kvm.kvm_irq_level, kvm.KVM_IRQ_LINE_STATUS],
     [kvm.kvm_irqchip, kvm.KVM_GET_IRQCHIP],
     [kvm.kvm_irqchip, kvm.KVM_SET_IRQCHIP],
+    [kvm.kvm_pit_config, kvm.KVM_CREATE_PIT2],
+    [kvm.kvm_pit_state, kvm.KVM_GET_PIT],
+    [kvm.kvm_pit_state, kvm.KVM_SET_PIT],
+    [kvm.kvm_pit_state2, kvm.KVM_GET_PIT2],
+    [kvm.kvm_pit_state2, kvm.KVM_SET_PIT2],
     [kvm.kvm_msi, kvm.KVM_SIGNAL_MSI],
     [kvm.kvm_irqfd, kvm.KVM_IRQFD],
     [kvm.kvm_irq_routing, kvm.KVM_SET_GSI_ROUTING],

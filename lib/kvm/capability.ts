@@ -34,6 +34,10 @@ export const checkExtension = (host: Host, vm: Vm | undefined, capability: numbe
     case abi.KVM_CAP_IRQFD:
     case abi.KVM_CAP_IRQ_INJECT_STATUS:
     case abi.KVM_CAP_IRQCHIP:
+    case abi.KVM_CAP_PIT:
+    case abi.KVM_CAP_PIT2:
+    case abi.KVM_CAP_PIT_STATE2:
+    case abi.KVM_CAP_REINJECT_CONTROL:
     case abi.KVM_CAP_GET_TSC_KHZ:
     case abi.KVM_CAP_TSC_CONTROL:
     case abi.KVM_CAP_VM_TSC_CONTROL:

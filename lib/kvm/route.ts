@@ -43,13 +43,17 @@ export const sendMsi = (vm: Vm, { address_lo, address_hi, data }: Omit<Msi, 'kin
 
 /**
  * A GSI's line. How many interrupts came of it, 0 where it is one with an earlier one, -1 where it is lost: masked, or
- * without a route. A message is sent when the line rises.
+ * without a route. A message is sent when the line rises. `asksServed`: as `IoApic.set`.
  */
-export const setLine = (vm: Vm, gsi: number, source: LineSource, level: boolean): number => {
+export const setLine = (vm: Vm, gsi: number, source: LineSource, level: boolean, asksServed = false): number => {
   let result = -1
   for (const route of vm.routes.get(gsi) ?? []) {
     const got =
-      route.kind === 'pin' ? (vm.chips?.set(route, source, level) ?? -1) : level ? (sendMsi(vm, route) ?? -1) : -1
+      route.kind === 'pin'
+        ? (vm.chips?.set(route, source, level, asksServed) ?? -1)
+        : level
+          ? (sendMsi(vm, route) ?? -1)
+          : -1
     if (got >= 0) result = Math.max(result, 0) + got
   }
   return result

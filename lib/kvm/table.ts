@@ -18,6 +18,7 @@ import { linkGuestMemfd } from './ioctl/kvm_move.ts'
 import { getMpState, setMpState } from './ioctl/kvm_mp_state.ts'
 import { getFeatureMsrs, getMsrFeatureIndexList, getMsrIndexList } from './ioctl/kvm_msr_lists.ts'
 import { getMsrs, setMsrs } from './ioctl/kvm_msrs.ts'
+import { createPit, createPit2, getPit, getPit2, reinjectControl, setPit, setPit2 } from './ioctl/kvm_pit.ts'
 import { preFaultMemory } from './ioctl/kvm_pre_fault_memory.ts'
 import { getCpuid2, setCpuid2 } from './ioctl/kvm_set_cpuid2.ts'
 import { setMemoryAttributes } from './ioctl/kvm_set_memory_attributes.ts'
@@ -48,6 +49,13 @@ import type { Vm } from './vm.ts'
 
 /** Takes the ioctl's argument, returns what it returns (0 or more) or throws Errno. */
 export type Handler<T> = (file: T, arg: bigint) => number
+
+/** What a TD is refused that has to do with interrupt controllers in the kernel. */
+const noPins =
+  (name: string): Handler<Vm> =>
+  () => {
+    throw new Errno('ENOTTY', `${name}: a TD has no in-kernel I/O APIC; enable KVM_CAP_SPLIT_IRQCHIP`)
+  }
 
 const noArgument = (name: string, arg: bigint): void => {
   if (arg !== 0n) throw new Errno('EINVAL', `${name}: argument ${arg}; it takes none`)
@@ -107,6 +115,11 @@ const ANY_VM: readonly (readonly [number, Handler<Vm>])[] = [
   [abi.KVM_IRQ_LINE_STATUS, irqLineStatus],
   [abi.KVM_GET_IRQCHIP, getIrqchip],
   [abi.KVM_SET_IRQCHIP, setIrqchip],
+  [abi.KVM_GET_PIT, getPit],
+  [abi.KVM_SET_PIT, setPit],
+  [abi.KVM_GET_PIT2, getPit2],
+  [abi.KVM_SET_PIT2, setPit2],
+  [abi.KVM_REINJECT_CONTROL, reinjectControl],
   // Real-mode support of old processors: accepted and without effect.
   [abi.KVM_SET_TSS_ADDR, () => 0],
   [abi.KVM_SET_IDENTITY_MAP_ADDR, () => 0],
@@ -115,12 +128,9 @@ const ANY_VM: readonly (readonly [number, Handler<Vm>])[] = [
 /** ioctls of a TD's VM. */
 export const VM: ReadonlyMap<number, Handler<Vm>> = new Map<number, Handler<Vm>>([
   ...ANY_VM,
-  [
-    abi.KVM_CREATE_IRQCHIP,
-    () => {
-      throw new Errno('ENOTTY', 'KVM_CREATE_IRQCHIP: a TD has no in-kernel I/O APIC; enable KVM_CAP_SPLIT_IRQCHIP')
-    },
-  ],
+  [abi.KVM_CREATE_IRQCHIP, noPins('KVM_CREATE_IRQCHIP')],
+  [abi.KVM_CREATE_PIT, noPins('KVM_CREATE_PIT')],
+  [abi.KVM_CREATE_PIT2, noPins('KVM_CREATE_PIT2')],
   [abi.KVM_MEMORY_ENCRYPT_OP, encryptVm],
   [abi.KVM_LINK_GUEST_MEMFD, linkGuestMemfd],
 ])
@@ -129,6 +139,8 @@ export const VM: ReadonlyMap<number, Handler<Vm>> = new Map<number, Handler<Vm>>
 export const ORDINARY_VM: ReadonlyMap<number, Handler<Vm>> = new Map<number, Handler<Vm>>([
   ...ANY_VM,
   [abi.KVM_CREATE_IRQCHIP, createIrqchip],
+  [abi.KVM_CREATE_PIT, createPit],
+  [abi.KVM_CREATE_PIT2, createPit2],
   [
     abi.KVM_MEMORY_ENCRYPT_OP,
     () => {

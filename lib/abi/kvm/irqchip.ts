@@ -1,5 +1,5 @@
 /** The in-kernel interrupt controllers' state. Linux arch/x86/include/uapi/asm/kvm.h and include/uapi/linux/kvm.h. */
-import { bytes, struct, u8, u32, u64 } from '#bits'
+import { bytes, struct, u8, u16, u32, u64 } from '#bits'
 
 export const KVM_IRQCHIP_PIC_MASTER = 0
 export const KVM_IRQCHIP_PIC_SLAVE = 1
@@ -35,3 +35,33 @@ export const kvm_ioapic_state = struct('kvm_ioapic_state', {
   pad: u32,
   redirtbl: bytes(8 * KVM_IOAPIC_NUM_PINS),
 })
+
+export const KVM_PIT_SPEAKER_DUMMY = 1
+/** kvm_pit_state2.flags. */
+export const KVM_PIT_FLAGS_HPET_LEGACY = 1
+export const KVM_PIT_FLAGS_SPEAKER_DATA_ON = 2
+export const kvm_pit_config = struct('kvm_pit_config', { flags: u32, pad: bytes(60) })
+export const kvm_pit_channel_state = struct('kvm_pit_channel_state', {
+  /** May be 65536. */
+  count: u32,
+  latched_count: u16,
+  count_latched: u8,
+  status_latched: u8,
+  status: u8,
+  read_state: u8,
+  write_state: u8,
+  write_latch: u8,
+  rw_mode: u8,
+  mode: u8,
+  bcd: u8,
+  gate: u8,
+  count_load_time: u64,
+})
+/** Three kvm_pit_channel_state. */
+export const kvm_pit_state = struct('kvm_pit_state', { channels: bytes(3 * kvm_pit_channel_state.size) })
+export const kvm_pit_state2 = struct('kvm_pit_state2', {
+  channels: bytes(3 * kvm_pit_channel_state.size),
+  flags: u32,
+  reserved: bytes(36),
+})
+export const kvm_reinject_control = struct('kvm_reinject_control', { pit_reinject: u8, reserved: bytes(31) })

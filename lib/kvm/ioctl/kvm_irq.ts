@@ -26,11 +26,15 @@ const requireIrqchip = (vm: Vm, what: string, code: 'EINVAL' | 'ENXIO'): void =>
   if (vm.irqchip === 'none') throw new Errno(code, `${what}: the VM has no irqchip`)
 }
 
-/** How many APICs got it. EINVAL: flags, no irqchip. */
+/** KVM_X2APIC_API_USE_32BIT_IDS: the lowest byte of the address's upper half, which is no part of an ID, is to be 0. */
+const hasUnknownBits = (vm: Vm, address_hi: number): boolean => vm.hasX2apicIds && (address_hi & 0xff) !== 0
+
+/** How many APICs got it. EINVAL: flags, no irqchip, reserved bits of the address. */
 export const signalMsi = (vm: Vm, arg: bigint): number => {
   const msi = vm.host.space.get(kvm_msi, hva(arg))
   requireIrqchip(vm, 'KVM_SIGNAL_MSI', 'EINVAL')
   if (msi.flags !== 0) throw new Errno('EINVAL', `KVM_SIGNAL_MSI: flags ${msi.flags}; want 0`)
+  if (hasUnknownBits(vm, msi.address_hi)) throw new Errno('EINVAL', `KVM_SIGNAL_MSI: address_hi ${msi.address_hi}`)
   return sendMsi(vm, msi) ?? 0
 }
 
@@ -63,6 +67,8 @@ export const setGsiRouting = (vm: Vm, arg: bigint): number => {
     if (type !== KVM_IRQ_ROUTING_MSI && (type !== KVM_IRQ_ROUTING_IRQCHIP || vm.chips === undefined))
       throw invalid(`route ${i} has type ${type}; want ${KVM_IRQ_ROUTING_MSI} (MSI)`)
     if (flags !== 0) throw invalid(`route ${i} has flags ${flags}; want 0`)
+    if (type === KVM_IRQ_ROUTING_MSI && hasUnknownBits(vm, address_hi))
+      throw invalid(`route ${i} has address_hi ${address_hi}, whose lowest byte is to be 0`)
     const route: Route | undefined =
       type === KVM_IRQ_ROUTING_MSI ? { kind: 'msi', address_lo, address_hi, data } : pinOf(address_lo, address_hi)
     if (route === undefined) throw invalid(`route ${i} is pin ${address_hi} of chip ${address_lo}, which has none such`)
@@ -87,23 +93,28 @@ const eventFdOf = (vm: Vm, fd: number): EventFd => {
  * device to raise it again. What to call when that shall be over.
  */
 const sampleAgain = (vm: Vm, gsi: number, resample: EventFd): (() => void) => {
-  const ended = (chip: Pin['chip'], pin: number): void => {
-    const isIts = vm.routes.get(gsi)?.some(route => route.kind === 'pin' && route.chip === chip && route.pin === pin)
-    if (isIts !== true) return
-    setLine(vm, gsi, 'resample', false)
+  const ask = (): void => {
     resample.write(1n)
   }
+  const ended = (served: number): void => {
+    if (served !== gsi) return
+    setLine(vm, gsi, 'resample', false)
+    ask()
+  }
+  const sampler = { gsi, ask }
   vm.chips?.onEnd.add(ended)
+  vm.chips?.samplers.add(sampler)
   resample.references++
   return () => {
     vm.chips?.onEnd.delete(ended)
+    vm.chips?.samplers.delete(sampler)
     setLine(vm, gsi, 'resample', false)
     drop(resample)
   }
 }
 
 /**
- * From now on a write to the eventfd is the GSI's interrupt. EBADF; EINVAL: no eventfd, unknown flags, or RESAMPLE without
+ * From now on a write to the eventfd is the GSI's interrupt. EBADF; EINVAL: no eventfd, unknown flags, no irqchip, or RESAMPLE without
  * an I/O APIC in the kernel, whose EOIs it needs (a TD's are the TDX module's); EBUSY: the eventfd has a GSI already.
  */
 export const irqfd = (vm: Vm, arg: bigint): number => {
@@ -111,15 +122,17 @@ export const irqfd = (vm: Vm, arg: bigint): number => {
   if ((flags & ~(KVM_IRQFD_FLAG_DEASSIGN | KVM_IRQFD_FLAG_RESAMPLE)) !== 0) {
     throw new Errno('EINVAL', `KVM_IRQFD: flags ${flags} are unknown`)
   }
-  const file = eventFdOf(vm, fd)
   if ((flags & KVM_IRQFD_FLAG_DEASSIGN) !== 0) {
+    const file = eventFdOf(vm, fd)
     const known = vm.irqfds.get(file)
     if (known?.gsi === gsi) vm.dropIrqfd(file)
     return 0
   }
   const isSampled = (flags & KVM_IRQFD_FLAG_RESAMPLE) !== 0
+  requireIrqchip(vm, 'KVM_IRQFD', 'EINVAL')
   if (isSampled && vm.chips === undefined)
     throw new Errno('EINVAL', 'KVM_IRQFD: RESAMPLE needs the EOIs of an I/O APIC in the kernel')
+  const file = eventFdOf(vm, fd)
   const resample = isSampled ? eventFdOf(vm, resamplefd) : undefined
   if (vm.irqfds.has(file)) throw new Errno('EBUSY', `KVM_IRQFD: eventfd ${fd} has a GSI already`)
   const heard = (): void => {
@@ -147,6 +160,6 @@ export const irqLine = (vm: Vm, arg: bigint): number => {
 export const irqLineStatus = (vm: Vm, arg: bigint): number => {
   const { irq, level } = vm.host.space.get(kvm_irq_level, hva(arg))
   requireIrqchip(vm, 'KVM_IRQ_LINE_STATUS', 'ENXIO')
-  vm.host.space.set(kvm_irq_level, hva(arg), { level: setLine(vm, irq, 'userspace', level !== 0) >>> 0 })
+  vm.host.space.set(kvm_irq_level, hva(arg), { level: setLine(vm, irq, 'userspace', level !== 0, true) >>> 0 })
   return 0
 }

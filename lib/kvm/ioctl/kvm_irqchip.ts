@@ -6,10 +6,7 @@ import { Irqchip } from '../ordinary/irqchip.ts'
 import { defaultRoutes } from '../route.ts'
 import type { Vm } from '../vm.ts'
 
-/**
- * Both PICs and the I/O APIC, and a local APIC for each vCPU. EEXIST: there is an irqchip; EINVAL: there are vCPUs.
- * Not modelled: the PIT (KVM_CREATE_PIT2 and its state).
- */
+/** Both PICs and the I/O APIC, and a local APIC for each vCPU. EEXIST: there is an irqchip; EINVAL: there are vCPUs. */
 export const createIrqchip = (vm: Vm): number => {
   if (vm.irqchip !== 'none') throw new Errno('EEXIST', 'KVM_CREATE_IRQCHIP: the VM has its irqchip')
   if (vm.vcpus.size > 0) throw new Errno('EINVAL', 'KVM_CREATE_IRQCHIP: the VM has vCPUs already')

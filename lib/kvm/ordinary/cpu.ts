@@ -165,6 +165,7 @@ export class OrdinaryCpu {
     const { cpu, apic, vcpu } = this
     const { external } = vcpu
     apic?.tick()
+    vcpu.vm.chips?.pit?.tick()
     if (external !== undefined && cpu.pending.length === 0) {
       cpu.inject({ vector: external, kind: 'external' })
       vcpu.external = undefined
@@ -177,19 +178,25 @@ export class OrdinaryCpu {
     return this.cpu.instructions + this.idle
   }
 
-  /** Ticks until the timer has something to say; undefined: it never will. */
+  /** Ticks until a timer has something to say; undefined: none ever will. */
   get ticksToTimer(): number | undefined {
-    return this.apic === undefined ? undefined : ticksToTimer(this.apic, this.#clock, this.ticks)
+    const pit = this.vcpu.vm.chips?.ticksToTimer
+    const own = this.apic === undefined ? undefined : ticksToTimer(this.apic, this.#clock, this.ticks)
+    return pit === undefined || own === undefined ? (pit ?? own) : Math.min(pit, own)
   }
 
-  /** The guest is halted and only its timer can wake it: the time until then goes by, `most` ticks of it. False where no timer runs and there is no `most`. */
+  /**
+   * The guest is halted and only a timer can wake it: the time until then goes by, `most` ticks of it. False where there is no
+   * `most` and no timer runs, or the guest would not take its interrupt.
+   */
   sleep(most?: number): boolean {
-    const timer = this.ticksToTimer
+    const timer = this.takesInterrupts ? this.ticksToTimer : undefined
     const ticks = most === undefined ? timer : Math.min(timer ?? most, most)
     if (ticks === undefined) return false
     this.idle += ticks
     this.cpu.tscOffset += BigInt(ticks)
     this.apic?.tick()
+    this.vcpu.vm.chips?.pit?.tick()
     return true
   }
 

@@ -220,4 +220,20 @@ t.test('KVM_SET_GSI_ROUTING to pins: what a GSI may lead to', async t => {
   t.equal(route(pin(1, 2, 0), msi(1)), 'EINVAL', 'a message bears no other')
   t.equal(route(msi(1), msi(1)), 'EINVAL')
   t.equal(line(40, 0), 2, 'what was refused has changed nothing')
+  const message = { address_lo: 0xfee0_0000, address_hi: 1, data: VECTOR }
+  const signal = () => outcome(() => s.call(s.vm, abi.KVM_SIGNAL_MSI, abi.kvm_msi, message))
+  t.equal(route({ ...msi(1), address_hi: 1 }), 0)
+  t.not(signal(), 'EINVAL')
+  s.call(s.vm, abi.KVM_ENABLE_CAP, abi.kvm_enable_cap, { cap: abi.KVM_CAP_X2APIC_API, args: [1n, 0n, 0n, 0n] })
+  t.equal(route({ ...msi(1), address_hi: 1 }), 'EINVAL', 'bits of an address that has 32-bit IDs')
+  t.equal(signal(), 'EINVAL')
+  const bare = new OrdinarySample()
+  t.teardown(() => bare.host.close())
+  const fd = bare.host.eventfd()
+  for (const flags of [0, abi.KVM_IRQFD_FLAG_RESAMPLE])
+    t.equal(
+      outcome(() => bare.call(bare.vm, abi.KVM_IRQFD, abi.kvm_irqfd, { fd, flags, gsi: 1 })),
+      'EINVAL',
+      'no irqchip',
+    )
 })

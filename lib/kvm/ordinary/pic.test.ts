@@ -2,15 +2,18 @@ import t from 'tap'
 import { Pic } from './pic.ts'
 
 /** Both PICs as a PC's firmware sets them up: vectors 0x20 and 0x28, nothing masked. `icw4`: beside 8086 mode. */
-const made = (icw4 = 0) => {
+const made = (icw4 = 0, isTaken = true) => {
   const ended: number[] = []
   let changes = 0
-  const pic = new Pic(
-    () => {
+  const masks: string[] = []
+  const pic = new Pic({
+    changed: () => {
       changes++
     },
-    irq => ended.push(irq),
-  )
+    ended: irq => ended.push(irq),
+    masked: (irq, isMasked) => masks.push(`${irq} ${isMasked}`),
+    isTaken: () => isTaken,
+  })
   for (const [port, base, cascade] of [
     [0x20, 0x20, 4],
     [0xa0, 0x28, 2],
@@ -18,7 +21,7 @@ const made = (icw4 = 0) => {
     pic.write(port, 0x11)
     for (const value of [base, cascade, 1 | icw4, 0]) pic.write(port + 1, value)
   }
-  return { pic, ended, changes: () => changes }
+  return { pic, ended, masks, changes: () => changes }
 }
 const EOI = 0x20
 
@@ -95,7 +98,7 @@ t.test('the mask, and the request register', async t => {
   t.equal(pic.acknowledge(), 0x26)
 })
 
-t.test('automatic EOI, rotation, special mask mode, poll', async t => {
+t.test('automatic EOI, rotation, poll; special mask mode is kept and changes nothing', async t => {
   const auto = made(2)
   auto.pic.set(3, true)
   auto.pic.acknowledge()
@@ -117,7 +120,8 @@ t.test('automatic EOI, rotation, special mask mode, poll', async t => {
   t.equal(special.output, false)
   special.write(0x21, 0x02)
   special.write(0x20, 0x68)
-  t.equal(special.acknowledge(), 0x26, 'what is masked and in service holds nothing back')
+  t.equal(special.output, false, 'what is in service holds others back, as in KVM')
+  t.equal(special.save(true)[8], 1)
   const polled = made().pic
   polled.write(0x20, 0x0c)
   t.equal(polled.read(0x20), 7, 'none')
@@ -125,6 +129,49 @@ t.test('automatic EOI, rotation, special mask mode, poll', async t => {
   polled.write(0x20, 0x0c)
   t.equal(polled.read(0x20), 0x84)
   t.equal(polled.output, false)
+  polled.write(0x20, 0x0b)
+  t.equal(polled.read(0x20), 0, 'acknowledged and ended at once')
+  polled.set(11, true)
+  t.equal(polled.output, true)
+  polled.write(0xa0, 0x0c)
+  t.equal(polled.read(0xa0), 0x83)
+  t.equal(polled.output, false, 'the master is asked for nothing any more')
+})
+
+t.test('ICW1: the mask and the edges go; what is in service stays, where no edge waits', async t => {
+  for (const isTaken of [true, false]) {
+    const { pic, ended } = made(0, isTaken)
+    for (const irq of [1, 5]) pic.set(irq, true)
+    t.equal(pic.acknowledge(), 0x21)
+    pic.set(1, false)
+    pic.set(1, true)
+    pic.write(0x20, 0x11)
+    for (const value of [0x40, 4, 1]) pic.write(0x21, value)
+    pic.write(0x20, 0x0b)
+    t.equal(pic.read(0x20), isTaken ? 0 : 2)
+    t.same(ended, isTaken ? [1, 5] : [], 'the edges that waited are over')
+    pic.write(0x20, 0x0a)
+    t.equal(pic.read(0x20), 0)
+  }
+})
+
+t.test('the output follows the mask, EOIs and lines; a mask that changes is told', async t => {
+  const { pic, masks } = made()
+  pic.set(3, true)
+  pic.write(0x20, 0x13)
+  t.equal(pic.output, true, 'ICW1 takes the request away, and nobody looks')
+  t.equal(pic.acknowledge(), 0x27, 'spurious')
+  t.equal(pic.output, false)
+  for (const value of [0x20, 4, 1]) pic.write(0x21, value)
+  pic.write(0x21, 0x81)
+  pic.write(0xa1, 0x01)
+  pic.write(0x21, 0x80)
+  t.same(masks, ['0 true', '7 true', '8 true', '0 false'])
+})
+
+t.test('accesses of two ports at once are the PIC’s where both are', async t => {
+  const { pic } = made()
+  t.same([pic.has(0x20, 2), pic.has(0x21, 2), pic.has(0xa1, 1), pic.has(0x4d0, 4)], [true, false, true, false])
 })
 
 t.test('special fully nested mode: a higher input of the slave interrupts a lower one', async t => {
@@ -152,8 +199,13 @@ t.test('saved and loaded', async t => {
   from.set(13, true)
   from.set(1, true)
   const { pic } = made()
-  for (const isMaster of [true, false]) pic.load(isMaster, from.save(isMaster))
+  const slave = from.save(false)
+  slave[15] = 0xff
+  pic.load(true, from.save(true))
+  pic.load(false, slave)
   t.equal(pic.read(0xa1), 0x55)
+  pic.write(0x4d1, 0xff)
+  t.equal(pic.read(0x4d1), 0xff, 'which inputs may be levels is userspace’s to say, too')
   t.equal(pic.acknowledge(), 0x21)
   pic.write(0x20, EOI)
   t.equal(pic.acknowledge(), 0x2d)

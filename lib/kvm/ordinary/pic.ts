@@ -10,16 +10,33 @@ type State = { -readonly [K in keyof Values<typeof kvm_pic_state.fields>]: numbe
 const CASCADE = 2
 const [ICW1, OCW3] = [0x10, 8]
 
+/** What the PICs have around them. */
+export type PicHost = {
+  /** INTR has followed, and may be another. */
+  changed(): void
+  /** The service of one of the 16 inputs is over. */
+  ended(irq: number): void
+  masked?(irq: number, isMasked: boolean): void
+  /** Does any processor take interrupts of the PICs? They all do unless this says otherwise. */
+  isTaken?(): boolean
+}
+
 /** One 8259A. `elcrMask`: the inputs that may be level-triggered. */
 class Chip {
   readonly isMaster: boolean
   readonly state: State
   /** The service of an input has ended. */
   readonly #ended: (irq: number) => void
+  /** An input's mask has changed. */
+  readonly #masked: (irq: number, isMasked: boolean) => void
+  /** Is there a processor that takes what the PICs give? */
+  readonly #isTaken: () => boolean
 
-  constructor(isMaster: boolean, elcrMask: number, ended: (irq: number) => void) {
+  constructor(isMaster: boolean, elcrMask: number, { ended, masked, isTaken }: Required<Omit<PicHost, 'changed'>>) {
     this.isMaster = isMaster
     this.#ended = ended
+    this.#masked = masked
+    this.#isTaken = isTaken
     this.state = { ...kvm_pic_state.read(new DataView(new ArrayBuffer(kvm_pic_state.size)), 0), elcr_mask: elcrMask }
   }
 
@@ -29,14 +46,13 @@ class Chip {
     return 8
   }
 
-  /** The input that asks for an interrupt now; -1 for none. */
+  /** The input that asks for an interrupt now; -1 for none. KVM's has special mask mode as a bit only: it changes nothing. */
   get irq(): number {
-    const { irr, imr, isr, special_mask, special_fully_nested_mode, priority_add } = this.state
+    const { irr, imr, isr, special_fully_nested_mode, priority_add } = this.state
     const asked = this.#priority(irr & ~imr)
     if (asked === 8) return -1
-    let serviced = special_mask !== 0 ? isr & ~imr : isr
     // The slave may interrupt its own service: the master does not know priorities among its inputs.
-    if (special_fully_nested_mode !== 0 && this.isMaster) serviced &= ~(1 << CASCADE)
+    const serviced = special_fully_nested_mode !== 0 && this.isMaster ? isr & ~(1 << CASCADE) : isr
     return asked < this.#priority(serviced) ? (asked + priority_add) & 7 : -1
   }
 
@@ -67,22 +83,31 @@ class Chip {
     this.#ended(irq)
   }
 
-  /** A write to the even port: ICW1, OCW2 or OCW3. */
-  #command(value: number): void {
+  /** ICW1. What is in service stays so, but for edges that were latched again: those are over. kvm_pic_reset. */
+  #reset(value: number): void {
+    const { state } = this
+    const edges = state.irr & ~state.elcr
+    Object.assign(state, { last_irr: 0, irr: state.irr & state.elcr, imr: 0, priority_add: 0 })
+    Object.assign(state, { special_mask: 0, read_reg_select: 0, init_state: 1, init4: value & 1 })
+    if (state.init4 === 0) Object.assign(state, { special_fully_nested_mode: 0, auto_eoi: 0 })
+    if (this.#isTaken()) for (let irq = 0; irq < 8; irq++) if (((edges >>> irq) & 1) === 1) this.end(irq)
+  }
+
+  /** A write to the even port: ICW1, OCW2 or OCW3. Does the output follow at once? */
+  #command(value: number): boolean {
     const { state } = this
     if ((value & ICW1) !== 0) {
-      const ended = state.isr
-      Object.assign(state, { last_irr: 0, irr: state.irr & state.elcr, imr: 0, isr: 0, priority_add: 0 })
-      Object.assign(state, { special_mask: 0, read_reg_select: 0, init_state: 1, init4: value & 1 })
-      if (state.init4 === 0) Object.assign(state, { special_fully_nested_mode: 0, auto_eoi: 0 })
-      for (let irq = 0; irq < 8; irq++) if (((ended >>> irq) & 1) === 1) this.#ended(irq)
-    } else if ((value & OCW3) !== 0) {
+      this.#reset(value)
+      return false
+    }
+    if ((value & OCW3) !== 0) {
       if ((value & 4) !== 0) state.poll = 1
       if ((value & 2) !== 0) state.read_reg_select = value & 1
       if ((value & 0x40) !== 0) state.special_mask = (value >>> 5) & 1
-    } else {
-      this.#endOrRotate(value >>> 5, value & 7)
+      return false
     }
+    this.#endOrRotate(value >>> 5, value & 7)
+    return true
   }
 
   /** OCW2: R, SL and EOI, and a level. */
@@ -114,30 +139,38 @@ class Chip {
     }
   }
 
-  /** A write to the odd port: the mask, or ICW2 to ICW4 after an ICW1. */
-  #data(value: number): void {
+  /** A write to the odd port: the mask, or ICW2 to ICW4 after an ICW1. Does the output follow at once? */
+  #data(value: number): boolean {
     const { state } = this
     switch (state.init_state) {
+      case 0: {
+        const changed = state.imr ^ value
+        state.imr = value
+        for (let irq = 0; irq < 8; irq++)
+          if (((changed >>> irq) & 1) === 1) this.#masked(irq, ((value >>> irq) & 1) === 1)
+        return true
+      }
       case 1:
         state.irq_base = value & 0xf8
         state.init_state = 2
-        return
+        return false
       case 2:
         state.init_state = state.init4 !== 0 ? 3 : 0
-        return
+        return false
       case 3:
         state.special_fully_nested_mode = (value >>> 4) & 1
         state.auto_eoi = (value >>> 1) & 1
         state.init_state = 0
-        return
+        return false
       default:
-        state.imr = value
+        // A state that only KVM_SET_IRQCHIP can bring about: nothing is written.
+        return false
     }
   }
 
-  write(isOdd: boolean, value: number): void {
-    if (isOdd) this.#data(value)
-    else this.#command(value)
+  /** Does the output follow at once? After the others it waits for the next that does. */
+  write(isOdd: boolean, value: number): boolean {
+    return isOdd ? this.#data(value) : this.#command(value)
   }
 
   read(isOdd: boolean): number {
@@ -155,16 +188,23 @@ export class Pic {
   readonly #master: Chip
   readonly #slave: Chip
   readonly #changed: () => void
+  /** INTR: as it was when it last followed. */
+  output = false
 
-  /** `changed`: the output may have; `ended`: the service of one of the 16 inputs. */
-  constructor(changed: () => void, ended: (irq: number) => void) {
+  constructor({ changed, ended, masked = () => {}, isTaken = () => true }: PicHost) {
     this.#changed = changed
-    this.#master = new Chip(true, 0xf8, ended)
-    this.#slave = new Chip(false, 0xde, irq => ended(irq + 8))
+    this.#master = new Chip(true, 0xf8, { ended, masked, isTaken })
+    this.#slave = new Chip(false, 0xde, {
+      ended: irq => ended(irq + 8),
+      masked: (irq, isMasked) => masked(irq + 8, isMasked),
+      isTaken,
+    })
   }
 
-  has(port: number): boolean {
-    return (port & ~1) === MASTER || (port & ~1) === SLAVE || (port & ~1) === MASTER_ELCR
+  /** Of an access of `size` bytes, all of them. */
+  has(port: number, size = 1): boolean {
+    const pair = port & ~1
+    return (port & 1) + size <= 2 && (pair === MASTER || pair === SLAVE || pair === MASTER_ELCR)
   }
 
   #chip(port: number): Chip {
@@ -177,12 +217,8 @@ export class Pic {
       this.#master.set(CASCADE, true)
       this.#master.set(CASCADE, false)
     }
+    this.output = this.#master.irq >= 0
     this.#changed()
-  }
-
-  /** INTR. */
-  get output(): boolean {
-    return this.#master.irq >= 0
   }
 
   /** One of 16 inputs; what comes of it as `Chip.set`. */
@@ -195,9 +231,8 @@ export class Pic {
   /** INTA: the vector. */
   acknowledge(): number {
     const irq = this.#master.irq
-    if (irq < 0) return this.#master.state.irq_base + SPURIOUS
-    this.#master.acknowledge(irq)
-    let vector = this.#master.state.irq_base + irq
+    if (irq >= 0) this.#master.acknowledge(irq)
+    let vector = this.#master.state.irq_base + (irq >= 0 ? irq : SPURIOUS)
     if (irq === CASCADE) {
       const behind = this.#slave.irq
       if (behind >= 0) this.#slave.acknowledge(behind)
@@ -213,20 +248,30 @@ export class Pic {
     const { state } = chip
     if (port >= MASTER_ELCR) return state.elcr
     if (state.poll === 0) return chip.read((port & 1) === 1)
-    // Poll command: the read is the acknowledgement. Bit 7 says that there was one.
     state.poll = 0
+    return this.#poll(chip)
+  }
+
+  /** The read after a poll command is acknowledgement and end at once, of the master's input too. Bit 7: there was one. */
+  #poll(chip: Chip): number {
     const irq = chip.irq
-    if (irq < 0) return SPURIOUS
-    chip.acknowledge(irq)
-    this.#settle()
-    return 0x80 | irq
+    if (irq >= 0) {
+      const { state: master } = this.#master
+      if (!chip.isMaster) {
+        master.isr &= ~(1 << CASCADE)
+        master.irr &= ~(1 << CASCADE)
+      }
+      chip.state.irr &= ~(1 << irq)
+      chip.end(irq)
+    }
+    if (!(chip.isMaster && irq === CASCADE)) this.#settle()
+    return irq < 0 ? SPURIOUS : 0x80 | irq
   }
 
   write(port: number, value: number): void {
     const chip = this.#chip(port)
     if (port >= MASTER_ELCR) chip.state.elcr = value & chip.state.elcr_mask
-    else chip.write((port & 1) === 1, value)
-    this.#settle()
+    else if (chip.write((port & 1) === 1, value)) this.#settle()
   }
 
   /** Bytes of kvm_pic_state. */
@@ -234,10 +279,10 @@ export class Pic {
     return kvm_pic_state.encode((isMaster ? this.#master : this.#slave).state)
   }
 
+  /** All of them as they are, the mask of what may be a level too. */
   load(isMaster: boolean, bytes: Uint8Array): void {
     const chip = isMaster ? this.#master : this.#slave
-    const { elcr_mask } = chip.state
-    Object.assign(chip.state, kvm_pic_state.read(new DataView(bytes.buffer, bytes.byteOffset), 0), { elcr_mask })
+    Object.assign(chip.state, kvm_pic_state.read(new DataView(bytes.buffer, bytes.byteOffset), 0))
     this.#settle()
   }
 }

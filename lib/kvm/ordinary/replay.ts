@@ -70,20 +70,20 @@ export class Replay implements Outside, Ports {
 
   read(gpa: number, size: number): bigint {
     if (this.#isApic(gpa)) return BigInt(this.apic?.readPage(gpa & 0xfff) ?? 0)
-    if (this.chips?.has('mmio', gpa) === true) return this.chips.read('mmio', gpa, size)
+    if (this.chips?.has('mmio', gpa, size) === true) return this.chips.read('mmio', gpa, size)
     return this.#ask('mmio', false, gpa, size, 0n)
   }
   write(gpa: number, size: number, value: bigint): void {
     if (this.#isApic(gpa)) this.apic?.writePage(gpa & 0xfff, Number(value & 0xffff_ffffn))
-    else if (this.chips?.has('mmio', gpa) === true) this.chips.write('mmio', gpa, size, value)
+    else if (this.chips?.has('mmio', gpa, size) === true) this.chips.write('mmio', gpa, size, value)
     else this.#ask('mmio', true, gpa, size, value)
   }
   in(port: number, size: Size): bigint {
-    if (this.chips?.has('port', port) === true) return this.chips.read('port', port, size)
+    if (this.chips?.has('port', port, size) === true) return this.chips.read('port', port, size)
     return this.#ask('port', false, port, size, 0n)
   }
   out(port: number, size: Size, value: bigint): void {
-    if (this.chips?.has('port', port) === true) this.chips.write('port', port, size, value)
+    if (this.chips?.has('port', port, size) === true) this.chips.write('port', port, size, value)
     else this.#ask('port', true, port, size, value)
   }
 }

@@ -9,13 +9,15 @@ import { serve } from './serve.ts'
 /** The harness as a module that test files import: no file, and no second copy of it. */
 const HARNESS = 'seamless:harness'
 const SOURCE = `export const { ${Object.keys(harness).join(', ')} } = globalThis[Symbol.for('${HARNESS}')]`
+/** Its values: what esbuild makes of a namespace is a getter for each of its thousand names. */
+const VALUES = { ...harness }
 
 declare const IMAGE_SOURCES: readonly string[]
+const INSIDE: ReadonlySet<string> = new Set(IMAGE_SOURCES.map(path => pathToFileURL(ROOT + path).href))
+const FRONT = pathToFileURL(`${ROOT}lib/harness/index.ts`).href
 
 startupSnapshot.setDeserializeMainFunction(() => {
-  const front = pathToFileURL(`${ROOT}lib/harness/index.ts`).href
-  const inside = new Set(IMAGE_SOURCES.map(path => pathToFileURL(ROOT + path).href))
-  Object.assign(globalThis, { [Symbol.for(HARNESS)]: harness })
+  Object.assign(globalThis, { [Symbol.for(HARNESS)]: VALUES })
   enableCompileCache()
   // A test that forks wants its own script to run, not another worker.
   process.execArgv = []
@@ -24,14 +26,14 @@ startupSnapshot.setDeserializeMainFunction(() => {
     const text = plain === undefined ? `${error}\n    at ${frames.join('\n    at ')}` : String(plain(error, frames))
     return withOriginals(text)
   }
-  const { needsSources } = serve(Promise.resolve(harness))
+  const { needsSources } = serve(Promise.resolve(VALUES))
   registerHooks({
     resolve(specifier, context, next) {
       if (specifier === HARNESS) return { url: HARNESS, format: 'module', shortCircuit: true }
       const found = next(specifier, context)
-      if (found.url === front) return { url: HARNESS, format: 'module', shortCircuit: true }
+      if (found.url === FRONT) return { url: HARNESS, format: 'module', shortCircuit: true }
       // Whoever looks inside the rooms would get each module twice.
-      if (inside.has(found.url)) needsSources(found.url)
+      if (INSIDE.has(found.url)) needsSources(found.url)
       return found
     },
     load: (url, context, next) =>

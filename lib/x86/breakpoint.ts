@@ -52,20 +52,24 @@ const bitsOf = (list: readonly Breakpoint[], at: bigint, size: number): number =
   return bits
 }
 
-/** Those that DR7 enables, `undefined` where it enables none. Port breakpoints are none without CR4.DE. */
-export const breakpointsOf = (cpu: Cpu): Breakpoints | undefined => {
-  const dr7 = cpu.dr[7]!
+/** Those that DR7 enables, `undefined` where it enables none. Port breakpoints are none without CR4.DE: `hasPorts`. */
+export const breakpointsIn = (dr: readonly bigint[], hasPorts: boolean): Breakpoints | undefined => {
+  const dr7 = dr[7] ?? 0n
   if ((dr7 & ENABLES) === 0n) return undefined
   const control = Number(dr7 & 0xffff_ffffn)
   const found: Breakpoint[] = []
   for (let n = 0; n < 4; n++) {
     const kind = (control >>> (16 + n * 4)) & 3
-    if (((control >> (n * 2)) & 3) === 0 || (kind === PORT && (cpu.cr4 & CR4_DE) === 0n)) continue
+    if (((control >> (n * 2)) & 3) === 0 || (kind === PORT && !hasPorts)) continue
     const length = kind === EXECUTE ? 1 : LENGTHS[(control >>> (18 + n * 4)) & 3]!
-    found.push({ bit: 1 << n, kind, at: cpu.dr[n]! & ~BigInt(length - 1), length })
+    found.push({ bit: 1 << n, kind, at: (dr[n] ?? 0n) & ~BigInt(length - 1), length })
   }
   return new Breakpoints(found)
 }
+
+/** The guest's own, or those that a debugger has put in their place. */
+export const breakpointsOf = (cpu: Cpu): Breakpoints | undefined =>
+  cpu.debugger ?? breakpointsIn(cpu.dr, (cpu.cr4 & CR4_DE) !== 0n)
 
 /**
  * #DB before the instruction at RIP, where one is on it, or where the event that led here met one on its stack or in a

@@ -94,6 +94,8 @@ export class Cpu {
   tscOffset = 0n
   /** What DR7 enables, worked out by `refresh`; nothing is compiled while there is any. */
   breakpoints: Breakpoints | undefined
+  /** Breakpoints that count instead of the guest's: whoever sets them stops at the #DB by `onFault`. From the next run on. */
+  debugger: Breakpoints | undefined
   /** Bits of DR6 that the running instruction, or one before it that held traps off, has met. */
   met = 0
   /** The instruction that executes. */
@@ -376,7 +378,7 @@ export class Cpu {
     this.stackSize = this.mode === 64 ? 8 : (ss & RIGHTS.DB) !== 0 ? 4 : 2
     this.#cpl = (this.#cr0 & CR0_PE) === 0n ? 0 : (((ss & RIGHTS.DPL) >> 5) as 0 | 1 | 2 | 3)
     this.#canonicalShift = (this.#cr4 & 0x1000n) === 0n ? 15 : 24
-    if (this.dr[7] !== DR7_INIT || this.breakpoints !== undefined) this.#refreshBreakpoints()
+    if (this.dr[7] !== DR7_INIT || (this.breakpoints ?? this.debugger) !== undefined) this.#refreshBreakpoints()
     this.#refreshAccess()
   }
 

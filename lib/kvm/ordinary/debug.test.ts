@@ -50,7 +50,6 @@ t.test('debug registers stop before an instruction', async t => {
   t.match(run(), { exception: abi.VECTOR_DB, pc: labels['second']!, dr6: 0xffff_0ff8n })
   t.equal(debug(0), 0)
   t.equal(run(), abi.KVM_EXIT_HLT)
-  t.throws(() => debug(ENABLE | HARDWARE, [0n, 0n, 0n, 0n, 0n, 0n, 0n, 0x1_0401n]), { name: 'NotModelled' })
   s.host.close()
 })
 
@@ -85,5 +84,59 @@ t.test('an exception of userspace’s', async t => {
   t.equal(debug(abi.KVM_GUESTDBG_INJECT_DB), 'EBUSY')
   t.equal(run(), abi.KVM_EXIT_HLT)
   t.equal(s.regs(vcpu).rip, handler! + 1n)
+  s.host.close()
+})
+
+t.test('debug registers stop after accesses to data', async t => {
+  const { s, vcpu, labels, debug, run } = guest(`
+    mov eax, [0x3000]
+    mov [0x3000], eax
+    one: mov ebx, [0x3002]
+    two: mov cl, [0x3008]
+    mov [0x2fff], ax
+    three: mov esi, 0x2000
+    mov edi, 0x2ffe
+    mov ecx, 4
+    cld
+    copy: rep movsb
+    four: mov rdx, dr7
+    mov eax, [0x20000000]
+    hlt`)
+  // L0: writes of four bytes at 0x3000. L1: reads and writes of four bytes at 0x3004. L2: four ports, which IN leaves before.
+  const dr7 = 0x41dn | (0xdn << 16n) | (0xfn << 20n) | (0xen << 24n)
+  const data = [0x3000n, 0x3004n, 0x2000_0000n, 0n, 0n, 0n, 0n, dr7]
+  t.equal(debug(ENABLE | HARDWARE, data), 0)
+  const stops = (label: string, dr6: bigint, why?: string) =>
+    t.match(run(), { exception: abi.VECTOR_DB, pc: labels[label]!, dr6, dr7 }, why)
+  stops('one', 0xffff_0ff1n, 'not the read before')
+  stops('two', 0xffff_0ff2n, '0x3002 to 0x3005 reaches the second')
+  stops('three', 0xffff_0ff1n, '0x2fff and 0x3000')
+  t.match(run(), { pc: labels['copy']! }, 'between two elements')
+  t.equal(s.regs(vcpu).rcx, 1n)
+  t.match(run(), { pc: labels['four']! }, 'and after the last one')
+  t.equal(run(), abi.KVM_EXIT_MMIO)
+  t.equal(s.regs(vcpu).rdx, 0x400n, 'the guest’s DR7 is its own')
+  t.equal(run(), abi.KVM_EXIT_HLT)
+  s.setRegs(vcpu, { rip: CODE })
+  t.equal(debug(ENABLE | HARDWARE | STEP, data), 0)
+  for (const met of [0n, 1n, 2n]) t.match(run(), { exception: abi.VECTOR_DB, dr6: 0xffff_4ff0n | met })
+  t.equal(debug(0), 0)
+  t.equal(run(), abi.KVM_EXIT_MMIO)
+  s.host.close()
+})
+
+t.test('userspace’s breakpoints stand in the place of the guest’s', async t => {
+  const { s, vcpu, labels, debug, run } = guest('again: mov [0x3000], eax\nbehind: hlt\nhandler: mov ebp, 1\nhlt')
+  s.gate(1, labels['handler']!)
+  const own = () =>
+    s.call(vcpu, abi.KVM_SET_DEBUGREGS, abi.kvm_debugregs, { db: [0x3000n, 0n, 0n, 0n], dr7: 0xd_0401n })
+  own()
+  t.equal(debug(ENABLE | HARDWARE, [0n, 0n, 0n, 0x5000n, 0n, 0n, 0n, 0xd000_0480n]), 0)
+  t.equal(run(), abi.KVM_EXIT_HLT)
+  t.equal(s.regs(vcpu).rbp, 0n)
+  t.equal(debug(0), 0)
+  s.setRegs(vcpu, { rip: CODE })
+  t.equal(run(), abi.KVM_EXIT_HLT)
+  t.equal(s.regs(vcpu).rbp, 1n)
   s.host.close()
 })

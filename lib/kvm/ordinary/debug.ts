@@ -16,8 +16,8 @@ import {
   VECTOR_BP,
   VECTOR_DB,
 } from '#abi'
-import { gva, hva, NotModelled } from '#bits'
-import { CS } from '#x86'
+import { gva, hva } from '#bits'
+import { type Breakpoints, breakpointsIn, CS, EXIT_REASON_EXCEPTION_NMI, type VmExit } from '#x86'
 import { Errno } from '../errno.ts'
 import type { Vcpu } from '../vcpu.ts'
 import type { OrdinaryCpu } from './cpu.ts'
@@ -30,6 +30,8 @@ export type GuestDebug = {
   /** Linear addresses of instructions, by number of the debug register; undefined where it is off. */
   readonly addresses: readonly (bigint | undefined)[]
   readonly dr7: bigint
+  /** Of accesses to data; the guest's own count as long as there are any of userspace's. */
+  readonly data: Breakpoints | undefined
 }
 
 const INT3 = 0xcc
@@ -39,7 +41,14 @@ const DR6_FIXED = 0xffff_0ff0n
 const DR6_BS = 0x4000n
 const DR7_FIXED = 0x400n
 
-/** EBUSY: an exception is pending already. Not modelled: stops at accesses to data (R/W bits of DR7 other than 0). */
+/** DR7 with the breakpoints alone that are data's: those of ports never meet an IN or OUT, which leaves the guest before. */
+const dataOf = (dr: readonly bigint[], dr7: bigint): Breakpoints | undefined => {
+  let enabled = 0n
+  for (let n = 0n; n < 4n; n++) if (((dr7 >> (16n + 4n * n)) & 1n) === 1n) enabled |= 3n << (2n * n)
+  return breakpointsIn([...dr.slice(0, 7), dr7 & (enabled | 0xffff_0000n)], false)
+}
+
+/** EBUSY: an exception is pending already. */
 export const setGuestDebug = (vcpu: Vcpu, arg: bigint): number => {
   const { control, debugreg } = vcpu.vm.host.space.get(kvm_guest_debug, hva(arg))
   const { ordinary } = vcpu
@@ -57,14 +66,14 @@ export const setGuestDebug = (vcpu: Vcpu, arg: bigint): number => {
   const dr7 = (control & KVM_GUESTDBG_USE_HW_BP) !== 0 ? (debugreg[7] ?? 0n) : DR7_FIXED
   const addresses = [0, 1, 2, 3].map(n => {
     if (((dr7 >> BigInt(2 * n)) & 3n) === 0n) return undefined
-    if (((dr7 >> BigInt(16 + 4 * n)) & 0xfn) !== 0n) throw new NotModelled('KVM_SET_GUEST_DEBUG with stops at data')
-    return debugreg[n] ?? 0n
+    return ((dr7 >> BigInt(16 + 4 * n)) & 3n) === 0n ? (debugreg[n] ?? 0n) : undefined
   })
   ordinary.debug = {
     isStepped: (control & KVM_GUESTDBG_SINGLESTEP) !== 0,
     hasSoftware: (control & KVM_GUESTDBG_USE_SW_BP) !== 0,
     addresses,
     dr7,
+    data: dataOf(debugreg, dr7),
   }
   return 0
 }
@@ -104,6 +113,29 @@ export const stopsBefore = (vcpu: Vcpu, ordinary: OrdinaryCpu, debug: GuestDebug
   }
   return false
 }
+
+/** One instruction, which stops at userspace's data. What userspace answers of it is none that a breakpoint meets. */
+export const step = (ordinary: OrdinaryCpu, { data }: GuestDebug): { exit: VmExit | undefined; met: bigint } => {
+  const { cpu } = ordinary
+  if (data === undefined) return { exit: cpu.step(), met: 0n }
+  let met = 0n
+  const { onFault } = cpu
+  cpu.debugger = data
+  cpu.onFault = ({ vector, dr6 }) => {
+    if (vector !== VECTOR_DB) return 'deliver'
+    met = dr6
+    return 'stop'
+  }
+  const exit = cpu.step()
+  cpu.debugger = undefined
+  cpu.onFault = onFault
+  cpu.refresh()
+  return exit?.reason === EXIT_REASON_EXCEPTION_NMI ? { exit: undefined, met } : { exit, met: 0n }
+}
+
+/** Userspace's data has been met by the instruction that is over. */
+export const stopsAfter = (vcpu: Vcpu, ordinary: OrdinaryCpu, debug: GuestDebug, met: bigint): false =>
+  exitDebug(vcpu, VECTOR_DB, linear(ordinary), DR6_FIXED | met | (debug.isStepped ? DR6_BS : 0n), debug.dr7)
 
 /** An instruction is over. True: on with the guest; false: userspace wanted one. */
 export const goesOn = (vcpu: Vcpu, ordinary: OrdinaryCpu, debug: GuestDebug): boolean =>

@@ -22,7 +22,7 @@ import { type Cpu, completeXsetbv, Fault, type VmExit } from '#x86'
 import { hypercall } from '../exit/hypercall.ts'
 import type { Vcpu } from '../vcpu.ts'
 import type { OrdinaryCpu } from './cpu.ts'
-import { type GuestDebug, goesOn, stopsBefore } from './debug.ts'
+import { type GuestDebug, goesOn, step, stopsAfter, stopsBefore } from './debug.ts'
 import { guestRdmsr, guestWrmsr } from './msr.ts'
 import { type Asked, directionOf } from './replay.ts'
 
@@ -227,8 +227,9 @@ const stepDebugged = (vcpu: Vcpu, ordinary: OrdinaryCpu, debug: GuestDebug): boo
     return goesOn(vcpu, ordinary, debug)
   }
   if (stopsBefore(vcpu, ordinary, debug)) return false
-  const { cpu, replay } = ordinary
-  const exit = cpu.step()
+  const { replay } = ordinary
+  const { exit, met } = step(ordinary, debug)
+  if (met !== 0n) return stopsAfter(vcpu, ordinary, debug, met)
   const { asked } = replay
   replay.asked = undefined
   const isOver =

@@ -65,6 +65,7 @@ t.test('structures have the sizes and offsets of the headers', async t => {
     [kvm.kvm_dtable, 16],
     [kvm.kvm_clock_data, 48],
     [kvm.kvm_irq_routing_entry, 48],
+    [kvm.kvm_dirty_gfn, 16],
     [kvm.kvm_pit_channel_state, 24],
     [kvm.kvm_reinject_control, 32],
   ]
@@ -91,6 +92,7 @@ t.test('structures have the sizes and offsets of the headers', async t => {
     [kvm.kvm_pit_state, kvm.KVM_SET_PIT],
     [kvm.kvm_pit_state2, kvm.KVM_GET_PIT2],
     [kvm.kvm_pit_state2, kvm.KVM_SET_PIT2],
+    [kvm.kvm_signal_mask, kvm.KVM_SET_SIGNAL_MASK],
     [kvm.kvm_msi, kvm.KVM_SIGNAL_MSI],
     [kvm.kvm_irqfd, kvm.KVM_IRQFD],
     [kvm.kvm_irq_routing, kvm.KVM_SET_GSI_ROUTING],

@@ -84,6 +84,9 @@ export const checkExtension = (host: Host, vm: Vm | undefined, capability: numbe
       return abi.KVM_CLOCK_TSC_STABLE | abi.KVM_CLOCK_HOST_TSC
     case abi.KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2:
       return Number(MANUAL_DIRTY_LOG_MASK)
+    case abi.KVM_CAP_DIRTY_LOG_RING:
+    case abi.KVM_CAP_DIRTY_LOG_RING_ACQ_REL:
+      return abi.KVM_DIRTY_RING_MAX_ENTRIES * abi.kvm_dirty_gfn.size
     case abi.KVM_CAP_EXIT_HYPERCALL:
       return Number(EXIT_HYPERCALL_MASK)
     case abi.KVM_CAP_X2APIC_API:

@@ -4,7 +4,7 @@ import { KVM_EXIT_MEMORY_FAULT, KVM_EXIT_SHUTDOWN, KVM_MEMORY_EXIT_FLAG_PRIVATE,
 import { hex, PAGE_SIZE } from '#bits'
 import { EPT_QUALIFICATION } from '#x86'
 import { Errno } from './errno.ts'
-import { type Memslot, markDirty } from './memslot.ts'
+import type { Memslot } from './memslot.ts'
 import type { Vcpu } from './vcpu.ts'
 import type { Vm } from './vm.ts'
 
@@ -31,7 +31,7 @@ export const mapPage = (vm: Vm, slot: Memslot, gfn: number, isPrivate: boolean, 
   if (!isPrivate) {
     // Where writes are logged, a page is read-only until the first one.
     vm.sharedEpt.map(gfn, vm.backing(slot, gfn), isWrite || slot.dirty === undefined)
-    if (isWrite) markDirty(slot, gfn)
+    if (isWrite) vm.markDirty(slot, gfn)
     if (slot.dirty !== undefined) vm.td.tdx.invept()
   } else if (slot.memfd !== undefined && !vm.td.sept.has(gfn)) {
     vm.td.sept.aug(gfn, slot.memfd.frame(slot.memfdPage + page))

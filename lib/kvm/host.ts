@@ -1,5 +1,5 @@
 /** One emulated host: the machine's memory, one host process with its addresses and descriptors, the TDX module, and KVM. */
-import { KVM_IOCTL_NAMES, KVM_RUN, KVM_VCPU_MMAP_SIZE } from '#abi'
+import { KVM_DIRTY_LOG_PAGE_OFFSET, KVM_IOCTL_NAMES, KVM_RUN, KVM_VCPU_MMAP_SIZE } from '#abi'
 import {
   type Hpa,
   type Hva,
@@ -74,8 +74,11 @@ export class Host {
   readonly hasTdx: boolean
   /** Empty on every honest host. */
   readonly hacks: Set<Hack>
-  /** Is a signal pending for the process? Asked when KVM_RUN begins and at each timer tick of the host. */
-  signalPending: (() => boolean) | undefined
+  /**
+   * Is a signal pending for the process? Asked when KVM_RUN begins and at each timer tick of the host. `blocked`: signals, from
+   * bit 0 for the first, that are blocked meanwhile instead of the process's own (KVM_SET_SIGNAL_MASK).
+   */
+  signalPending: ((blocked?: bigint) => boolean) | undefined
   /** Instructions until the host's next timer tick, asked whenever a vCPU is entered. A million where nobody answers. */
   quantum: ((vcpuId: number) => number) | undefined
   /** A vCPU is halted and KVM knows nothing that would wake it. True: look again; false: KVM_RUN ends with EINTR. */
@@ -256,21 +259,27 @@ export class Host {
     this.#resident = 0
   }
 
-  /** Maps a vCPU's kvm_run and what follows it, or a guest_memfd that says it may be. EINVAL, ENODEV. */
-  mmapFd(fd: number, length: number): Hva {
+  /**
+   * Maps a vCPU's kvm_run and what follows it, its dirty ring at KVM_DIRTY_LOG_PAGE_OFFSET pages, or a guest_memfd that says it
+   * may be. EINVAL, ENODEV.
+   */
+  mmapFd(fd: number, length: number, offset = 0): Hva {
     const file = this.descriptors.get(fd)
     if (file instanceof GuestMemfd && file.isMappable) {
       const wanted = Math.ceil(length / PAGE_SIZE)
-      if (!(length > 0) || wanted > file.pages)
+      if (!(length > 0) || wanted > file.pages || offset !== 0)
         throw new Errno('EINVAL', `mmap: ${length} bytes of ${file.pages} pages`)
       return this.space.mapFile(file, file.allFrames().slice(0, wanted))
     }
     if (!(file instanceof Vcpu)) throw new Errno('ENODEV', `mmap: a ${file.kind} descriptor cannot be mapped`)
+    const isRing = offset === KVM_DIRTY_LOG_PAGE_OFFSET * PAGE_SIZE
     const pages = Math.ceil(length / PAGE_SIZE)
-    if (!(length > 0) || pages > file.pages.length) {
-      throw new Errno('EINVAL', `mmap: ${length} bytes of a vCPU; KVM_GET_VCPU_MMAP_SIZE is ${KVM_VCPU_MMAP_SIZE}`)
+    const mapped = isRing ? (file.ring?.pages ?? []) : offset === 0 ? file.pages : []
+    if (!(length > 0) || pages > mapped.length) {
+      const there = `KVM_GET_VCPU_MMAP_SIZE is ${KVM_VCPU_MMAP_SIZE}, the dirty ring has ${file.vm.dirtyRingBytes}`
+      throw new Errno('EINVAL', `mmap: ${length} bytes of a vCPU from ${offset}; ${there}`)
     }
-    return this.space.mapFile(file, file.pages.slice(0, pages))
+    return this.space.mapFile(file, mapped.slice(0, pages))
   }
 
   /** The ioctl's result, 0 or more. `arg` is a value or an HVA. Errno; NotModelled. */

@@ -16,9 +16,13 @@ export type Memslot = {
   dirty: Uint8Array | undefined
 }
 
-/** Notes a write to a page of a slot that logs them. */
-export const markDirty = ({ dirty, gfn: first }: Memslot, gfn: number): void => {
-  if (dirty !== undefined) dirty[(gfn - first) >>> 3]! |= 1 << ((gfn - first) & 7)
+/** Notes a write to a page of a slot that logs them: whether it is the first since somebody looked. */
+export const markDirty = ({ dirty, gfn: first }: Memslot, gfn: number): boolean => {
+  if (dirty === undefined) return false
+  const [at, bit] = [(gfn - first) >>> 3, 1 << ((gfn - first) & 7)]
+  const isFirst = (dirty[at]! & bit) === 0
+  dirty[at]! |= bit
+  return isFirst
 }
 
 /** The slots of a VM, by id and by guest frame number. */

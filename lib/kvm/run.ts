@@ -1,6 +1,7 @@
 /** KVM_RUN: completes the exit before, enters the TD (or the ordinary VM, as ordinary/run.ts does), and turns what comes back into a kvm_run. Linux arch/x86/kvm/x86.c and vmx/tdx.c. */
 
 import {
+  KVM_EXIT_DIRTY_RING_FULL,
   KVM_EXIT_EXCEPTION,
   KVM_EXIT_FAIL_ENTRY,
   KVM_EXIT_INTERNAL_ERROR,
@@ -165,7 +166,7 @@ const handleExit = (vcpu: Vcpu): boolean => {
 const block = (vcpu: Vcpu): void => {
   const { host } = vcpu.vm
   while (!vcpu.hasEvents) {
-    if (host.signalPending?.()) throw interrupted(vcpu, SIGNAL)
+    if (host.signalPending?.(vcpu.signalMask)) throw interrupted(vcpu, SIGNAL)
     if ((vcpu.ordinary ?? vcpu.posted)?.sleep(host.sleepLimit?.(vcpu.id)) === true) continue
     if (!host.onBlock?.(vcpu.id)) throw interrupted(vcpu, BLOCKED)
   }
@@ -176,9 +177,16 @@ const block = (vcpu: Vcpu): void => {
 const awaitStart = (vcpu: Vcpu): void => {
   const { host } = vcpu.vm
   while (vcpu.mpState === KVM_MP_STATE_UNINITIALIZED || vcpu.mpState === KVM_MP_STATE_INIT_RECEIVED) {
-    if (host.signalPending?.()) throw interrupted(vcpu, SIGNAL)
+    if (host.signalPending?.(vcpu.signalMask)) throw interrupted(vcpu, SIGNAL)
     if (!host.onBlock?.(vcpu.id)) throw interrupted(vcpu, BLOCKED)
   }
+}
+
+/** Userspace has to look at the dirty ring before the guest writes more. */
+const ringIsFull = (vcpu: Vcpu): boolean => {
+  if (vcpu.ring?.isFull !== true) return false
+  vcpu.exitReason = KVM_EXIT_DIRTY_RING_FULL
+  return true
 }
 
 const loopOrdinary = (vcpu: Vcpu, ordinary: OrdinaryCpu): void => {
@@ -186,7 +194,8 @@ const loopOrdinary = (vcpu: Vcpu, ordinary: OrdinaryCpu): void => {
   for (;;) {
     if (vcpu.mpState === KVM_MP_STATE_HALTED) block(vcpu)
     awaitStart(vcpu)
-    if (host.signalPending?.()) throw interrupted(vcpu, SIGNAL)
+    if (host.signalPending?.(vcpu.signalMask)) throw interrupted(vcpu, SIGNAL)
+    if (ringIsFull(vcpu)) return
     if (!enterOrdinary(vcpu, ordinary, host.quantum?.(vcpu.id) ?? TICK)) return
     vcpu.vm.requireAlive()
   }
@@ -199,7 +208,8 @@ const loop = (vcpu: Vcpu): void => {
   const tdvpr = BigInt(vcpu.tdvpr)
   for (;;) {
     if (vcpu.mpState === KVM_MP_STATE_HALTED) block(vcpu)
-    if (host.signalPending?.()) throw interrupted(vcpu, SIGNAL)
+    if (host.signalPending?.(vcpu.signalMask)) throw interrupted(vcpu, SIGNAL)
+    if (ringIsFull(vcpu)) return
     vcpu.prepareEntry()
     const timer = vcpu.posted?.ticksToTimer ?? TICK
     lp.quantum = Math.max(1, Math.min(host.quantum?.(vcpu.id) ?? TICK, timer))
@@ -233,6 +243,7 @@ export const attempt = (vcpu: Vcpu): number | Errno => {
  */
 export const run = (vcpu: Vcpu): number => {
   const { view, run: at, vm } = vcpu
+  vm.running = vcpu
   view.setUint16(at + kvm_run.offset.flags, 0, true)
   try {
     const valid = view.getBigUint64(at + kvm_run.offset.kvm_valid_regs, true)

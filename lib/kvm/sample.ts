@@ -167,9 +167,13 @@ export class Sample {
     return this.tdx(vcpu, KVM_TDX_INIT_MEM_REGION, this.data, flags)
   }
 
-  /** A TD of one vCPU whose last page below 4 GiB holds `code` at its end, where the reset vector is. */
-  build(code: Uint8Array): { vm: number; vcpu: number; memfd: number; page: Hva } {
+  /** A TD of one vCPU whose last page below 4 GiB holds `code` at its end, where the reset vector is. `prepare`: before anything else. */
+  build(
+    code: Uint8Array,
+    prepare: (vm: number) => void = () => {},
+  ): { vm: number; vcpu: number; memfd: number; page: Hva } {
     const vm = this.createVm()
+    prepare(vm)
     this.splitIrqchip(vm)
     this.initVm(vm)
     const gpa = 0xffff_f000n

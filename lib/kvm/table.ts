@@ -8,6 +8,7 @@ import { getClock, setClock } from './ioctl/kvm_clock.ts'
 import { createGuestMemfd } from './ioctl/kvm_create_guest_memfd.ts'
 import { createVcpu, setBootCpuId } from './ioctl/kvm_create_vcpu.ts'
 import { createVm } from './ioctl/kvm_create_vm.ts'
+import { resetDirtyRings } from './ioctl/kvm_dirty_ring.ts'
 import { enableCap } from './ioctl/kvm_enable_cap.ts'
 import { clearDirtyLog, getDirtyLog } from './ioctl/kvm_get_dirty_log.ts'
 import { getSupportedCpuid } from './ioctl/kvm_get_supported_cpuid.ts'
@@ -22,6 +23,7 @@ import { createPit, createPit2, getPit, getPit2, reinjectControl, setPit, setPit
 import { preFaultMemory } from './ioctl/kvm_pre_fault_memory.ts'
 import { getCpuid2, setCpuid2 } from './ioctl/kvm_set_cpuid2.ts'
 import { setMemoryAttributes } from './ioctl/kvm_set_memory_attributes.ts'
+import { setSignalMask } from './ioctl/kvm_set_signal_mask.ts'
 import { getVcpuTscKhz, getVmTscKhz, setVcpuTscKhz, setVmTscKhz } from './ioctl/kvm_set_tsc_khz.ts'
 import { setUserMemoryRegion, setUserMemoryRegion2 } from './ioctl/kvm_set_user_memory_region.ts'
 import { setMsrFilter } from './ioctl/kvm_x86_set_msr_filter.ts'
@@ -85,10 +87,7 @@ export const SYSTEM: ReadonlyMap<number, Handler<Host>> = new Map<number, Handle
   [abi.KVM_GET_MSRS, getFeatureMsrs],
 ])
 
-/**
- * ioctls of any VM.
- * Not modelled: dirty rings (KVM_CAP_DIRTY_LOG_RING, KVM_RESET_DIRTY_RINGS).
- */
+/** ioctls of any VM. */
 const ANY_VM: readonly (readonly [number, Handler<Vm>])[] = [
   [abi.KVM_CHECK_EXTENSION, (vm, arg) => checkExtension(vm.host, vm, Number(arg))],
   [abi.KVM_ENABLE_CAP, enableCap],
@@ -102,6 +101,7 @@ const ANY_VM: readonly (readonly [number, Handler<Vm>])[] = [
   [abi.KVM_X86_SET_MSR_FILTER, setMsrFilter],
   [abi.KVM_GET_DIRTY_LOG, getDirtyLog],
   [abi.KVM_CLEAR_DIRTY_LOG, clearDirtyLog],
+  [abi.KVM_RESET_DIRTY_RINGS, resetDirtyRings],
   [abi.KVM_IOEVENTFD, ioeventfd],
   [abi.KVM_REGISTER_COALESCED_MMIO, registerCoalesced],
   [abi.KVM_UNREGISTER_COALESCED_MMIO, unregisterCoalesced],
@@ -151,13 +151,14 @@ export const ORDINARY_VM: ReadonlyMap<number, Handler<Vm>> = new Map<number, Han
 
 /**
  * ioctls of any vCPU. KVM_RUN is not here: the host calls it without a look-up.
- * Not modelled: statistics, nested state, KVM_SET_SIGNAL_MASK, machine checks, and Xen's and Hyper-V's own on a vCPU.
+ * Not modelled: statistics, nested state, machine checks, and Xen's and Hyper-V's own on a vCPU.
  */
 const ANY_VCPU: readonly (readonly [number, Handler<Vcpu>])[] = [
   [abi.KVM_SET_CPUID2, setCpuid2],
   [abi.KVM_GET_CPUID2, getCpuid2],
   [abi.KVM_GET_MP_STATE, getMpState],
   [abi.KVM_SET_MP_STATE, setMpState],
+  [abi.KVM_SET_SIGNAL_MASK, setSignalMask],
   [abi.KVM_GET_MSRS, getMsrs],
   [abi.KVM_SET_MSRS, setMsrs],
   [abi.KVM_GET_TSC_KHZ, getVcpuTscKhz],

@@ -22,6 +22,7 @@ import { type Hpa, hpa, PAGE_SIZE } from '#bits'
 import type { SeamcallRegs } from '#tdx'
 import type { Apic } from '#x86'
 import { type CpuidEntry, findCpuid } from './cpuid.ts'
+import { DirtyRing, reservedEntries } from './dirtyring.ts'
 import { fieldNamed } from './field.ts'
 import { drop, type OpenFile } from './file.ts'
 import { Msrs } from './msr.ts'
@@ -65,6 +66,10 @@ export class Vcpu implements OpenFile {
   cpuid: readonly CpuidEntry[] = []
   readonly msrs: Msrs
   isNmiPending = false
+  /** KVM_CAP_DIRTY_LOG_RING. */
+  readonly ring: DirtyRing | undefined
+  /** KVM_SET_SIGNAL_MASK: signals, from bit 0 for the first, that do not end KVM_RUN; undefined: as it is for the process. */
+  signalMask: bigint | undefined
   /** KVM_INTERRUPT's vector, until the guest takes it. A TD's never does: only its virtual APIC interrupts it. */
   external: number | undefined
   complete: Completion | undefined
@@ -99,6 +104,7 @@ export class Vcpu implements OpenFile {
     this.exit = hpa(this.run + KVM_RUN_EXIT)
     this.pio = this.pages[1]!
     this.view = memory.view
+    if (vm.dirtyRingBytes !== 0) this.ring = new DirtyRing(memory, vm.dirtyRingBytes, reservedEntries(vm.isTd))
     // The BSP is runnable at once; of a TD the others wait for INIT_VCPU, else for INIT and SIPI where there are APICs.
     const isBoot = id === vm.bootCpu
     const waits = !isBoot && (vm.isTd || vm.irqchip !== 'none')
@@ -249,6 +255,7 @@ export class Vcpu implements OpenFile {
     this.tdvpr = hpa(0)
     this.ordinary?.close()
     this.posted?.close()
+    this.ring?.close()
     // The ring is the VM's.
     for (const page of this.pages) if (page !== this.vm.bus.ring) this.vm.host.memory.free(page)
   }

@@ -9,7 +9,7 @@ import { Errno } from './errno.ts'
 import type { EventFd } from './eventfd.ts'
 import { drop, type OpenFile } from './file.ts'
 import type { Host } from './host.ts'
-import { type Memslot, Memslots } from './memslot.ts'
+import { type Memslot, Memslots, markDirty } from './memslot.ts'
 import { MsrFilter } from './msrfilter.ts'
 import type { Irqchip } from './ordinary/irqchip.ts'
 import { MemslotStage } from './ordinary/stage.ts'
@@ -63,6 +63,10 @@ export class Vm implements OpenFile {
   clockOffset = 0n
   /** KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2: KVM_DIRTY_LOG_*. */
   manualDirtyLog = 0n
+  /** KVM_CAP_DIRTY_LOG_RING: bytes of each vCPU's ring; 0 where slots have bitmaps. */
+  dirtyRingBytes = 0
+  /** The vCPU whose KVM_RUN this is. */
+  running: Vcpu | undefined
   /** Writes that KVM takes itself. */
   readonly bus: Bus
   /** Why the VM is dead (a "bugged" VM: every ioctl gives EIO), or undefined. */
@@ -159,6 +163,20 @@ export class Vm implements OpenFile {
     const { memfd } = slot
     if (memfd?.isMappable) return memfd.frame(slot.memfdPage + gfn - slot.gfn)
     return this.host.space.hpa(this.hostAddress(slot.hostPage + gfn - slot.gfn))
+  }
+
+  /** Notes a guest's write to a page of a slot that logs them. */
+  markDirty(slot: Memslot, gfn: number): void {
+    if (markDirty(slot, gfn)) this.running?.ring?.push(slot.id, gfn - slot.gfn)
+  }
+
+  /** The next write to page `offset` of a slot is noticed again. Slots and pages that there are not are passed over. */
+  watchAgain(id: number, offset: bigint): void {
+    const slot = this.slots.get(id)
+    if (slot?.dirty === undefined || offset >= BigInt(slot.pages)) return
+    const page = Number(offset)
+    slot.dirty[page >>> 3]! &= ~(1 << (page & 7))
+    this.zapShared(slot.gfn + page, 1)
   }
 
   /** Shared mappings of the guest pages go; the next access faults them in again. */

@@ -34,6 +34,18 @@ export const kvm_clear_dirty_log = struct('kvm_clear_dirty_log', {
   dirty_bitmap: u64,
 })
 
+export const KVM_DIRTY_GFN_F_DIRTY = 1
+export const KVM_DIRTY_GFN_F_RESET = 2
+/** An entry of a dirty ring; `slot` as in kvm_dirty_log. */
+export const kvm_dirty_gfn = struct('kvm_dirty_gfn', { flags: u32, slot: u32, offset: u64 })
+/** Where a vCPU's mapping has its ring, in pages. */
+export const KVM_DIRTY_LOG_PAGE_OFFSET = 64
+/** Linux include/linux/kvm_dirty_ring.h. */
+export const KVM_DIRTY_RING_MAX_ENTRIES = 65536
+
+/** KVM_SET_SIGNAL_MASK; as many bytes of signals follow as `len` says. */
+export const kvm_signal_mask = struct('kvm_signal_mask', { len: u32 })
+
 /** KVM_SET_GUEST_DEBUG: `control`. */
 export const KVM_GUESTDBG_ENABLE = 1
 export const KVM_GUESTDBG_SINGLESTEP = 2

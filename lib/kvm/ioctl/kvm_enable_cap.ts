@@ -1,6 +1,8 @@
 /** KVM_ENABLE_CAP on a VM. */
 
 import {
+  KVM_CAP_DIRTY_LOG_RING,
+  KVM_CAP_DIRTY_LOG_RING_ACQ_REL,
   KVM_CAP_EXIT_HYPERCALL,
   KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
   KVM_CAP_MAX_VCPUS,
@@ -19,6 +21,7 @@ import { hva, NotModelled } from '#bits'
 import { EXIT_HYPERCALL_MASK, MANUAL_DIRTY_LOG_MASK, USER_SPACE_MSR_MASK, X2APIC_API_MASK } from '../capability.ts'
 import { Errno } from '../errno.ts'
 import type { Vm } from '../vm.ts'
+import { enableDirtyRing } from './kvm_dirty_ring.ts'
 import { moveTdFrom } from './kvm_move.ts'
 
 /** Bits of an argument, all of which must be in `mask`. */
@@ -33,7 +36,8 @@ const only = (name: string, value: bigint, mask: bigint): bigint => {
 }
 
 /**
- * EINVAL: unknown capability, flags, or an argument out of range; EEXIST: an irqchip is there, or vCPUs are.
+ * EINVAL: unknown capability, flags, or an argument out of range; E2BIG: too great a dirty ring; EEXIST: an irqchip is there,
+ * or vCPUs are.
  * Not modelled: enabling other capabilities of a VM.
  */
 export const enableCap = (vm: Vm, arg: bigint): number => {
@@ -79,6 +83,9 @@ export const enableCap = (vm: Vm, arg: bigint): number => {
       }
       vm.manualDirtyLog = first
       return 0
+    case KVM_CAP_DIRTY_LOG_RING:
+    case KVM_CAP_DIRTY_LOG_RING_ACQ_REL:
+      return enableDirtyRing(vm, first)
     case KVM_CAP_VM_MOVE_ENC_CONTEXT_FROM:
       return moveTdFrom(vm, first)
     default:

@@ -8,6 +8,7 @@ import type { Vm } from '../vm.ts'
 type Logged = Memslot & { readonly dirty: Uint8Array }
 
 const logged = (vm: Vm, name: string, id: number): Logged => {
+  if (vm.dirtyRingBytes !== 0) throw new Errno('ENXIO', `${name}: the VM has dirty rings instead`)
   if (id >>> 16 !== 0 || id >= KVM_USER_MEM_SLOTS) {
     throw new Errno('EINVAL', `${name}: slot ${id} is not below ${KVM_USER_MEM_SLOTS}`)
   }
@@ -16,7 +17,7 @@ const logged = (vm: Vm, name: string, id: number): Logged => {
   return slot as Logged
 }
 
-/** A bit for each page, in whole u64s. EINVAL: no such slot number; ENOENT: no slot, or one that does not log; EFAULT. */
+/** A bit for each page, in whole u64s. ENXIO: dirty rings; EINVAL: no such slot number; ENOENT: no slot, or one that does not log; EFAULT. */
 export const getDirtyLog = (vm: Vm, arg: bigint): number => {
   const { slot: id, dirty_bitmap } = vm.host.space.get(kvm_dirty_log, hva(arg))
   const slot = logged(vm, 'KVM_GET_DIRTY_LOG', id)

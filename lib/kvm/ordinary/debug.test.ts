@@ -106,7 +106,7 @@ t.test('debug registers stop after accesses to data', async t => {
   const dr7 = 0x41dn | (0xdn << 16n) | (0xfn << 20n) | (0xen << 24n)
   const data = [0x3000n, 0x3004n, 0x2000_0000n, 0n, 0n, 0n, 0n, dr7]
   t.equal(debug(ENABLE | HARDWARE, data), 0)
-  const stops = (label: string, dr6: bigint, why?: string) =>
+  const stops = (label: string, dr6: bigint, why: string) =>
     t.match(run(), { exception: abi.VECTOR_DB, pc: labels[label]!, dr6, dr7 }, why)
   stops('one', 0xffff_0ff1n, 'not the read before')
   stops('two', 0xffff_0ff2n, '0x3002 to 0x3005 reaches the second')

@@ -242,6 +242,9 @@ const stepDebugged = (vcpu: Vcpu, ordinary: OrdinaryCpu, debug: GuestDebug): boo
   return false
 }
 
+/** Instructions of a guest with a dirty ring between two looks at it: what they write fits into the entries that KVM keeps. */
+const RING_BUDGET = 64
+
 /** Enters the guest once, for at most `budget` instructions. True: enter again; false: back to userspace. */
 export const enterOrdinary = (vcpu: Vcpu, ordinary: OrdinaryCpu, budget: number): boolean => {
   const { replay } = ordinary
@@ -250,8 +253,9 @@ export const enterOrdinary = (vcpu: Vcpu, ordinary: OrdinaryCpu, budget: number)
   ordinary.prepareEntry()
   const { cpu, debug } = ordinary
   if (debug !== undefined) return stepDebugged(vcpu, ordinary, debug)
-  const timer = ordinary.ticksToTimer ?? budget
-  const exit = wantsWindow ? cpu.step() : cpu.run(Math.max(1, Math.min(budget, timer)))
+  const most = vcpu.ring === undefined ? budget : Math.min(budget, RING_BUDGET)
+  const timer = ordinary.ticksToTimer ?? most
+  const exit = wantsWindow ? cpu.step() : cpu.run(Math.max(1, Math.min(most, timer)))
   const { asked } = replay
   if (asked === undefined) return exit === undefined || handleExit(vcpu, ordinary, exit)
   replay.asked = undefined

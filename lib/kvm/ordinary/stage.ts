@@ -2,7 +2,6 @@
 import { KVM_MEM_READONLY } from '#abi'
 import type { Gpa, Hpa } from '#bits'
 import type { Access, SecondStage } from '#x86'
-import { markDirty } from '../memslot.ts'
 import type { Vm } from '../vm.ts'
 
 /** One for all vCPUs of a VM. */
@@ -29,7 +28,7 @@ export class MemslotStage implements SecondStage {
     if (slot === undefined) return -1
     if (access === 'write') {
       if ((slot.flags & KVM_MEM_READONLY) !== 0) return -1
-      markDirty(slot, gfn)
+      vm.markDirty(slot, gfn)
     }
     return vm.backing(slot, gfn)
   }

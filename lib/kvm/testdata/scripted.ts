@@ -16,9 +16,10 @@ export type Scripted = {
   readonly enter: ((regs: SeamcallRegs) => void)[]
 }
 
-export const scripted = (): Scripted => {
+/** `prepare`: what is done with the VM before it has vCPUs. */
+export const scripted = (prepare: (sample: Sample) => (vm: number) => void = () => () => {}): Scripted => {
   const sample = new Sample({ processors: 2 })
-  const { vm, vcpu } = sample.build(HALT_LOOP)
+  const { vm, vcpu } = sample.build(HALT_LOOP, prepare(sample))
   const { module } = sample.host.tdx()
   const seamcall = module.seamcall.bind(module)
   const enter: Scripted['enter'] = []

@@ -29,6 +29,7 @@ export type { Exit, IoExit, MmioExit, Outcomes, Reason, Ucall } from './exits.ts
 export { Failure } from './failure.ts'
 export { type Measured, type MeasuredPage, onMeasured, recompute } from './measured.ts'
 export { allowMsrs, readCpuid, readMsr, writeMsr } from './query.ts'
+export { rehearse } from './rehearse.ts'
 export { type Shared, shared } from './shared.ts'
 export { type OneVcpuSuite, oneVcpuSuite } from './suite.ts'
 export type { AnyOptions, Map, Td, TdOptions, VmOptions, Where } from './td.ts'

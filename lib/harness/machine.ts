@@ -140,3 +140,8 @@ export const takeMachine = (seed: bigint, deadline: () => boolean): Machine => {
 export const giveMachine = (machine: Machine): void => {
   idle = machine.close()
 }
+
+/** The next test's machine begins with nothing. */
+export const forgetMachine = (): void => {
+  idle = {}
+}

@@ -235,6 +235,7 @@ export const runTest = async (job: Job, options: RunOptions): Promise<Outcome> =
   await perform(trial)
   const outcome = trial.end()
   trial.release(trial.isWorthTelling(outcome) ? await retell(trial) : [])
+  running = undefined
   return outcome
 }
 

@@ -14,6 +14,7 @@ import { Fault, Leave, vmExit } from './fault.ts'
 import { FaultLog } from './faultlog.ts'
 import type { Insn, Mode } from './insn.ts'
 import { CS, SS } from './insn.ts'
+import { forget } from './interpret.ts'
 import * as interrupt from './interrupt.ts'
 import type { PhysicalMemory } from './memory.ts'
 import * as mmu from './mmu.ts'
@@ -174,6 +175,7 @@ export class Cpu {
     this.coldStepper?.close()
     this.fetch.cache.tlbs.delete(this.tlb)
     this.tlb.close()
+    forget(this)
   }
 
   // Registers

@@ -397,6 +397,12 @@ export const evaluate = (cpu: Cpu): Tier<bigint, boolean> => {
 }
 let reader: Interpreter | undefined
 
+/** The CPU is closed: nothing of it is kept. */
+export const forget = (cpu: Cpu): void => {
+  if (tier?.cpu === cpu) tier = undefined
+  if (reader?.cpu === cpu) reader = undefined
+}
+
 /**
  * Executes one decoded instruction: `cpu.rip` is at it and `cpu.next` behind it. Throws `Fault` or `Leave` with the
  * state as before the instruction, or as after the last whole iteration of a string instruction.

@@ -231,10 +231,8 @@ export const toGpa = (cpu: Cpu, linear: bigint, access: Access, key: number): nu
 /** Guest physical address of the last data access that `lookup` answered with OUTSIDE. */
 let outsideAt = 0
 const OUTSIDE = hpa(-1)
-/** Where an access would leave with an EPT violation, for who only asks. */
-const NOWHERE = hpa(-2)
 
-const miss = (cpu: Cpu, linear: bigint, access: Access, key: number, asks: boolean): number => {
+const miss = (cpu: Cpu, linear: bigint, access: Access, key: number): number => {
   cpu.followStage()
   if (cpu.tlb.missed(key)) cpu.tlbMoved()
   const gpa = toGpa(cpu, linear, access, key)
@@ -245,7 +243,6 @@ const miss = (cpu: Cpu, linear: bigint, access: Access, key: number, asks: boole
       outsideAt = gpa
       return OUTSIDE
     }
-    if (asks) return NOWHERE
     const how = EPT_QUALIFICATION.GLA_VALID | EPT_QUALIFICATION.TRANSLATED
     return cpu.leaveEpt(ACCESS_QUALIFICATION[access] | how, linear, BigInt(gpa))
   }
@@ -258,11 +255,8 @@ const miss = (cpu: Cpu, linear: bigint, access: Access, key: number, asks: boole
   return frame + offset
 }
 
-/**
- * Host physical address of the byte at `linear`, through the TLB; OUTSIDE where the CPU's `outside` has to answer. Who only
- * asks gets NOWHERE instead of an EPT violation's exit, which costs microseconds to throw.
- */
-export const lookup = (cpu: Cpu, linear: bigint, access: Access, key: number, asks = false): Hpa => {
+/** Host physical address of the byte at `linear`, through the TLB; OUTSIDE where the CPU's `outside` has to answer. */
+export const lookup = (cpu: Cpu, linear: bigint, access: Access, key: number): Hpa => {
   whole[0] = linear
   const low = half[0]!
   const { words, mask } = cpu.tlb.table(key)
@@ -271,7 +265,7 @@ export const lookup = (cpu: Cpu, linear: bigint, access: Access, key: number, as
   if (words[tag] === (low & ~0xfff) >>> 0 && words[tag + 1] === half[1]!) {
     return hpa((low + words[at + TLB_DELTA_WORD]!) >>> 0)
   }
-  return hpa(miss(cpu, linear, access, key, asks))
+  return hpa(miss(cpu, linear, access, key))
 }
 
 /** The address `count` bytes on, which outside 64-bit mode wraps at 4 GiB. */

@@ -36,12 +36,13 @@ const gpaWidth = (tdx: Tdx, entries: readonly CpuidEntry[]): 48 | 52 => {
 }
 
 /** What the last list came to: of the same module the same list comes to the same. */
-let last: { readonly tdx: Tdx; readonly entries: readonly CpuidEntry[]; readonly values: Uint8Array } | undefined
+const lasts = new WeakMap<Tdx, { readonly entries: readonly CpuidEntry[]; readonly values: Uint8Array }>()
 
 const cpuidValues = (tdx: Tdx, entries: readonly CpuidEntry[]): Uint8Array => {
-  if (last?.tdx === tdx && last.entries === entries) return last.values
+  const last = lasts.get(tdx)
+  if (last?.entries === entries) return last.values
   const values = computeValues(tdx, entries)
-  last = { tdx, entries, values }
+  lasts.set(tdx, { entries, values })
   return values
 }
 

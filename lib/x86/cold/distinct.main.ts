@@ -84,12 +84,13 @@ const run = (): void => {
   memory.set(CODE + code.length, Uint8Array.of(0xf4))
   cpu.gpr[3] = BigInt(DATA)
   cpu.rip = BigInt(CODE)
-  const [from, used] = [performance.now(), process.cpuUsage()]
+  const [from, used, own] = [performance.now(), process.cpuUsage(), process.threadCpuUsage()]
   const exit = cpu.run(1_000_000)
   const ms = performance.now() - from
+  const thread = process.threadCpuUsage(own)
   const { user, system } = process.cpuUsage(used)
   console.log(
-    `${ms.toFixed(1)} ms, processor ${((user + system) / 1000).toFixed(1)} ms, ${cpu.instructions} instructions, exit ${exit.reason}, RIP ${cpu.rip.toString(16)}`,
+    `${ms.toFixed(1)} ms, thread ${((thread.user + thread.system) / 1000).toFixed(1)} ms, processor ${((user + system) / 1000).toFixed(1)} ms, ${cpu.instructions} instructions, exit ${exit.reason}, RIP ${cpu.rip.toString(16)}`,
   )
 }
 

@@ -12,6 +12,7 @@ import type { Hpa } from '#bits'
 import type { Cpu } from '#x86'
 import type { TdStage } from './guest/stage.ts'
 import { VirtualApic } from './guest/vapic.ts'
+import { ZeroStep } from './guest/zerostep.ts'
 import { check } from './status.ts'
 import type { Td } from './td.ts'
 
@@ -53,6 +54,7 @@ export class Vcpu {
   /** While it runs: does an event of the host's wait for its processor? */
   interrupted: (() => boolean) | undefined
   pendNmi = false
+  readonly zeroStep = new ZeroStep()
   /** A debugger has written guest state: the next VP.ENTER looks whether a CPU would take it. */
   hostWroteState = false
   /** The processor's TSC when the vCPU last left it, where that processor has one of its own. */

@@ -38,21 +38,12 @@ export class Fault extends Error {
   }
 }
 
-/** The guest is left: `exit` says why. RIP is at the instruction, and nothing of it has happened. */
-export class Leave extends Error {
-  override readonly name = 'Leave'
+/** The guest is left: `exit` says why. RIP is at the instruction, and nothing of it has happened. No `Error`: none of it is wrong. */
+export class Leave {
   readonly exit: VmExit
 
   constructor(exit: VmExit) {
-    const limit = Error.stackTraceLimit
-    Error.stackTraceLimit = 0
-    super()
-    Error.stackTraceLimit = limit
     this.exit = exit
-  }
-
-  override get message(): string {
-    return `VM exit, reason ${this.exit.reason}`
   }
 }
 

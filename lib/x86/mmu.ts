@@ -231,8 +231,10 @@ export const toGpa = (cpu: Cpu, linear: bigint, access: Access, key: number): nu
 /** Guest physical address of the last data access that `lookup` answered with OUTSIDE. */
 let outsideAt = 0
 const OUTSIDE = hpa(-1)
+/** Where an access would leave with an EPT violation, for who only asks. */
+const NOWHERE = hpa(-2)
 
-const miss = (cpu: Cpu, linear: bigint, access: Access, key: number): number => {
+const miss = (cpu: Cpu, linear: bigint, access: Access, key: number, asks: boolean): number => {
   cpu.followStage()
   if (cpu.tlb.missed(key)) cpu.tlbMoved()
   const gpa = toGpa(cpu, linear, access, key)
@@ -243,6 +245,7 @@ const miss = (cpu: Cpu, linear: bigint, access: Access, key: number): number => 
       outsideAt = gpa
       return OUTSIDE
     }
+    if (asks) return NOWHERE
     const how = EPT_QUALIFICATION.GLA_VALID | EPT_QUALIFICATION.TRANSLATED
     return cpu.leaveEpt(ACCESS_QUALIFICATION[access] | how, linear, BigInt(gpa))
   }
@@ -255,8 +258,11 @@ const miss = (cpu: Cpu, linear: bigint, access: Access, key: number): number => 
   return frame + offset
 }
 
-/** Host physical address of the byte at `linear`, through the TLB; OUTSIDE where the CPU's `outside` has to answer. */
-export const lookup = (cpu: Cpu, linear: bigint, access: Access, key: number): Hpa => {
+/**
+ * Host physical address of the byte at `linear`, through the TLB; OUTSIDE where the CPU's `outside` has to answer. Who only
+ * asks gets NOWHERE instead of an EPT violation's exit, which costs microseconds to throw.
+ */
+export const lookup = (cpu: Cpu, linear: bigint, access: Access, key: number, asks = false): Hpa => {
   whole[0] = linear
   const low = half[0]!
   const { words, mask } = cpu.tlb.table(key)
@@ -265,7 +271,7 @@ export const lookup = (cpu: Cpu, linear: bigint, access: Access, key: number): H
   if (words[tag] === (low & ~0xfff) >>> 0 && words[tag + 1] === half[1]!) {
     return hpa((low + words[at + TLB_DELTA_WORD]!) >>> 0)
   }
-  return hpa(miss(cpu, linear, access, key))
+  return hpa(miss(cpu, linear, access, key, asks))
 }
 
 /** The address `count` bytes on, which outside 64-bit mode wraps at 4 GiB. */

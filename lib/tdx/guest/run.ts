@@ -6,6 +6,7 @@ import {
   TDX_NON_RECOVERABLE_TD_NON_ACCESSIBLE,
   TDX_NON_RECOVERABLE_VCPU,
   VECTOR_NMI,
+  VMX_EEQ_NONE,
   VMX_EEQ_PENDING_EPT_VIOLATION,
   XFAM_XCR0_MASK,
 } from '#abi'
@@ -66,16 +67,17 @@ const eptViolation = (vcpu: Vcpu, cpu: Cpu, stage: TdStage, regs: SeamcallRegs, 
   }
   const { td } = vcpu
   if ((exit.gpa & td.sharedBit) !== 0n) return sharedViolation(vcpu, cpu, stage, regs, exit)
-  if (!isPending(stateOfEntry(td.tree.walk(Number(exit.gpa), 0)))) {
-    eptViolationExit(vcpu, regs, exit.gpa, exit.qualification)
-    return 'exit'
+  let extended = VMX_EEQ_NONE
+  if (isPending(stateOfEntry(td.tree.walk(Number(exit.gpa), 0)))) {
+    if ((td.tdCtls & TD_CTLS_PENDING_VE_DISABLE) === 0n) {
+      injectVe(vcpu, cpu, exit, exit.qualification, exit.gla, exit.gpa)
+      return 'resume'
+    }
+    extended = VMX_EEQ_PENDING_EPT_VIOLATION
   }
-  if ((td.tdCtls & TD_CTLS_PENDING_VE_DISABLE) !== 0n) {
-    eptViolationExit(vcpu, regs, exit.gpa, exit.qualification, VMX_EEQ_PENDING_EPT_VIOLATION)
-    return 'exit'
-  }
-  injectVe(vcpu, cpu, exit, exit.qualification, exit.gla, exit.gpa)
-  return 'resume'
+  vcpu.zeroStep.violated(cpu, exit.qualification, exit.gpa)
+  eptViolationExit(vcpu, regs, exit.gpa, exit.qualification, extended)
+  return 'exit'
 }
 
 /** vm_exits/td_xsetbv.c. */
@@ -206,7 +208,7 @@ const deliverWaiting = (vcpu: Vcpu, cpu: Cpu): boolean => {
 
 /** Runs until a TD exit, whose registers are set then. At most `quantum` instructions. */
 export const runVcpu = (module: TdxModule, vcpu: Vcpu, cpu: Cpu, regs: SeamcallRegs, quantum: number): void => {
-  const { stage } = vcpu
+  const { stage, zeroStep } = vcpu
   if (stage === undefined) throw new Error('a running vCPU has a second stage')
   const end = cpu.instructions + quantum
   for (;;) {
@@ -216,6 +218,7 @@ export const runVcpu = (module: TdxModule, vcpu: Vcpu, cpu: Cpu, regs: SeamcallR
       return
     }
     const exit = deliverWaiting(vcpu, cpu) ? cpu.step() : cpu.run(left)
+    if (exit !== undefined && zeroStep.count !== 0) zeroStep.left(cpu)
     if (exit !== undefined && handle(module, vcpu, cpu, stage, regs, exit) === 'exit') return
   }
 }

@@ -1,11 +1,11 @@
 /**
- * What becomes of metadata fields that stand for what no TD here has: migration, service TDs, TD preserving, stepping
- * filters. Fields of L2 VMs beyond NUM_L2_VMS do not exist in the module either (metadata_generic.c,
+ * What becomes of metadata fields that stand for what no TD here has: migration, service TDs, TD preserving.
+ * Fields of L2 VMs beyond NUM_L2_VMS do not exist in the module either (metadata_generic.c,
  * md_get_num_of_td_vp_ctx_unused_entries), and TDs with L2 VMs are refused by name at MNG.INIT.
  * `metadata.test.ts` holds every row of the tables in lib/abi/tdx against this and what is implemented.
  */
 
-/** Fields that read as zero because what they count or hold has never been: the TD is not migrated, not bound, not stepped. */
+/** Fields that read as zero because what they count or hold has never been: the TD is not migrated, not bound. */
 export const ZERO: ReadonlySet<string> = new Set([
   // TDR: no update of the module has been
   'HANDOFF_VERSION',
@@ -33,10 +33,7 @@ export const ZERO: ReadonlySet<string> = new Set([
   'SERVTD_HASH',
   'SERVTD_NUM',
   'SERVTD_BINDINGS_TABLE',
-  // TDVPS: no filter against stepping has found anything; no lock is held for the host
-  'LAST_EPF_GPA_LIST_IDX',
-  'POSSIBLY_EPF_STEPPING',
-  'LAST_EPF_GPA_LIST',
+  // TDVPS: no lock is held for the host
   'HP_LOCK_BUSY_START',
   'HP_LOCK_BUSY',
   'LAST_SEAMDB_INDEX',

@@ -137,6 +137,12 @@ const kept = (vcpu: Vcpu, { row, index }: Element): bigint | undefined => {
       return vcpu.cpu?.dr[Number(row.name.slice(2))] ?? 0n
     case 'VCPU_STATE':
       return BigInt(vcpu.state)
+    case 'LAST_EPF_GPA_LIST_IDX':
+      return BigInt(vcpu.zeroStep.gpas.length)
+    case 'POSSIBLY_EPF_STEPPING':
+      return BigInt(vcpu.zeroStep.count)
+    case 'LAST_EPF_GPA_LIST':
+      return vcpu.zeroStep.gpas[index] ?? 0n
     case 'VCPU_INDEX':
       return BigInt(vcpu.index)
     case 'NUM_TDVPS_PAGES':

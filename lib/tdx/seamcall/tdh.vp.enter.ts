@@ -1,6 +1,7 @@
 import { TDH_VP_ENTER, TDX_OPERAND_INVALID, VCPU_ACTIVE, VCPU_READY } from '#abi'
 import { hpa } from '#bits'
-import { asyncExit, vmcallReturn } from '../guest/exit.ts'
+import { EPT_QUALIFICATION } from '#x86'
+import { asyncExit, eptViolationExit, vmcallReturn } from '../guest/exit.ts'
 import { cpuOf } from '../guest/make.ts'
 import { runVcpu } from '../guest/run.ts'
 import { checkCpuidLimit, checkEntryMsrs } from '../hostmsr.ts'
@@ -20,10 +21,7 @@ const RESERVED = ~(ADDRESS | HOST_RECOVERABILITY_HINT | RESUME_L1)
 /** PINBASED_EXEC_CONTROLS: process posted interrupts. */
 const PROCESS_POSTED = 0x80n
 
-/**
- * TDH.VP.ENTER: run a vCPU until a TD exit. tdh_vp_enter.c.
- * Not modelled: the zero-step and single-step filters (OPERAND_BUSY about SEPT_TREE, EPF notification).
- */
+/** TDH.VP.ENTER: run a vCPU until a TD exit. tdh_vp_enter.c. */
 export const vpEnter = seamcall(TDH_VP_ENTER, (module, regs, lp) => {
   const { rcx } = regs
   const { msrs } = lp
@@ -45,6 +43,17 @@ export const vpEnter = seamcall(TDH_VP_ENTER, (module, regs, lp) => {
   td.refcount[slot]++
   if (vcpu.epoch !== td.epoch || !wasAssociated) vcpu.stage?.invalidate()
   vcpu.epoch = td.epoch
+  const { zeroStep } = vcpu
+  zeroStep.entered(cpu)
+  if (zeroStep.gpas.length > 0) {
+    const blocked = zeroStep.blocked(vcpu)
+    if (blocked !== undefined) {
+      td.refcount[slot]--
+      eptViolationExit(vcpu, regs, blocked, EPT_QUALIFICATION.WRITE)
+      return regs.rax
+    }
+    zeroStep.notify(vcpu, cpu)
+  }
   if ((vcpu.pinbasedControls & PROCESS_POSTED) !== 0n) {
     const descriptor = hpa(Number(vcpu.pidAddress))
     if (vcpu.vapic.isPosted(module.memory, descriptor) && !module.isPrivate(descriptor))

@@ -310,7 +310,7 @@ const closeWindows = (cpu: Cpu, entry: Entry, done: number): void => {
 /** Looks up a page for the TLB: whether compiled code may access it. */
 export const reaches = (cpu: Cpu, linear: bigint, writes: boolean): boolean => {
   try {
-    const host = lookup(cpu, linear, writes ? 'write' : 'read', cpu.key)
+    const host = lookup(cpu, linear, writes ? 'write' : 'read', cpu.key, true)
     return host >= 0 && !(writes && cpu.memory.holdsCode[host >>> 12] !== 0)
   } catch (error) {
     // The interpreter meets it again, and answers it.

@@ -46,12 +46,10 @@ const sources = (pattern: string): string =>
 
 /** Statuses of what no TD here has, by leaf and status: why there is none to meet. */
 const ABSENT: readonly (readonly [RegExp, string])[] = [
-  [/L2_|PAGE_ATTR_INVALID|GLA_NOT_CANONICAL|TD_EXIT_|PENDING_INTERRUPT|vm_id|^TDG\.VP\.INVVPID/, 'L2 VMs'],
+  [/L2_|PAGE_ATTR_INVALID|GLA_NOT_CANONICAL|TD_EXIT_|PENDING_INTERRUPT|vm_id|^TDG\.VP\.(INVVPID|ENTER)/, 'L2 VMs'],
   [/SERVTD|TARGET_UUID|CROSS_TD/, 'service TDs'],
-  [/HANDOFF|SYS_STATE/, 'module update'],
   [/^TDH\.MEM\.SEPT\.ADD TDX_INTERRUPTED/, 'L2 VMs: between their tables only'],
-  [/SYS_BUSY/, 'one processor is in the module at a time'],
-  [/CORRUPTED_MD/, 'the module’s own pages are never corrupt'],
+  [/CORRUPTED_MD/, 'a TDR whose SEAMDB nonce is not as the module wrote it, which a host cannot bring about'],
   [/^TDH\.(MEM\.RD|MEM\.WR|MR\.EXTEND) TDX_EPT_WALK_FAILED/, 'the module makes it TDX_EPT_ENTRY_NOT_PRESENT'],
   [/^TDH\.VP\.ENTER TDX_NON_RECOVERABLE_TD$/, 'a CPU that will not enter a TD which no debugger has touched'],
 ]

@@ -11,7 +11,7 @@ import { about } from './status.ts'
 /** One in how many calls completes so; 0 is never. */
 export type FaultOptions = {
   readonly seed: bigint
-  /** TDX_OPERAND_BUSY: another processor holds a lock the leaf needs. */
+  /** TDX_OPERAND_BUSY, TDX_SYS_BUSY: another processor holds a lock the leaf needs, or is in the module. */
   readonly busy?: number
   /** TDX_RND_NO_ENTROPY of MNG.CREATE and MNG.ADDCX. */
   readonly noEntropy?: number
@@ -51,6 +51,14 @@ const LOCKS: ReadonlyMap<number, readonly OperandName[]> = new Map<number, reado
   [abi.TDH_SYS_TDMR_INIT, ['RCX']],
 ])
 
+/** Leaves that want the module for themselves: TDX_SYS_BUSY while another processor is in it. */
+const TAKES_MODULE: readonly number[] = [
+  abi.TDH_SYS_CONFIG,
+  abi.TDH_SYS_KEY_CONFIG,
+  abi.TDH_SYS_SHUTDOWN,
+  abi.TDH_SYS_UPDATE,
+]
+
 const GUEST_LOCKS: ReadonlyMap<number, OperandName> = new Map<number, OperandName>([
   [abi.TDG_MEM_PAGE_ACCEPT, 'RCX'],
   [abi.TDG_MR_RTMR_EXTEND, 'RTMR'],
@@ -74,6 +82,7 @@ export class Faults {
     const { noEntropy = 0, keyGeneration = 0, busy = 0 } = this.#options
     if (USES_ENTROPY.includes(leaf) && this.#strikes(noEntropy)) return abi.TDX_RND_NO_ENTROPY
     if (MAKES_KEY.includes(leaf) && this.#strikes(keyGeneration)) return abi.TDX_KEY_GENERATION_FAILED
+    if (TAKES_MODULE.includes(leaf)) return this.#strikes(busy) ? abi.TDX_SYS_BUSY : undefined
     const locks = LOCKS.get(leaf)
     if (locks === undefined || !this.#strikes(busy)) return undefined
     return about(abi.TDX_OPERAND_BUSY, locks[Number(this.#random.next() % BigInt(locks.length))])

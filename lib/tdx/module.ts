@@ -10,7 +10,7 @@ import {
   TDX_SYS_NOT_READY,
   TDX_SYS_SHUTDOWN,
 } from '#abi'
-import { type Hpa, hpa, seen } from '#bits'
+import { type Hpa, hpa, NotModelled, seen } from '#bits'
 import type { CpuOptions, PhysicalMemory } from '#x86'
 import { Cpu } from '#x86'
 import { type FaultOptions, Faults } from './faults.ts'
@@ -71,6 +71,8 @@ export class TdxModule {
   /** Logical processors whose SYS.LP.INIT is done. */
   readonly initialisedLps = new Set<number>()
   readonly pamt: Pamt
+  /** SYS.SHUTDOWN has left what the next module needs to take over. */
+  hasHandoff = false
   /** Set to inject statuses, from the next call on. */
   faults: Pick<Faults, 'seamcall' | 'tdcall'> | undefined
   /** Packages whose global key is configured, and the global key id. */
@@ -192,6 +194,18 @@ export class TdxModule {
     this.faults = undefined
     this.onTdcall = undefined
     return true
+  }
+
+  /**
+   * The SEAM loader has put a module over this one, which is shut down; it starts with SYS.INIT. TDs, keys and PAMTs wait for
+   * TDH.SYS.UPDATE. Not a SEAMCALL of the module's. Throws where it runs, or has left no handoff data.
+   */
+  install(): void {
+    if (this.state !== 'SYS_SHUTDOWN') throw new Error(`a module is installed over one that is ${this.state}`)
+    if (!this.hasHandoff) throw new NotModelled('installing a module over one that has left no handoff data')
+    this.state = 'SYSINIT_PENDING'
+    this.initialisedLps.clear()
+    this.invept()
   }
 
   packageOf(lp: LogicalProcessor): number {

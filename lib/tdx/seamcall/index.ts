@@ -43,6 +43,7 @@ import { sysRd } from './tdh.sys.rd.ts'
 import { sysRdall } from './tdh.sys.rdall.ts'
 import { sysShutdown } from './tdh.sys.shutdown.ts'
 import { sysTdmrInit } from './tdh.sys.tdmr.init.ts'
+import { sysUpdate } from './tdh.sys.update.ts'
 import { vpAddcx } from './tdh.vp.addcx.ts'
 import { vpCreate } from './tdh.vp.create.ts'
 import { vpEnter } from './tdh.vp.enter.ts'
@@ -91,6 +92,7 @@ const BUILT: readonly Seamcall[] = [
   sysRdall,
   sysShutdown,
   sysTdmrInit,
+  sysUpdate,
   vpAddcx,
   vpCreate,
   vpFlush,

@@ -1,6 +1,9 @@
 import t from 'tap'
 import * as abi from '#abi'
+import { Faults } from '../faults.ts'
+import { invariants } from '../invariants.ts'
 import { SAPPHIRE_RAPIDS } from '../platform.ts'
+import { guest, TDVMCALL } from '../testdata/guest.ts'
 import { Host } from '../testdata/host.ts'
 import { said } from '../testdata/status.ts'
 
@@ -176,4 +179,60 @@ t.test('PHYMEM.PAGE.WBINVD: a page in no TDMR, a page that a TD has', async t =>
   t.equal(wbinvd(2n ** 34n), 'TDX_OPERAND_ADDR_RANGE_ERROR | RCX')
   t.equal(wbinvd(host.create()), 'TDX_PAGE_METADATA_INCORRECT | RCX')
   t.equal(wbinvd(host.frame()), 'TDX_SUCCESS')
+})
+
+t.test('SYS.UPDATE: a TD goes on under the next module', async t => {
+  const g = guest(`mov ecx, 0xfc00\nxor eax, eax\nmov r12d, 1\ntdcall\nmov r12d, 2\ntdcall\nhlt`)
+  const { host } = g
+  const { module } = host
+  const other = { id: 1, quantum: 0 }
+  t.equal(g.enter(), TDVMCALL)
+  t.equal(said(host, abi.TDH_SYS_UPDATE), 'TDX_SYS_STATE_INCORRECT', 'it runs')
+  t.throws(() => module.install(), /SYS_READY/)
+  host.must(abi.TDH_SYS_SHUTDOWN)
+  t.equal(said(host, abi.TDH_SYS_UPDATE), 'TDX_SYS_SHUTDOWN')
+  module.install()
+  t.equal(said(host, abi.TDH_VP_ENTER, { rcx: g.tdvpr }), 'TDX_SYS_NOT_READY')
+  t.equal(said(host, abi.TDH_SYS_UPDATE), 'TDX_SYS_STATE_INCORRECT')
+  host.must(abi.TDH_SYS_INIT)
+  host.must(abi.TDH_SYS_LP_INIT)
+  t.equal(said(host, abi.TDH_SYS_UPDATE), 'TDX_SYS_STATE_INCORRECT', 'LP 1 is missing')
+  host.must(abi.TDH_SYS_LP_INIT, {}, other)
+  t.throws(() => host.call(abi.TDH_SYS_CONFIG, { rcx: host.frame(), rdx: 1n, r8: 64n }), { name: 'NotModelled' })
+  host.must(abi.TDH_SYS_UPDATE)
+  t.equal(said(host, abi.TDH_SYS_UPDATE), 'TDX_SYS_STATE_INCORRECT', 'once')
+  t.equal(g.enter(), TDVMCALL)
+  t.equal(host.regs.r12, 2n)
+  t.same(invariants(module), [])
+})
+
+t.test('SYS.UPDATE without a module before', async t => {
+  const host = new Host()
+  host.must(abi.TDH_SYS_INIT)
+  host.must(abi.TDH_SYS_LP_INIT)
+  t.equal(said(host, abi.TDH_SYS_UPDATE), 'TDX_SYS_INVALID_HANDOFF')
+  const ended = new Host().boot()
+  ended.must(abi.TDH_SYS_LP_SHUTDOWN)
+  t.throws(() => ended.module.install(), { name: 'NotModelled' })
+})
+
+t.test('leaves that want the module for themselves, while another processor is in it', async t => {
+  const host = new Host()
+  const { list } = host.tdmr()
+  const busy = (run: () => void): void => {
+    host.module.faults = new Faults({ seed: 1n, busy: 1 })
+    run()
+    host.module.faults = undefined
+  }
+  const isBusy = (leaf: number, inputs: Parameters<Host['call']>[1] = {}) =>
+    busy(() => t.equal(said(host, leaf, inputs), 'TDX_SYS_BUSY'))
+  host.must(abi.TDH_SYS_INIT)
+  host.must(abi.TDH_SYS_LP_INIT)
+  isBusy(abi.TDH_SYS_CONFIG, { rcx: list, rdx: 1n, r8: 64n })
+  isBusy(abi.TDH_SYS_UPDATE)
+  host.must(abi.TDH_SYS_CONFIG, { rcx: list, rdx: 1n, r8: 64n })
+  isBusy(abi.TDH_SYS_KEY_CONFIG)
+  host.must(abi.TDH_SYS_KEY_CONFIG)
+  isBusy(abi.TDH_SYS_SHUTDOWN)
+  t.equal(host.module.state, 'SYS_READY')
 })

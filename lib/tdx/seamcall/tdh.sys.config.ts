@@ -17,6 +17,7 @@ import {
   TDX_SYS_CONFIG_NOT_PENDING,
   TDX_TDMR_OUTSIDE_CMRS,
 } from '#abi'
+import { NotModelled } from '#bits'
 import { seamcall } from '../leaf.ts'
 import { cmrsOf } from '../metadata/sys.ts'
 import type { TdxModule } from '../module.ts'
@@ -158,6 +159,8 @@ export const sysConfig = seamcall(
   (module, { rcx, rdx, r8 }) => {
     check(module.state === 'SYSINIT_DONE', TDX_SYS_CONFIG_NOT_PENDING)
     check(module.initialisedLps.size >= module.processors, TDX_SYS_CONFIG_NOT_PENDING)
+    // Not modelled: a module that begins anew where it could take over; the TDs of the one before are lost then.
+    if (module.hasHandoff) throw new NotModelled('TDH.SYS.CONFIG where TDH.SYS.UPDATE could be')
     const list = sharedMemory(module, rcx, TDMR_INFO_ALIGNMENT, BigInt(TDMR_INFO_ALIGNMENT), 'RCX')
     check(rdx >= 1n && rdx <= BigInt(MAX_TDMRS), TDX_OPERAND_INVALID, 'RDX')
     const hkid = Number(r8 & 0xffffn)

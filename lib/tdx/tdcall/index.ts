@@ -19,6 +19,7 @@ import { sysRdall } from './tdg.sys.rdall.ts'
 import { vmRd } from './tdg.vm.rd.ts'
 import { vmWr } from './tdg.vm.wr.ts'
 import { vpCpuidveSet } from './tdg.vp.cpuidve.set.ts'
+import { vpEnterL2 } from './tdg.vp.enter.ts'
 import { vpInfo } from './tdg.vp.info.ts'
 import { vpInvept } from './tdg.vp.invept.ts'
 import { vpInvvpid } from './tdg.vp.invvpid.ts'
@@ -42,6 +43,7 @@ const BUILT: readonly Tdcall[] = [
   vpInfo,
   vpInvept,
   vpInvvpid,
+  vpEnterL2,
   vpRd,
   vpVeinfoGet,
   vpVmcall,

@@ -140,16 +140,19 @@ t.test('PAGE.ATTR.RD and WR: the TD’s own view', async t => {
   t.same([missing.rax, missing.g.host.regs.rdx & 0xfn], [48n, abi.VMX_EEQ_ATTR_WR])
 })
 
-t.test('INVEPT and INVVPID name L2 VMs, of which there are none', async t => {
+t.test('VP.ENTER, INVEPT and INVVPID name L2 VMs, of which there are none', async t => {
+  t.equal(once(abi.TDG_VP_ENTER, { rcx: 1n, rdx: 0x80n }).said, 'TDX_OPERAND_INVALID | RDX', 'not aligned')
+  t.equal(once(abi.TDG_VP_ENTER, { rcx: 1n, rdx: 1n << 47n }).said, 'TDX_OPERAND_INVALID | RDX', 'shared')
+  t.equal(once(abi.TDG_VP_ENTER, { rcx: 1n, rdx: 0x1000n }).said, 'TDX_OPERAND_INVALID | RCX')
+  t.equal(once(abi.TDG_VP_ENTER, { rcx: 0n, rdx: 0x1000n }).said, 'TDX_OPERAND_INVALID | RCX', 'nor itself')
   t.equal(once(abi.TDG_VP_INVEPT, {}).said, 'TDX_SUCCESS')
   t.equal(once(abi.TDG_VP_INVEPT, { rcx: 1n }).said, 'TDX_OPERAND_INVALID | RCX')
   t.equal(once(abi.TDG_VP_INVEPT, { rcx: 2n }).said, 'TDX_OPERAND_INVALID | RCX')
   t.equal(once(abi.TDG_VP_INVVPID, { rcx: 1n << 52n }).said, 'TDX_OPERAND_INVALID | RCX')
 })
 
-t.test('leaves of service TDs and L2 VMs stop by name', async t => {
+t.test('leaves of service TDs stop by name', async t => {
   t.throws(() => once(abi.TDG_SERVTD_RD, {}), { name: 'NotModelled', message: 'TDG.SERVTD.RD' })
-  t.throws(() => once(abi.TDG_VP_ENTER, {}), { name: 'NotModelled', message: 'TDG.VP.ENTER' })
 })
 
 t.test('MR.REPORT: checks in order', async t => {

@@ -46,12 +46,17 @@ const doors: Doors = {
   settle,
 }
 
-/** Looks up what an access of `size` bytes (negative: a write) did not find in the TLB: whether it would find it now. */
+/**
+ * Looks up what an access of `size` bytes (negative: a write) did not find in the TLB: whether it would find it now, and the
+ * code is still what it was: a walk sets accessed and dirty bits, maybe in a page with code.
+ */
 const found = (cpu: Cpu, size: number): boolean => {
+  const { version } = cpu.fetch.cache
   const at = SCRATCH.LINEAR / 4
   const low = cpu.words[at]!
   const linear = BigInt(low) | (BigInt(cpu.words[at + 1]!) << 32n)
-  return (low & 0xfff) + Math.abs(size) <= 4096 && cpu.isCanonical(linear) && reaches(cpu, linear, size < 0)
+  if ((low & 0xfff) + Math.abs(size) > 4096 || !cpu.isCanonical(linear)) return false
+  return reaches(cpu, linear, size < 0) && version === cpu.fetch.cache.version
 }
 
 const machines = new WeakMap<PhysicalMemory, Machine>()

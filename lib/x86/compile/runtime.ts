@@ -40,6 +40,11 @@ const SLICE = 200_000
 const STRAYS = 100
 /** Accesses looked up at once that cross into another page, before each is looked up by itself. */
 const CROSSINGS = 50
+/**
+ * Misses after which an instruction that does not come further is the interpreter's: the page it finds costs it another
+ * one, which is in the same place of the TLB.
+ */
+const STUCK = 4
 /** Instructions for each move of a window at least. */
 const SCATTERED = 80
 /** Times that windows could not be opened before they are given up. */
@@ -319,7 +324,10 @@ export const reaches = (cpu: Cpu, linear: bigint, writes: boolean): boolean => {
   }
 }
 
-/** Looks up what an access did not find in the TLB: whether it would find it now. */
+/**
+ * Looks up what an access did not find in the TLB: whether it would find it now, and the code is still what it was. A walk
+ * sets accessed and dirty bits, maybe in a page with code.
+ */
 const refill = (cpu: Cpu, entry: Entry, offset: number, { size, length, writes }: Missed): boolean => {
   const { words } = cpu
   const { code } = entry
@@ -334,13 +342,15 @@ const refill = (cpu: Cpu, entry: Entry, offset: number, { size, length, writes }
     if (times >= CROSSINGS) anew(cpu, entry)
     return false
   }
-  return reaches(cpu, linear, writes)
+  const { version } = cpu.fetch.cache
+  return reaches(cpu, linear, writes) && version === cpu.fetch.cache.version
 }
 
 /** Runs compiled code for at most `left` instructions; how many it was. */
 export const enter = (cpu: Cpu, entry: Entry, left: number): number => {
   const { words } = cpu
   let count = 0
+  let stuck = 0
   for (let next: Entry | undefined = entry; next !== undefined && count < left; ) {
     const slice = Math.min(left - count, SLICE)
     const { sites, code, windows }: Entry = next
@@ -356,9 +366,10 @@ export const enter = (cpu: Cpu, entry: Entry, left: number): number => {
     const done = slice - words[SCRATCH.LEFT / 4]! + sites.done[site]!
     count += done
     if (windows.length > 0) closeWindows(cpu, next, done)
+    stuck = done > 0 ? 0 : stuck + 1
     const missed: Missed | undefined = sites.missed[site]
     next =
-      missed !== undefined && refill(cpu, next, sites.offsets[site]!, missed)
+      missed !== undefined && stuck < STUCK && refill(cpu, next, sites.offsets[site]!, missed)
         ? code.entries[sites.offsets[site]!]
         : undefined
   }

@@ -9,7 +9,7 @@ import {
   VCPU_UNINITIALIZED,
 } from '#abi'
 import type { Hpa } from '#bits'
-import type { Cpu } from '#x86'
+import type { Cpu, VmExit } from '#x86'
 import type { TdStage } from './guest/stage.ts'
 import { VirtualApic } from './guest/vapic.ts'
 import { ZeroStep } from './guest/zerostep.ts'
@@ -55,6 +55,8 @@ export class Vcpu {
   interrupted: (() => boolean) | undefined
   pendNmi = false
   readonly zeroStep = new ZeroStep()
+  /** The last VM exit, whether the TD's host heard of it or not. */
+  vmExit: VmExit | undefined
   /** A debugger has written guest state: the next VP.ENTER looks whether a CPU would take it. */
   hostWroteState = false
   /** The processor's TSC when the vCPU last left it, where that processor has one of its own. */

@@ -218,8 +218,10 @@ export const runVcpu = (module: TdxModule, vcpu: Vcpu, cpu: Cpu, regs: SeamcallR
       return
     }
     const exit = deliverWaiting(vcpu, cpu) ? cpu.step() : cpu.run(left)
-    if (exit !== undefined && zeroStep.count !== 0) zeroStep.left(cpu)
-    if (exit !== undefined && handle(module, vcpu, cpu, stage, regs, exit) === 'exit') return
+    if (exit === undefined) continue
+    vcpu.vmExit = exit
+    if (zeroStep.count !== 0) zeroStep.left(cpu)
+    if (handle(module, vcpu, cpu, stage, regs, exit) === 'exit') return
   }
 }
 

@@ -29,6 +29,7 @@ import {
   writeMask,
 } from './field.ts'
 import { readGuestState, writeGuestState } from './vmcs.ts'
+import { readVmcsInfo } from './vmcsinfo.ts'
 
 /** The VMCS comes first, as in the module's order. */
 const table = new FieldTable([...VMCS_FIELDS, ...VP_FIELDS.filter(row => !OF_L2_VMS.has(row.name))])
@@ -102,6 +103,9 @@ const control = (vcpu: Vcpu, name: string): bigint | undefined => {
   }
 }
 
+/** tdx_tdvps.h, LAST_EXIT_*. */
+const LAST_TD_EXITS = { none: 0n, fault: 0n, trap: 1n, tdvmcall: 2n } as const
+
 /** VE_INFO, then guest state, then what the module keeps of the vCPU. */
 const kept = (vcpu: Vcpu, { row, index }: Element): bigint | undefined => {
   const { ve } = vcpu
@@ -139,6 +143,8 @@ const kept = (vcpu: Vcpu, { row, index }: Element): bigint | undefined => {
       return BigInt(vcpu.state)
     case 'LAST_EPF_GPA_LIST_IDX':
       return BigInt(vcpu.zeroStep.gpas.length)
+    case 'LAST_TD_EXIT':
+      return LAST_TD_EXITS[vcpu.lastExit]
     case 'POSSIBLY_EPF_STEPPING':
       return BigInt(vcpu.zeroStep.count)
     case 'LAST_EPF_GPA_LIST':
@@ -176,7 +182,7 @@ const value = (vcpu: Vcpu, element: Element): bigint => {
   const { row, index } = element
   const { cpu } = vcpu
   const known = isVmcs(row)
-    ? (control(vcpu, row.name) ?? readGuestState(row, vcpu, index))
+    ? (control(vcpu, row.name) ?? readGuestState(row, vcpu, index) ?? readVmcsInfo(row, vcpu))
     : isMsr(row)
       ? cpu === undefined
         ? (vcpu.msrs.get(msrOf(element)) ?? 0n)

@@ -1,10 +1,11 @@
 import t from 'tap'
 import * as abi from '#abi'
-import { guest, TDVMCALL } from '../testdata/guest.ts'
+import { DATA_PAGE, guest, STACK_TOP, TDVMCALL } from '../testdata/guest.ts'
 import { Host } from '../testdata/host.ts'
 import { said } from '../testdata/status.ts'
 
 const GPA = 0x4000_0000n
+const EXCEPTION_BITMAP = 0x0024_0002_0000_4004n
 
 t.test('MEM.RD and MEM.WR: of a debug TD only', async t => {
   const host = new Host().boot()
@@ -75,8 +76,12 @@ t.test('VP.RD and VP.WR: the registers of a debug TD', async t => {
   t.equal(write(CR0, 0x8000_0021n), 'TDX_SUCCESS')
   t.equal(g.enter(), TDVMCALL)
   t.equal(host.regs.r13, 0x55n, 'the host had answered before')
-  t.throws(() => read(0x0024_0002_0000_4004n), { name: 'NotModelled', message: 'metadata field EXCEPTION_BITMAP' })
-  t.throws(() => write(0x0024_0002_0000_4004n, 0n), { name: 'NotModelled' })
+  t.throws(() => read(0x0024_0002_0000_4002n), {
+    name: 'NotModelled',
+    message: 'metadata field PROCBASED_EXEC_CONTROLS',
+  })
+  t.equal(read(EXCEPTION_BITMAP), 1n << 18n)
+  t.throws(() => write(EXCEPTION_BITMAP, 1n << 6n, 1n << 6n), { name: 'NotModelled' })
 })
 
 t.test(
@@ -128,4 +133,52 @@ t.test('MNG.WR', async t => {
   t.equal(host.regs.r8, 20_000n)
   t.equal(write(VM_CTLS + 1n, 2n), 'TDX_METADATA_FIELD_VALUE_NOT_VALID', 'a bit that is not writable changes')
   t.equal(write(VM_CTLS + 1n, 1n), 'TDX_SUCCESS')
+})
+
+t.test('what a debug TD’s host learns of the last VM exit', async t => {
+  const g = guest(`mov ecx, 0xfc00\nxor eax, eax\ntdcall\nmov rbx, ${DATA_PAGE}\nmov qword ptr [rbx+8], 1\nhlt`, {
+    attributes: abi.TDX_ATTR_DEBUG,
+  })
+  const read = (name: string, index = 0n): bigint => {
+    const row = abi.VMCS_FIELDS.find(field => field.name === name) ?? abi.VP_FIELDS.find(field => field.name === name)!
+    g.host.must(abi.TDH_VP_RD, { rcx: g.tdvpr, rdx: row.id + index })
+    return g.host.regs.r8
+  }
+  t.equal(g.enter(), TDVMCALL)
+  t.same(
+    ['VMCS_EXIT_REASON', 'VM_EXIT_INSTRUCTION_LENGTH', 'LAST_TD_EXIT'].map(name => read(name)),
+    [77n, 4n, 2n],
+  )
+  g.host.must(abi.TDH_MEM_RANGE_BLOCK, { rcx: DATA_PAGE, rdx: g.tdr })
+  g.host.must(abi.TDH_MEM_TRACK, { rcx: g.tdr })
+  t.equal(g.enter(), 48n)
+  t.equal(g.host.regs.rcx & 0x1f80n, 0n, 'the host of a TD knows nothing of linear addresses')
+  t.same(
+    ['VMCS_EXIT_REASON', 'GUEST_PHYSICAL_ADDRESS', 'GUEST_LINEAR_ADDRESS', 'IDT_VECTORING_INFORMATION'].map(name =>
+      read(name),
+    ),
+    [48n, DATA_PAGE + 8n, DATA_PAGE + 8n, 0n],
+  )
+  t.equal(read('VMCS_EXIT_QUALIFICATION') & 7n, 2n)
+  t.equal(read('LAST_TD_EXIT'), 0n)
+  t.same(
+    [read('EXCEPTION_BITMAP'), read('I_O_BITMAP_ADDRESS_N', 2n), read('CR3_TARGET_COUNT')],
+    [1n << 18n, (1n << 64n) - 1n, 0n],
+  )
+  t.equal(read('LOW_PASID_DIRECTORY_ADDRESS'), BigInt(g.vcpu.td.tdcx[4]!))
+  t.equal(read('VIRTUALIZATION_EXCEPTION_INFORMATION_ADDRESS'), g.tdvpr)
+})
+
+t.test('an exit in the middle of an event’s delivery says which', async t => {
+  const g = guest('ud2\nhlt', { attributes: abi.TDX_ATTR_DEBUG })
+  const stack = STACK_TOP - 0x1000n
+  const field = (name: string) => abi.VMCS_FIELDS.find(row => row.name === name)!.id
+  g.host.must(abi.TDH_MEM_RANGE_BLOCK, { rcx: stack, rdx: g.tdr })
+  g.host.must(abi.TDH_MEM_TRACK, { rcx: g.tdr })
+  t.equal(g.enter(), 48n)
+  t.equal(g.host.regs.r8, stack)
+  t.equal(g.host.must(abi.TDH_VP_RD, { rcx: g.tdvpr, rdx: field('VMCS_EXIT_REASON') }).r8, 48n)
+  g.host.must(abi.TDH_MEM_RANGE_UNBLOCK, { rcx: stack, rdx: g.tdr })
+  t.equal(g.enter(), TDVMCALL)
+  t.equal(g.host.regs.r15, 6n)
 })

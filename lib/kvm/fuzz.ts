@@ -69,10 +69,15 @@ const EAGER = [
   abi.KVM_IRQFD,
   abi.KVM_IRQ_LINE_STATUS,
   abi.KVM_SET_IRQCHIP,
+  abi.KVM_SET_PIT2,
+  abi.KVM_RESET_DIRTY_RINGS,
+  abi.KVM_SET_GUEST_DEBUG,
 ]
 const CREATES = [abi.KVM_CREATE_VM, abi.KVM_CREATE_VCPU, abi.KVM_CREATE_GUEST_MEMFD, abi.KVM_LINK_GUEST_MEMFD]
 const GPAS = [0n, 0x1000n, 0x4000_0000n, 0x4000_1000n, 0xffff_f000n, 1n << 47n, 1n << 51n]
 const SMALL = [0n, 0n, 1n, 2n, 3n, 4n, 5n, 8n, 12n, 16n, 24n, 4096n, 8192n, 0x10_0000n]
+
+const DIRTY_RING = { cap: abi.KVM_CAP_DIRTY_LOG_RING, args: [16384n, 0n, 0n, 0n] }
 
 /** One machine: an ordinary VM that can run, a TD that runs, one that is being built, and what comes of the calls. */
 class Machine {
@@ -86,13 +91,18 @@ class Machine {
   constructor(random: (below: number) => number) {
     this.#random = random
     const hasChips = random(2) === 0
-    const sample = new OrdinarySample({ processors: 2, tdx: true, seed: BigInt(random(2 ** 31)) }, ({ host, vm }) => {
+    const hasRing = random(3) === 0
+    const options = { processors: 2, tdx: true, seed: BigInt(random(2 ** 31)) }
+    const sample = new OrdinarySample(options, made => {
+      const { host, vm } = made
       if (hasChips) host.ioctl(vm, abi.KVM_CREATE_IRQCHIP)
+      if (hasChips) host.ioctl(vm, abi.KVM_CREATE_PIT)
+      if (hasRing) made.call(vm, abi.KVM_ENABLE_CAP, abi.kvm_enable_cap, DIRTY_RING)
     })
     this.sample = sample
     const { host } = sample
     sample.code(
-      'mov ebx, 0xfec00000\nagain: mov [rbx], eax\nmov ecx, [rbx+16]\nmov [rbx+16], eax\nmov eax, [0x3000]\nout 0x80, al\nmov [0x20000000], eax\ncpuid\njmp again',
+      'mov ebx, 0xfec00000\nagain: mov [rbx], eax\nmov ecx, [rbx+16]\nmov [rbx+16], eax\nmov eax, [0x3000]\nout 0x43, al\nout 0x40, al\nin al, 0x41\nout 0x20, al\nmov [0x5000], eax\nout 0x80, al\nmov [0x20000000], eax\ncpuid\njmp again',
     )
     const running = sample.build(Uint8Array.of(0xeb, 0xfe))
     const built = sample.createVm()

@@ -57,7 +57,17 @@ export class Accesses {
   /** Is a page looked up for all that a block accesses near a place? */
   readonly #isWide: (offset: number) => boolean
 
-  constructor(emit: Emitter, context: Context, log: number, isWide: (offset: number) => boolean) {
+  /** Functions of units, by name. */
+  readonly #units: ReadonlyMap<string, number>
+
+  constructor(
+    emit: Emitter,
+    context: Context,
+    log: number,
+    isWide: (offset: number) => boolean,
+    units: ReadonlyMap<string, number> = new Map(),
+  ) {
+    this.#units = units
     this.#emit = emit
     this.#context = context
     this.#log = log
@@ -75,7 +85,10 @@ export class Accesses {
       this.#emit.count(effect.data)
     } else if (effect.kind === 'divide') {
       for (const node of [effect.high, effect.low, effect.by]) this.#emit.count(node)
-    } else if (effect.kind === 'loadHost' || effect.kind === 'storeHost') this.#emit.count(effect.host)
+    } else if (effect.kind === 'unit') {
+      for (const node of effect.args) this.#emit.count(node)
+    } else if (effect.kind === 'frame') this.#emit.count(effect.value)
+    else if (effect.kind === 'loadHost' || effect.kind === 'storeHost') this.#emit.count(effect.host)
     else this.#emit.count(effect.at)
     if (effect.kind === 'store' || effect.kind === 'storeHost') this.#emit.count(effect.value)
   }
@@ -126,6 +139,18 @@ export class Accesses {
         return
       case 'divide':
         emitDivide(this.#emit, effect)
+        return
+      case 'frame':
+        code.get(LOCAL.FRAME)
+        this.#emit.put(effect.size === 8 ? n.to64(effect.value) : n.to32(effect.value))
+        code.memory(STORES[effect.size]!, effect.at)
+        return
+      case 'unit':
+        if (effect.fails) code.get(LOCAL.FRAME)
+        for (const node of effect.args) this.#emit.put(node)
+        code.call(this.#units.get(effect.name)!)
+        if (effect.fails) code.if(() => leave('case'))
+        else this.#bind(effect.to!)
         return
       case 'check':
         this.#emit.put(effect.fast)

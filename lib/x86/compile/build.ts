@@ -31,6 +31,7 @@ import {
   Unsupported,
   unsupported,
 } from './unit.ts'
+import { type Doors, isStored, x87Call } from './x87build.ts'
 
 const registerNodes = Array.from({ length: 16 }, (_, i) => n.local(LOCAL.GPR + i, 64, 64))
 const vectorNodes = Array.from({ length: 32 }, (_, i) => n.local(FIRST_VEC + i, 128, 128))
@@ -59,6 +60,7 @@ const NOTHING: readonly CallName[] = ['pause']
 
 export class Builder implements Tier<Node, Node> {
   readonly stackSize: 2 | 4 | 8
+  readonly #doors: Doors
   readonly #context: Context
   #insn: Insn
   #offset = 0
@@ -75,11 +77,20 @@ export class Builder implements Tier<Node, Node> {
   /** Inside `when`: the condition. */
   #condition: Node | undefined
   readonly #operands: Operands | undefined
+  /** Where the last write that was settled goes; and the addresses that were asked for. */
+  #settled: { readonly offset: Node; readonly host: Node } | undefined
+  readonly #addressOf = new Map<Mem, Node>()
 
   constructor(context: Context, insn: Insn, operands?: Operands) {
     this.#context = context
     this.#operands = operands
     this.stackSize = context.stackSize
+    this.#doors = {
+      context,
+      effect: effect => this.#effect(effect),
+      setFlag: (flag, to) => this.setFlag(flag, to),
+      here: () => n.add(8, pageBase, n.number(this.#offset)),
+    }
     this.#insn = insn
   }
 
@@ -101,6 +112,8 @@ export class Builder implements Tier<Node, Node> {
     this.#uses = 0
     this.#vectorUses = 0
     this.#condition = undefined
+    this.#settled = undefined
+    this.#addressOf.clear()
     try {
       semantics[key]!<Node, Node>(this, insn)
     } catch (error) {
@@ -221,6 +234,14 @@ export class Builder implements Tier<Node, Node> {
 
   address(m: Mem): Node {
     if (this.#operands !== undefined) return this.#operands.address(m)
+    const known = this.#settled === undefined || this.#registers.size > 0 ? undefined : this.#addressOf.get(m)
+    if (known !== undefined) return known
+    const made = this.#made(m)
+    this.#addressOf.set(m, made)
+    return made
+  }
+
+  #made(m: Mem): Node {
     let at = n.constant(BigInt.asUintN(64, m.disp))
     if (m.ripRelative) {
       const end = BigInt(this.#offset + this.#insn.length) + m.disp
@@ -246,6 +267,10 @@ export class Builder implements Tier<Node, Node> {
   }
 
   load(seg: Seg, offset: Node, size: Size): Node {
+    if ((size as number) === 10 && this.#operands === undefined) {
+      const low = this.load(seg, offset, 8)
+      return n.make('pair', 'pair', 80, low, this.load(seg, n.add(8, offset, n.number(8)), 2))
+    }
     if ((size as number) === 32) {
       const low = this.load(seg, offset, 16 as Size)
       return simd.pair(low, this.load(seg, n.add(8, offset, n.number(16)), 16 as Size))
@@ -257,6 +282,10 @@ export class Builder implements Tier<Node, Node> {
   }
 
   store(seg: Seg, offset: Node, size: Size, value: Node): void {
+    if (this.#settled?.offset === offset && isStored(value)) {
+      this.#storeNumber(this.#settled.host, size, value)
+      return
+    }
     if ((size as number) === 32) {
       // Both halves or none.
       const host = n.temp(32, 32)
@@ -283,7 +312,17 @@ export class Builder implements Tier<Node, Node> {
   }
 
   settle(seg: Seg, offset: Node, size: number): void {
-    this.#effect({ kind: 'probe', at: this.#linear(seg, offset, true), size, to: n.temp(32, 32) })
+    const host = n.temp(32, 32)
+    this.#effect({ kind: 'probe', at: this.#linear(seg, offset, true), size, to: host })
+    this.#settled = { offset, host }
+  }
+
+  /** What an x87 instruction stores, which no longer may be left by then. */
+  #storeNumber(host: Node, size: number, value: Node): void {
+    this.#effect({ kind: 'storeHost', host, size: Math.min(size, 8), value })
+    if (size <= 8) return
+    const upper = n.make('cell', 32, 16, undefined, undefined, undefined, value.n + 8)
+    this.#effect({ kind: 'storeHost', host: n.add(4, host, n.number(8)), size: 2, value: upper })
   }
 
   // Arithmetic
@@ -513,7 +552,11 @@ export class Builder implements Tier<Node, Node> {
       simd.blend(size, simd.half(mask, half), simd.half(then, half), simd.half(otherwise, half))
     return bytes === 32 ? simd.pair(of(0), of(1)) : of(0)
   }
-  readonly lane = simd.lane
+  lane(a: Node, at: number, size: number): Node {
+    // Of what FST stores: itself, and the mark that it is to be stored.
+    if (isStored(a)) return at === 0 ? a : n.number(1)
+    return simd.lane(a, at, size)
+  }
   readonly withLane = simd.withLane
 
   call(name: CallName, a?: Node, b?: Node, c?: Node): Node {
@@ -525,6 +568,8 @@ export class Builder implements Tier<Node, Node> {
       this.#effect({ kind: 'crc', crc: n.to64(a), data: n.to64(b), bytes: Number(c.value), to })
       return to
     }
+    const made = this.#operands === undefined ? x87Call(name, a, b, c, this.#doors) : undefined
+    if (made !== undefined) return made
     if (name === 'stmxcsr') return n.frameWord(STATE.MXCSR)
     if (
       name === 'requireAligned' &&

@@ -14,6 +14,8 @@ export type Context = {
   readonly avx: boolean
   /** MXCSR is as float.ts wants it: its precision flag is set, or the results have to be exact. */
   readonly float: 'none' | 'exact' | 'any'
+  /** x87 and MMX instructions may run. */
+  readonly x87: boolean
   readonly features: Features
   /** Stores are logged, so that they can be taken back. */
   readonly logs: boolean
@@ -65,12 +67,13 @@ export const contextOf = (cpu: Cpu, logs: boolean, most: number): Context | unde
   const plain = sse && (cpu.mxcsr & 0xffc0) === 0x1f80
   const float = !plain ? 'none' : (cpu.mxcsr & MXCSR_PE) === 0 ? 'exact' : 'any'
   const avx = (cpu.cr4 & CR4_OSXSAVE) !== 0n && (cpu.xcr0 & AVX_STATE) === AVX_STATE && (cpu.cr0 & CR0_TS) === 0n
+  const x87 = (cpu.cr0 & (CR0_EM | CR0_TS)) === 0n
   const id = featureId(cpu.features)
-  const name = `${mode} ${sse} ${avx} ${float} ${id} ${logs} ${most}`
+  const name = `${mode} ${sse} ${avx} ${float} ${x87} ${id} ${logs} ${most}`
   const before = known.get(name)
   if (before !== undefined) return before
   const { stackSize, features } = cpu
-  const made: Context = { id: known.size, mode, stackSize, sse, avx, float, features, logs, most }
+  const made: Context = { id: known.size, mode, stackSize, sse, avx, float, x87, features, logs, most }
   known.set(name, made)
   return made
 }

@@ -20,12 +20,15 @@ import { type Facts, factsAt, follow, noFacts } from './plain.ts'
 import { flagsOf, recipeFor } from './recipe.ts'
 import type { Block, Region, Target } from './region.ts'
 import { DYNAMIC, type Leave, type Missed, SCRATCH, type Sites, STORED, type Way } from './sites.ts'
-import { ALL_FLAGS, FIRST_VEC, FLAGS, flagBit, LOCAL, type Unit } from './unit.ts'
+import { ALL_FLAGS, type Effect, FIRST_VEC, FLAGS, flagBit, LOCAL, type Unit } from './unit.ts'
+import { importUnits } from './units.ts'
 import { loopsOf, wantedWindows } from './windows.ts'
 
 export type Generated = {
   readonly bytes: Uint8Array<ArrayBuffer>
   readonly sites: Sites
+  /** It calls functions of units. */
+  readonly calls: boolean
   /** Its windows, by number; they begin as the page that SCRATCH.PAGE tells. */
   readonly windows: readonly { readonly key: string; readonly writes: boolean }[]
 }
@@ -39,9 +42,9 @@ export const generate = (
   context: Context,
   isWide: (offset: number) => boolean,
   scattered: ReadonlySet<string>,
-): Generated => new Generator(region, context, isWide, scattered).run()
+): Generated => new RegionWriter(region, context, isWide, scattered).run()
 
-class Generator {
+class RegionWriter {
   readonly #region: Region
   readonly #context: Context
   readonly #isWide: (offset: number) => boolean
@@ -79,11 +82,12 @@ class Generator {
     const module = new Module()
     module.importMemory('env', 'memory', 1, 65536)
     const log = this.#context.logs ? module.importFunc('env', 'log', module.type([I32, I32], [])) : 0
+    const units = importUnits(module, effectsOf(this.#region))
     const { index, code } = module.func(module.type([I32, I32, I32, I32, I32, I32], [I32]))
     this.#code = code
     this.#emit = new Emitter(code)
     this.#flags = new Flags(this.#emit, this.#builder)
-    this.#accesses = new Accesses(this.#emit, this.#context, log, this.#isWide)
+    this.#accesses = new Accesses(this.#emit, this.#context, log, this.#isWide, units)
     for (const type of [I32, I32, I64, I64, I64, I64, I32, I32, I32, I32, I32, I32] as const) code.local(type)
     for (let r = LOCAL.GPR; r < FIRST_VEC; r++) code.local(I64)
 
@@ -156,7 +160,7 @@ class Generator {
     code.get(LOCAL.FRAME).get(LOCAL.LEFT).memory('i32.store', SCRATCH.LEFT)
     code.get(LOCAL.SITE)
     module.export('run', index)
-    return { bytes: module.finish(), sites: this.#sites, windows }
+    return { bytes: module.finish(), sites: this.#sites, windows, calls: units.size > 0 }
   }
 
   /** Gives the windows their locals, and a page that the runtime knows to be there. */
@@ -445,6 +449,10 @@ class Generator {
     code.memory('i64.store', STATE.RIP)
     this.#leave('jump', STORED)
   }
+}
+
+function* effectsOf({ blocks }: Region): Generator<Effect> {
+  for (const { units } of blocks) for (const { effects } of units) yield* effects
 }
 
 /** Where a vector register is, or (from number 16 on) the upper half of one. */

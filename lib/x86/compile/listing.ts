@@ -66,6 +66,12 @@ const effectText = (effect: Effect, names: Names): string => {
       const parts = `${of(effect.high)}:${of(effect.low)} / ${of(effect.by)}`
       return `${found(effect.to)} = ${parts}`
     }
+    case 'frame':
+      return `frame[0x${effect.at.toString(16)}] = ${of(effect.value)}`
+    case 'unit': {
+      const made = `${effect.name}(${effect.args.map(of).join(', ')})`
+      return effect.to === undefined ? `${made}, or leave` : `${found(effect.to)} = ${made}`
+    }
     case 'leaveIf':
       return `leave if ${of(effect.condition)}`
     case 'repeat':

@@ -19,6 +19,16 @@ const TF = Number(RFLAGS_TF)
 const NAMES = [...GPR_NAMES, 'rip']
 const FLAGS = 'cf pf af zf sf of df'.split(' ')
 
+/** Parts of the state frame. */
+const X87 = [
+  [STATE.FCW, STATE.FCW + 2, 'fcw'],
+  [STATE.FSW, STATE.FSW + 2, 'fsw'],
+  [STATE.FTW, STATE.FOP + 2, 'ftw and fop'],
+  [STATE.FIP, STATE.FIP + 10, 'fip'],
+  [STATE.FDP, STATE.FDP + 10, 'fdp'],
+  [STATE.X87, STATE.X87 + 80, 'x87 registers'],
+] as const
+
 const rcx = (state: Uint8Array): bigint =>
   new DataView(state.buffer, state.byteOffset).getBigUint64(STATE.GPR + 8, true)
 
@@ -84,6 +94,11 @@ export const lockstep = (cpu: Cpu, run: () => number): number => {
     const at = STATE.VEC + n * 32
     if (Buffer.compare(after.subarray(at, at + 32), state.subarray(at, at + 32)) !== 0) differences.push(`vector ${n}`)
   }
+  for (const [from, to, name] of X87)
+    if (Buffer.compare(after.subarray(from, to), state.subarray(from, to)) !== 0)
+      differences.push(
+        `${name} ${Buffer.from(after.subarray(from, to)).toString('hex')}, interpreted ${Buffer.from(state.subarray(from, to)).toString('hex')}`,
+      )
   if (after[STATE.MXCSR] !== state[STATE.MXCSR]) differences.push('mxcsr')
   for (const { host, seen: bytes } of writes)
     if (Buffer.compare(bytes, u8.subarray(host, host + bytes.length)) !== 0)

@@ -19,6 +19,7 @@ const context: Context = {
   sse: true,
   avx: true,
   float: 'any',
+  x87: true,
   features,
   logs: false,
   most: 100,

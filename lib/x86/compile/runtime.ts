@@ -15,6 +15,7 @@ import { listRegion } from './listing.ts'
 import { regionAt } from './region.ts'
 import { DYNAMIC, type Missed, SCRATCH, type Sites, STORED, type Way } from './sites.ts'
 import { liveOf, type Made, type Shared, share, sharedOf } from './store.ts'
+import { unitsOf } from './units.ts'
 
 /**
  * `auto` compiles what is hot, `compile` everything at once, `cold` nothing: all runs in handlers. `lockstep` and
@@ -152,12 +153,13 @@ const compile = (cpu: Cpu, page: CodePage, code: PageCode, offset: number, all: 
   const seen = all ? () => true : (at: number) => page.isKnown(at, context.mode)
   const region = regionAt(page, offset, context, { seen, targets })
   if (region === undefined) return
-  const { bytes, sites, windows } = generate(region, context, isWide, code.scattered)
+  const { bytes, sites, windows, calls } = generate(region, context, isWide, code.scattered)
   const made: Made = {
     module: new WebAssembly.Module(bytes),
     size: bytes.length,
     sites,
     windows,
+    calls,
     start: offset,
     entries: region.entries.map(({ start }) => start),
     live: region.entries.map(({ live }) => live),
@@ -174,10 +176,11 @@ const compile = (cpu: Cpu, page: CodePage, code: PageCode, offset: number, all: 
 
 /** Makes a module's region one that `cpu` can enter. */
 const install = (cpu: Cpu, page: CodePage, code: PageCode, made: Made): void => {
-  const { module, size, sites, start, entries, live: lives, dynamic, windows } = made
+  const { module, size, sites, start, entries, live: lives, dynamic, windows, calls } = made
   const { memory } = cpu
-  const imports = importsByMemory.get(memory) ?? importsOf(memory)
-  importsByMemory.set(memory, imports)
+  const plain = importsByMemory.get(memory) ?? importsOf(memory)
+  importsByMemory.set(memory, plain)
+  const imports = calls ? { ...plain, unit: unitsOf(memory) } : plain
   const run = new WebAssembly.Instance(module, imports).exports['run'] as unknown as Run
   const live = liveOf(memory)
   const map = dynamic ? live.map() : undefined

@@ -13,6 +13,8 @@ export const SCRATCH = {
   PAGE: 0x428,
   PAGE_FRAME: 0x430,
   SCATTER: 0x440,
+  /** 16 bytes that a unit's function has for what comes behind it. */
+  VALUE: 0x480,
 } as const
 /** Offset of a site that has stored RIP itself. */
 export const STORED = -0x8000_0000

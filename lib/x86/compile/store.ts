@@ -21,6 +21,8 @@ export type Made = {
   readonly size: number
   readonly sites: Sites
   readonly windows: Generated['windows']
+  /** It calls functions of units. */
+  readonly calls: boolean
   /** Where it was begun. */
   readonly start: number
   /** Offsets in the page where it can be entered. */

@@ -39,6 +39,19 @@ export type Effect =
   | ({ readonly kind: 'scan' } & Scan)
   /** The interpreter takes the instruction unless numbers are as float.ts wants them. */
   | ({ readonly kind: 'check'; readonly format: Format } & Check)
+  /** A word of the state frame. Nothing that leaves the region comes behind it unless the instruction may be done again. */
+  | { readonly kind: 'frame'; readonly at: number; readonly size: 1 | 2 | 8; readonly value: Node }
+  /**
+   * A function of units.ts. One that `fails` has the address of the state frame before its arguments, and says so by 1, having
+   * changed nothing: the interpreter takes the instruction. Another has a result.
+   */
+  | {
+      readonly kind: 'unit'
+      readonly name: string
+      readonly args: readonly Node[]
+      readonly fails: boolean
+      readonly to: Node | undefined
+    }
   /** The interpreter takes the instruction where it holds. */
   | { readonly kind: 'leaveIf'; readonly condition: Node }
 

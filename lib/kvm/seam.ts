@@ -1,6 +1,6 @@
 /** SEAMCALLs as KVM makes them: one logical processor, one set of registers that every call reuses. */
 import { hex } from '#bits'
-import type { LogicalProcessor, SeamcallRegs, TdxModule } from '#tdx'
+import { freshRegs, type LogicalProcessor, type SeamcallRegs, type TdxModule } from '#tdx'
 
 /** Class, number and flags of a completion status without the operand in bits 31:0. */
 export const statusOf = (rax: bigint): bigint => rax & 0xffff_ffff_0000_0000n
@@ -11,23 +11,7 @@ const RAX: readonly bigint[] = Array.from({ length: 128 }, (_, leaf) => BigInt(l
 /** The SEAMCALL instruction of one logical processor. */
 export class Seam {
   /** What the last call left in the registers; the next call overwrites it. */
-  readonly regs: SeamcallRegs = {
-    rax: 0n,
-    rcx: 0n,
-    rdx: 0n,
-    rbx: 0n,
-    rsi: 0n,
-    rdi: 0n,
-    rbp: 0n,
-    r8: 0n,
-    r9: 0n,
-    r10: 0n,
-    r11: 0n,
-    r12: 0n,
-    r13: 0n,
-    r14: 0n,
-    r15: 0n,
-  }
+  readonly regs: SeamcallRegs = freshRegs()
   readonly module: TdxModule
   readonly lp: LogicalProcessor
 

@@ -1,7 +1,7 @@
 /** tdx: the TDX module: SEAMCALL and TDCALL leaves over TDR, TDCS, TDVPS, SEPT and PAMT. */
 export { explainSept, type SeptEntry } from './explain.ts'
 export { invariants } from './invariants.ts'
-export type { LogicalProcessor, SeamcallRegs } from './leaf.ts'
+export { freshRegs, type LogicalProcessor, type SeamcallRegs } from './leaf.ts'
 export { type ModuleOptions, type ModuleState, TdxModule } from './module.ts'
 export { type Cmr, nativeCpuid, type Platform, SAPPHIRE_RAPIDS } from './platform.ts'
 export { Td } from './td.ts'

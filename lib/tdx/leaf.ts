@@ -24,6 +24,25 @@ export type SeamcallRegs = {
   xmm?: Uint8Array
 }
 
+/** A set of registers, all zero. */
+export const freshRegs = (): SeamcallRegs => ({
+  rax: 0n,
+  rcx: 0n,
+  rdx: 0n,
+  rbx: 0n,
+  rsi: 0n,
+  rdi: 0n,
+  rbp: 0n,
+  r8: 0n,
+  r9: 0n,
+  r10: 0n,
+  r11: 0n,
+  r12: 0n,
+  r13: 0n,
+  r14: 0n,
+  r15: 0n,
+})
+
 /**
  * The processor that executes the SEAMCALL. `quantum`: instructions until the host's next timer interrupt. `interrupted`: does
  * an event of the host's wait for it? Leaves that take long ask between their steps; without an answer nothing waits.

@@ -1,7 +1,7 @@
 /** A TD whose VP.ENTER a test scripts. */
 import * as abi from '#abi'
 import type { Hva } from '#bits'
-import type { SeamcallRegs } from '#tdx'
+import { freshRegs, type SeamcallRegs } from '#tdx'
 import { Sample } from '../sample.ts'
 
 export const SHARED = 1n << 51n
@@ -39,21 +39,8 @@ export const scripted = (prepare: (sample: Sample) => (vm: number) => void = () 
 export const vmcall =
   (values: Partial<SeamcallRegs>) =>
   (regs: SeamcallRegs): void => {
-    const zero = {
-      rbx: 0n,
-      rdx: 0n,
-      rsi: 0n,
-      rdi: 0n,
-      r8: 0n,
-      r9: 0n,
-      r10: 0n,
-      r11: 0n,
-      r12: 0n,
-      r13: 0n,
-      r14: 0n,
-      r15: 0n,
-    }
-    Object.assign(regs, { ...zero, rax: 77n, rcx: 0xfc00n, ...values })
+    const { rbp } = regs
+    Object.assign(regs, { ...freshRegs(), rbp, rax: 77n, rcx: 0xfc00n, ...values })
   }
 
 /** Keeps what the host passes to VP.ENTER, then leaves with ReportFatalError. */

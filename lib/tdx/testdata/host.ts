@@ -2,29 +2,11 @@
 import * as abi from '#abi'
 import type { Hpa } from '#bits'
 import { PhysicalMemory } from '#x86'
-import type { LogicalProcessor, SeamcallRegs } from '../leaf.ts'
+import { freshRegs, type LogicalProcessor, type SeamcallRegs } from '../leaf.ts'
 import { type ModuleOptions, TdxModule } from '../module.ts'
 import { type Platform, SAPPHIRE_RAPIDS } from '../platform.ts'
 
 type Inputs = Partial<Omit<SeamcallRegs, 'rax' | 'xmm'>> & { version?: number }
-
-export const freshRegs = (): SeamcallRegs => ({
-  rax: 0n,
-  rcx: 0n,
-  rdx: 0n,
-  rbx: 0n,
-  rsi: 0n,
-  rdi: 0n,
-  rbp: 0n,
-  r8: 0n,
-  r9: 0n,
-  r10: 0n,
-  r11: 0n,
-  r12: 0n,
-  r13: 0n,
-  r14: 0n,
-  r15: 0n,
-})
 
 const GIB = 2 ** 30
 export const SEPT_LEVELS = { five: 0x26n, four: 0x1en } as const

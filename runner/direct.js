@@ -18,7 +18,7 @@ process.argv.splice(
 await import('./seamless.js')
 // seamless.js does not wait for what it loads, so that an old Node can parse it; and the file itself is not to run.
 if (process.features.typescript) {
-  await import('./seamless.ts')
+  await process[Symbol.for('seamless:command')]
   process.exit()
 }
 await new Promise(() => {})

@@ -225,7 +225,7 @@ const execute = async (
 }
 
 /** What our programs bear, before their names. */
-const RUN = `run ${process.pid} ${crypto.randomUUID().slice(0, 8)} `
+const RUN = `run ${process.pid} ${Math.round(performance.timeOrigin).toString(36)} `
 
 /** Ends daemons of programs that ran, which hold nothing and are in nobody's group: a line for each, with who left it. */
 export const endDaemons = (): string[] =>

@@ -6,7 +6,11 @@ import { join, relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { BuildOptions, PluginBuild } from 'esbuild'
 import { messageOf } from './errors.ts'
-import { IMAGE, imageOf, MANIFEST, type Manifest, ROOT, SCRIPT, stamp } from './image.ts'
+import { bundleCommand, type Front } from './image.command.ts'
+import { FRONT, IMAGE, imageOf, MANIFEST, type Manifest, ROOT, SCRIPT, stamp } from './image.ts'
+
+/** What makes an image is part of what it is made of. */
+const OWN = ['package.json', 'runner/image.main.ts', 'runner/image.command.ts']
 
 const ENTRY = 'runner/image.entry.ts'
 
@@ -29,8 +33,8 @@ const importModuleDynamically = constants.USE_MAIN_CONTEXT_DEFAULT_LOADER
 new Script(text, { filename: ${JSON.stringify(SCRIPT)}, lineOffset: -1, importModuleDynamically }).runInThisContext()(require)
 `
 
-/** Makes the snapshot in `into`; what it was made from. */
-const build = async (into: string): Promise<Manifest['stamps']> => {
+/** Makes the snapshot and the command's files in `into`; what they were made from. */
+const build = async (into: string, id: string): Promise<{ stamps: Manifest['stamps']; front: Front }> => {
   // Before the sources are read: one that is written meanwhile makes an image that is never used.
   const stamps = new Map(
     globSync(['{lib,runner,reports}/**/*.ts', 'package.json'], { cwd: ROOT }).map(path => [path, stamp(ROOT + path)]),
@@ -64,8 +68,19 @@ const build = async (into: string): Promise<Manifest['stamps']> => {
   const { metafile } = await esbuild.build({ ...options, entryPoints: [ENTRY], plugins: [plugin([])] })
   const inputs = Object.keys(metafile.inputs)
   const { outputFiles } = await esbuild.build({ ...options, entryPoints: [ENTRY], plugins: [plugin(inputs)] })
+  const { minifyWhitespace, sourcemap, logLevel } = options
+  const common = {
+    absWorkingDir: ROOT,
+    bundle: true,
+    platform: 'node',
+    target: options.target,
+    minifyWhitespace,
+    sourcemap,
+    logLevel,
+  } as const
+  const front = await bundleCommand({ ...common, plugins: [plugin([])] }, into, id)
   const stamped: Record<string, string> = { [process.execPath]: stamp(process.execPath) }
-  for (const path of ['package.json', 'runner/image.main.ts', ...inputs])
+  for (const path of [...OWN, ...inputs, ...Object.keys(front.sources)])
     stamped[ROOT + path] = stamps.get(path) ?? stamp(ROOT + path)
   for (const { path, contents } of outputFiles) writeFileSync(join(into, relative(IMAGE, path)), contents)
   const builder = join(into, 'builder.js')
@@ -80,19 +95,35 @@ const build = async (into: string): Promise<Manifest['stamps']> => {
     },
   )
   if (status !== 0) throw new Error(stderr)
-  return stamped
+  return { stamps: stamped, front }
+}
+
+const frontNow = (): Front | undefined => {
+  try {
+    return JSON.parse(readFileSync(FRONT, 'utf8'))
+  } catch {
+    return undefined
+  }
 }
 
 /** Puts what was made where it is looked for; the manifest last, since that names the rest. */
-const publish = (from: string, stamps: Manifest['stamps']): void => {
+const publish = (from: string, id: string, { stamps, front }: Awaited<ReturnType<typeof build>>): void => {
   mkdirSync(IMAGE, { recursive: true })
-  const blob = `worker-${crypto.randomUUID().slice(0, 8)}.blob`
+  const kept = [id, /-(\w+)\.mjs$/.exec(frontNow()?.main ?? '')?.[1]]
+  const blob = `worker-${id}.blob`
+  for (const file of [front.first, front.main])
+    for (const name of [file, `${file}.map`]) renameSync(join(from, name), join(IMAGE, name))
+  writeFileSync(join(from, 'command.json'), JSON.stringify(front))
+  renameSync(join(from, 'command.json'), FRONT)
   renameSync(join(from, 'worker.js.map'), join(IMAGE, `${blob}.map`))
   renameSync(join(from, 'worker.blob'), join(IMAGE, blob))
   writeFileSync(join(from, 'manifest.json'), JSON.stringify({ blob, stamps } satisfies Manifest))
   renameSync(join(from, 'manifest.json'), MANIFEST)
-  for (const name of readdirSync(IMAGE))
-    if (name.startsWith('worker-') && !name.startsWith(blob)) rmSync(join(IMAGE, name), { force: true })
+  // Somebody may be about to load what was there until now.
+  for (const name of readdirSync(IMAGE)) {
+    const [, of] = /-(\w+)\./.exec(name) ?? []
+    if (of !== undefined && !kept.includes(of)) rmSync(join(IMAGE, name), { force: true })
+  }
 }
 
 /** One process at a time makes an image, in a directory that it has made. What a kill left is in nobody's way for long. */
@@ -117,7 +148,8 @@ const make = async (): Promise<void> => {
   if (!lock(into)) return say('another process makes it')
   try {
     setPriority(constants.priority.PRIORITY_LOW)
-    publish(into, await build(into))
+    const id = crypto.randomUUID().slice(0, 8)
+    publish(into, id, await build(into, id))
     say(`made in ${IMAGE}`)
   } catch (error) {
     // Workers load the sources then.

@@ -46,7 +46,8 @@ const node = (...args: string[]) =>
 const make = () => node('runner/image.main.ts').stderr
 const seamless = (...args: string[]) => node('runner/seamless.js', ...args).stdout
 const directory = () => join(copy, '.seamless/image', readdirSync(join(copy, '.seamless/image'))[0] ?? '')
-const blob = () => join(directory(), readdirSync(directory()).find(name => name.endsWith('.blob')) ?? '')
+const named = (file: string): Record<string, string> => JSON.parse(readFileSync(join(directory(), file), 'utf8'))
+const blob = () => join(directory(), named('manifest.json')['blob'] ?? '')
 
 // An image takes a second to make, on a busy machine more.
 t.setTimeout(120_000)
@@ -73,6 +74,16 @@ t.test('a run without an image, with one, and with one of other sources', async 
 
 t.test('a file that looks inside the rooms is run from the sources', async t => {
   t.match(seamless('selftests/inside_test.ts'), /^# # 0x1\n[\s\S]*^ok 1 /m)
+})
+
+t.test('the command is of the image too, as long as its sources are what they were', async t => {
+  const version = () => node('runner/seamless.js', '--version')
+  t.match(version(), { status: 0, stdout: /^\d+\.\d+\.\d+\n$/ })
+  writeFileSync(join(directory(), named('command.json')['main'] ?? ''), 'process.exit(42)\n')
+  t.equal(version().status, 42, 'it is what runs')
+  const source = join(copy, 'reports/tap.ts')
+  writeFileSync(source, readFileSync(source))
+  t.match(version(), { status: 0, stdout: /^\d+\.\d+\.\d+\n$/ })
 })
 
 t.test('an image that this Node does not take is none', async t => {

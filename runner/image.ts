@@ -14,6 +14,8 @@ export const ROOT = fileURLToPath(new URL('..', import.meta.url))
 /** One for each Node: a snapshot is of the V8 that made it. */
 export const IMAGE = join(ROOT, '.seamless/image', `${process.version}-${process.arch}`)
 export const MANIFEST = join(IMAGE, 'manifest.json')
+/** What seamless.js begins with: image.command.ts. */
+export const FRONT = join(IMAGE, 'command.json')
 
 /** What the image calls its own script: beside the harness, whose frames a reader of a failure does not want. */
 export const SCRIPT = join(ROOT, 'lib/harness/(image).js')
@@ -40,7 +42,7 @@ export type Manifest = {
 export const IN_USE = 'SEAMLESS_IMAGE_FILE'
 
 /** What changes the sources' meaning, or V8's, and is not in the image. */
-const FORBIDDEN = ['NODE_OPTIONS', 'NODE_V8_COVERAGE', 'SEAMLESS_COVERAGE', 'SEAMLESS_HARNESS']
+export const FORBIDDEN = ['NODE_OPTIONS', 'NODE_V8_COVERAGE', 'SEAMLESS_COVERAGE', 'SEAMLESS_HARNESS']
 
 /** Whether workers may begin with an image at all: from sources, with a plain Node. SEAMLESS_IMAGE=none says no. */
 const mayBe = (): boolean =>

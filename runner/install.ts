@@ -84,7 +84,7 @@ const installRuntime = (to: string): void => {
   writeFileSync(join(runtime, 'node_modules/diff/package.json'), '{ "name": "diff", "main": "index.cjs" }\n')
   cpSync(join(SOURCE, 'lib/guest/include'), join(lib, 'include'), { recursive: true })
   const launcher = readFileSync(join(SOURCE, 'runner/seamless.js'), 'utf8')
-  writeFileSync(join(runtime, 'seamless.js'), launcher.replace("import('./early.ts')", "import('./lib/main.js')"))
+  writeFileSync(join(runtime, 'seamless.js'), launcher.replace("'./early.ts'", "'./lib/main.js'"))
   const { name, version, license, engines } = JSON.parse(readFileSync(join(SOURCE, 'package.json'), 'utf8'))
   const imports = { '#harness': './lib/harness.js' }
   const about = { name, version, license, type: 'module', bin: { seamless: 'seamless' }, engines, imports }

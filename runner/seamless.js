@@ -1,13 +1,40 @@
 #!/usr/bin/env node
 /* Starts seamless: plain JavaScript that any Node can parse, because it has to say which Node is needed. */
-;(() => {
+process[Symbol.for('seamless:command')] = (() => {
   var NEEDED = [22, 18]
+  var SOURCES = './early.ts'
   var PINNED = ['../node_modules/.bin/node', '../../.bin/node']
+  var front
   var have = process.versions.node.split('.').map(Number)
   if (have[0] > NEEDED[0] || (have[0] === NEEDED[0] && have[1] >= NEEDED[1])) {
     // What was compiled once is not compiled again: most of the time to the first test is that.
     process.getBuiltinModule('node:module').enableCompileCache()
-    return import('./early.ts')
+    front = made()
+    if (!front) return import(SOURCES)
+    return import(front.first).then(first => {
+      first.startEarly(process.argv.slice(2))
+      return import(front.main)
+    })
+  }
+
+  // The command in two files, if an image has them (image.command.ts), of these very sources, where the environment allows it.
+  function made() {
+    var fs = process.getBuiltinModule('node:fs')
+    var root = fs.realpathSync(process.argv[1]).replace(/runner\/seamless\.js$/, '')
+    var image = root + '.seamless/image/' + process.version + '-' + process.arch + '/'
+    var url = name => process.getBuiltinModule('node:url').pathToFileURL(image + name).href
+    var front
+    var sources
+    if (process.env.SEAMLESS_IMAGE === 'none') return undefined
+    try {
+      front = JSON.parse(fs.readFileSync(image + 'command.json', 'utf8'))
+      sources = Object.keys(front.sources)
+      if (front.unless.some(name => process.env[name])) return undefined
+      if (sources.some(path => fs.statSync(root + path).ctimeMs !== front.sources[path])) return undefined
+      return { first: url(front.first), main: url(front.main) }
+    } catch (_) {
+      return undefined
+    }
   }
 
   function giveUp() {

@@ -2,11 +2,13 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { type Event, exitCode, isOk } from '#reports'
+import { ending } from './ending.ts'
 import { EXIT_INTERNAL, EXIT_INTERRUPTED, UsageError } from './errors.ts'
 import { testEnvironment } from './executable.ts'
 import { type Extra, isTrace, TRACES } from './explore.ts'
 import { all, CONFIG_FILES, type CommandLine, has, last, numberOf, read, timeOf } from './options.ts'
 import { openReports } from './outputs.ts'
+import { OWN } from './own.ts'
 import { Pool } from './pool.ts'
 import { type Part, type RunOptions, run } from './run.ts'
 import { DEFAULT_SEED, parseSeed } from './seed.ts'
@@ -24,22 +26,6 @@ const GRACE = 2 * SECOND
 const COMMANDS: Readonly<Record<string, () => Promise<(line: CommandLine) => Promise<number>>>> = {
   replay: async () => (await import('./replay.ts')).replay,
   merge: async () => (await import('./replay.ts')).merge,
-}
-
-/** Commands with words of their own: code that runs outside of a test. */
-const OWN: Readonly<Record<string, () => Promise<(argv: readonly string[]) => Promise<number>>>> = {
-  help: async () => saying((await import('./topics.ts')).topic),
-  completion: async () => saying((await import('./topics.ts')).completion),
-  vectors: async () => (await import('./vectors.ts')).vectors,
-  mrtd: async () => (await import('./mrtd.ts')).mrtd,
-  'run-flat': async () => (await import('./runflat.ts')).flat,
-  'run-elf': async () => (await import('./runelf.ts')).runElf,
-  'run-multiboot': async () => (await import('./runmultiboot.ts')).runMultiboot,
-}
-
-const saying = (text: (name: string | undefined) => string) => async (argv: readonly string[]) => {
-  process.stdout.write(text(argv[0]))
-  return 0
 }
 
 const main = async (argv: readonly string[]): Promise<number> => {
@@ -195,22 +181,4 @@ class Watch {
   }
 }
 
-// A reader that has seen enough (`seamless | head`) is no fault.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(EXIT_INTERRUPTED)
-  throw error
-})
-
-try {
-  process.exitCode = await main(process.argv.slice(2))
-} catch (error) {
-  if (error instanceof UsageError) {
-    process.stderr.write(`seamless: ${error.message}\n`)
-    process.exitCode = error.code
-  } else {
-    process.stderr.write(
-      `seamless: internal error: ${error instanceof Error ? (error.stack ?? error.message) : error}\n`,
-    )
-    process.exitCode = EXIT_INTERNAL
-  }
-}
+await ending(() => main(process.argv.slice(2)))

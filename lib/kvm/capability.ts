@@ -13,6 +13,14 @@ export const X2APIC_API_MASK = abi.KVM_X2APIC_API_USE_32BIT_IDS | abi.KVM_X2APIC
 export const USER_SPACE_MSR_MASK = BigInt(
   abi.KVM_MSR_EXIT_REASON_INVAL | abi.KVM_MSR_EXIT_REASON_UNKNOWN | abi.KVM_MSR_EXIT_REASON_FILTER,
 )
+/** KVM_SET_GUEST_DEBUG: all that KVM has but KVM_GUESTDBG_BLOCKIRQ. */
+const GUEST_DEBUG_MASK =
+  abi.KVM_GUESTDBG_ENABLE |
+  abi.KVM_GUESTDBG_SINGLESTEP |
+  abi.KVM_GUESTDBG_USE_SW_BP |
+  abi.KVM_GUESTDBG_USE_HW_BP |
+  abi.KVM_GUESTDBG_INJECT_DB |
+  abi.KVM_GUESTDBG_INJECT_BP
 /** vCPU ids reach four times as far as vCPUs. Linux arch/x86/include/asm/kvm_host.h. */
 export const KVM_MAX_VCPU_IDS = abi.KVM_MAX_VCPUS * 4
 
@@ -20,6 +28,22 @@ export const KVM_MAX_VCPU_IDS = abi.KVM_MAX_VCPUS * 4
 export const checkExtension = (host: Host, vm: Vm | undefined, capability: number): number => {
   switch (capability) {
     case abi.KVM_CAP_USER_MEMORY:
+    case abi.KVM_CAP_HLT:
+    case abi.KVM_CAP_SET_TSS_ADDR:
+    case abi.KVM_CAP_SET_IDENTITY_MAP_ADDR:
+    case abi.KVM_CAP_NOP_IO_DELAY:
+    case abi.KVM_CAP_SYNC_MMU:
+    case abi.KVM_CAP_JOIN_MEMORY_REGIONS_WORKS:
+    case abi.KVM_CAP_IOEVENTFD_NO_LENGTH:
+    case abi.KVM_CAP_IOEVENTFD_ANY_LENGTH:
+    case abi.KVM_CAP_VCPU_EVENTS:
+    case abi.KVM_CAP_DEBUGREGS:
+    case abi.KVM_CAP_X86_ROBUST_SINGLESTEP:
+    case abi.KVM_CAP_XSAVE:
+    case abi.KVM_CAP_XCRS:
+    case abi.KVM_CAP_SREGS2:
+    case abi.KVM_CAP_TSC_DEADLINE_TIMER:
+    case abi.KVM_CAP_IOAPIC_POLARITY_IGNORED:
     case abi.KVM_CAP_USER_MEMORY2:
     case abi.KVM_CAP_DESTROY_MEMORY_REGION_WORKS:
     case abi.KVM_CAP_EXT_CPUID:
@@ -87,6 +111,10 @@ export const checkExtension = (host: Host, vm: Vm | undefined, capability: numbe
     case abi.KVM_CAP_DIRTY_LOG_RING:
     case abi.KVM_CAP_DIRTY_LOG_RING_ACQ_REL:
       return abi.KVM_DIRTY_RING_MAX_ENTRIES * abi.kvm_dirty_gfn.size
+    case abi.KVM_CAP_XSAVE2:
+      return abi.kvm_xsave.size
+    case abi.KVM_CAP_SET_GUEST_DEBUG2:
+      return GUEST_DEBUG_MASK
     case abi.KVM_CAP_EXIT_HYPERCALL:
       return Number(EXIT_HYPERCALL_MASK)
     case abi.KVM_CAP_X2APIC_API:

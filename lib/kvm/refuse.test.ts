@@ -399,3 +399,63 @@ t.test('a VM lives until its last file has gone, in any order, and its key ID is
   host.close()
   t.equal(host.memory.used, 0)
 })
+
+t.test('KVM_CHECK_EXTENSION: what there is, how much of it, and what there is not', async t => {
+  const s = new Sample()
+  t.teardown(() => s.host.close())
+  const td = s.createVm()
+  const ordinary = s.host.ioctl(s.kvm, abi.KVM_CREATE_VM, abi.KVM_X86_DEFAULT_VM)
+  const ask = (fd: number, name: string): number => {
+    const [capability] = [...abi.KVM_CAP_NAMES].find(([, known]) => known === `KVM_CAP_${name}`)!
+    return s.host.ioctl(fd, abi.KVM_CHECK_EXTENSION, capability)
+  }
+  const HOST = 'of /dev/kvm and of VMs'
+  const answers: Readonly<Record<string, Readonly<Record<string, number>>>> = {
+    [HOST]: {
+      IRQCHIP: 1,
+      HLT: 1,
+      PIT2: 1,
+      SYNC_MMU: 1,
+      VCPU_EVENTS: 1,
+      DEBUGREGS: 1,
+      XSAVE: 1,
+      XSAVE2: 4096,
+      XCRS: 1,
+      SREGS2: 1,
+      TSC_DEADLINE_TIMER: 1,
+      IRQ_ROUTING: 4096,
+      SET_GUEST_DEBUG: 1,
+      SET_GUEST_DEBUG2: 0xf_0003,
+      X2APIC_API: 3,
+      EXIT_HYPERCALL: 1 << 12,
+      X86_USER_SPACE_MSR: 1,
+      MEMORY_ATTRIBUTES: 8,
+      GUEST_MEMFD: 1,
+      GUEST_MEMFD_FLAGS: 3,
+      DIRTY_LOG_RING: 0x10_0000,
+      DIRTY_LOG_RING_ACQ_REL: 0x10_0000,
+      MANUAL_DIRTY_LOG_PROTECT2: 3,
+      COALESCED_MMIO: 2,
+      X86_SMM: 0,
+      MCE: 0,
+      NESTED_STATE: 0,
+      BINARY_STATS_FD: 0,
+      EXCEPTION_PAYLOAD: 0,
+      X86_TRIPLE_FAULT_EVENT: 0,
+      XEN_HVM: 0,
+      HYPERV_CPUID: 0,
+      SYNC_REGS: 0,
+      VM_COPY_ENC_CONTEXT_FROM: 0,
+      VM_MOVE_ENC_CONTEXT_FROM: 0,
+      X86_BUS_LOCK_EXIT: 0,
+      X86_NOTIFY_VMEXIT: 0,
+    },
+    'of a TD': { READONLY_MEM: 0, IRQFD_RESAMPLE: 0 },
+    'of an ordinary VM': { READONLY_MEM: 1, IRQFD_RESAMPLE: 1 },
+  }
+  for (const [of, table] of Object.entries(answers)) {
+    const fds = of === HOST ? [s.kvm, td, ordinary] : [of === 'of a TD' ? td : ordinary]
+    for (const [name, answer] of Object.entries(table))
+      for (const fd of fds) t.equal(ask(fd, name), answer, `KVM_CAP_${name} ${of}`)
+  }
+})

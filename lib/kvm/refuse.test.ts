@@ -344,6 +344,8 @@ t.test('memory slots and attributes', async t => {
   t.equal(region({ ...withMemfd, slot: 1 }), 'EINVAL', 'guest_memfd slots do not change')
   t.equal(region({ ...withMemfd, slot: 2, guest_phys_addr: 0x10_0000n }), 'EEXIST', 'bound already')
   t.equal(region({ slot: 2, guest_phys_addr: 0x3000n }), 'EEXIST', 'overlap')
+  const beyond = { ...withMemfd, slot: 2, guest_phys_addr: 0x3000n, guest_memfd_offset: 2n ** 64n - 4096n }
+  t.equal(region(beyond), 'EINVAL', 'an offset that overflows comes before it')
   t.equal(region({ slot: 2, flags: abi.KVM_MEM_LOG_DIRTY_PAGES, guest_phys_addr: 0x10_0000n }), 0)
   t.equal(region({ slot: 2, guest_phys_addr: 0x20_0000n }), 0, 'moved')
   t.equal(region({ slot: 2, guest_phys_addr: 0x20_0000n, memory_size: 0x5000n }), 'EINVAL', 'resized')

@@ -55,6 +55,10 @@ t.test('#VE.RequestMMIO', async t => {
   t.equal(answered(td, { r11: 48n, r12: 10n, r13: 0n, r14: gpa | SHARED }).r10, INVALID_OPERAND, 'size 10')
   t.equal(answered(td, { r11: 48n, r12: 8n, r13: 1n, r14: 0xfffn }).r10, INVALID_OPERAND, 'private address')
   t.equal(answered(td, { r11: 48n, r12: 8n, r13: 3n, r14: gpa | SHARED }).r10, INVALID_OPERAND, 'direction 3')
+  const last = 2n * SHARED - 4n
+  t.equal(answered(td, { r11: 48n, r12: 8n, r13: 1n, r14: last }).r10, INVALID_OPERAND, 'ends beyond what is shared')
+  enter.push(vmcall({ r11: 48n, r12: 4n, r13: 1n, r14: last }))
+  t.same(sample.run(vcpu, run), { result: 0, reason: abi.KVM_EXIT_MMIO }, 'the last four bytes')
   end(t, td)
 })
 

@@ -20,6 +20,7 @@ t.test('MapGPA', async t => {
   t.equal(refused(2n ** 64n - 4096n, 8192n), INVALID_OPERAND, 'wraps')
   t.equal(refused(1n << 52n, 4096n), INVALID_OPERAND, 'no legal address')
   t.equal(refused(SHARED - 4096n, 8192n), INVALID_OPERAND, 'both sides of the shared bit')
+  t.equal(refused(SHARED - 4095n, 8192n), INVALID_OPERAND, 'the range is looked at before its alignment')
   t.equal(refused(0x1001n, 4096n), abi.TDVMCALL_STATUS_ALIGN_ERROR)
   t.equal(refused(0x1000n, 4097n), abi.TDVMCALL_STATUS_ALIGN_ERROR)
 

@@ -102,8 +102,17 @@ t.test('INIT_VM', async t => {
   t.equal(init({}, width(46)), 'EINVAL')
   t.equal(init({}, [...cpuid, cpuid[0]!]), 'EINVAL', 'an entry twice')
   t.equal(init({}, [...cpuid, { ...cpuid[0]!, function: 0x16 }]), 'EINVAL', 'a leaf that is not configurable')
-  const tsx = cpuid.map(entry => (entry.function === 7 ? { ...entry, ebx: entry.ebx | (1 << 11) } : entry))
-  t.equal(init({}, tsx), 'EINVAL', 'RTM')
+  for (const [name, ebx, ecx] of [
+    ['HLE', 1 << 4, 0],
+    ['RTM', 1 << 11, 0],
+    ['WAITPKG', 0, 1 << 5],
+  ] as const) {
+    const with7 = cpuid.map(entry =>
+      entry.function === 7 && entry.index === 0 ? { ...entry, ebx: entry.ebx | ebx, ecx: entry.ecx | ecx } : entry,
+    )
+    t.equal(init({}, with7), 'EINVAL', name)
+    t.equal(sample.hwError, 0n, `${name}: the module has not been asked`)
+  }
   t.equal(sample.host.framesInUse, before, 'what was refused left nothing behind')
 
   t.equal(

@@ -6,7 +6,7 @@ import { Errno } from './errno.ts'
  * A file may itself hold references, as a vCPU's file and a guest_memfd hold their VM.
  */
 export type OpenFile = {
-  readonly kind: 'kvm' | 'vm' | 'vcpu' | 'guest_memfd' | 'eventfd'
+  readonly kind: 'kvm' | 'vm' | 'vcpu' | 'guest_memfd' | 'eventfd' | 'stats'
   references: number
   /** Called once, when the last reference has gone. */
   release(): void

@@ -25,6 +25,7 @@ import { GuestMemfd } from './guestmemfd.ts'
 import { type Inspection, inspect, instructionsOf } from './inspect.ts'
 import { Tdx } from './module.ts'
 import { attempt, run } from './run.ts'
+import { StatsFile } from './stats.ts'
 import { type Handler, ORDINARY_VCPU, ORDINARY_VM, SYSTEM, VCPU, VM } from './table.ts'
 import { Vcpu } from './vcpu.ts'
 import { Vm } from './vm.ts'
@@ -219,6 +220,13 @@ export class Host {
   /** read(2) of an eventfd. EBADF, EINVAL, EAGAIN. */
   readEventfd(fd: number): bigint {
     return this.#eventfd(fd).read()
+  }
+
+  /** pread(2) of statistics (KVM_GET_STATS_FD): as many bytes as there are. EBADF, EINVAL. */
+  pread(fd: number, length: number, offset: number): Uint8Array {
+    const file = this.descriptors.get(fd)
+    if (!(file instanceof StatsFile)) throw new Errno('EINVAL', `pread: descriptor ${fd} is a ${file.kind}`)
+    return file.read(offset, length)
   }
 
   #eventfd(fd: number): EventFd {

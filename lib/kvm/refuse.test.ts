@@ -450,7 +450,7 @@ t.test('KVM_CHECK_EXTENSION: what there is, how much of it, and what there is no
       X86_SMM: 0,
       MCE: 0,
       NESTED_STATE: 0,
-      BINARY_STATS_FD: 0,
+      BINARY_STATS_FD: 1,
       EXCEPTION_PAYLOAD: 0,
       X86_TRIPLE_FAULT_EVENT: 0,
       XEN_HVM: 0,

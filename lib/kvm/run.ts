@@ -73,6 +73,7 @@ const BLOCKED = new Errno('EINTR', 'KVM_RUN: the vCPU is halted and nothing is l
 
 const interrupted = (vcpu: Vcpu, why: Errno): Errno => {
   vcpu.exitReason = KVM_EXIT_INTR
+  vcpu.counts.signal_exits++
   return why
 }
 
@@ -196,6 +197,7 @@ const loopOrdinary = (vcpu: Vcpu, ordinary: OrdinaryCpu): void => {
     awaitStart(vcpu)
     if (host.signalPending?.(vcpu.signalMask)) throw interrupted(vcpu, SIGNAL)
     if (ringIsFull(vcpu)) return
+    vcpu.counts.exits++
     if (!enterOrdinary(vcpu, ordinary, host.quantum?.(vcpu.id) ?? TICK)) return
     vcpu.vm.requireAlive()
   }
@@ -217,6 +219,7 @@ const loop = (vcpu: Vcpu): void => {
     args.rcx = tdvpr
     module.seamcall(lp, args)
     vcpu.enterStatus = args.rax
+    vcpu.counts.exits++
     if (!handleExit(vcpu)) return
     vcpu.vm.requireAlive()
   }

@@ -11,6 +11,7 @@ import { createVm } from './ioctl/kvm_create_vm.ts'
 import { resetDirtyRings } from './ioctl/kvm_dirty_ring.ts'
 import { enableCap } from './ioctl/kvm_enable_cap.ts'
 import { clearDirtyLog, getDirtyLog } from './ioctl/kvm_get_dirty_log.ts'
+import { getVcpuStats, getVmStats } from './ioctl/kvm_get_stats_fd.ts'
 import { getSupportedCpuid } from './ioctl/kvm_get_supported_cpuid.ts'
 import { irqfd, irqLine, irqLineStatus, setGsiRouting, signalMsi } from './ioctl/kvm_irq.ts'
 import { createIrqchip, getIrqchip, setIrqchip } from './ioctl/kvm_irqchip.ts'
@@ -102,6 +103,7 @@ const ANY_VM: readonly (readonly [number, Handler<Vm>])[] = [
   [abi.KVM_GET_DIRTY_LOG, getDirtyLog],
   [abi.KVM_CLEAR_DIRTY_LOG, clearDirtyLog],
   [abi.KVM_RESET_DIRTY_RINGS, resetDirtyRings],
+  [abi.KVM_GET_STATS_FD, getVmStats],
   [abi.KVM_IOEVENTFD, ioeventfd],
   [abi.KVM_REGISTER_COALESCED_MMIO, registerCoalesced],
   [abi.KVM_UNREGISTER_COALESCED_MMIO, unregisterCoalesced],
@@ -151,7 +153,7 @@ export const ORDINARY_VM: ReadonlyMap<number, Handler<Vm>> = new Map<number, Han
 
 /**
  * ioctls of any vCPU. KVM_RUN is not here: the host calls it without a look-up.
- * Not modelled: statistics, nested state, machine checks, and Xen's and Hyper-V's own on a vCPU.
+ * Not modelled: nested state, machine checks, and Xen's and Hyper-V's own on a vCPU.
  */
 const ANY_VCPU: readonly (readonly [number, Handler<Vcpu>])[] = [
   [abi.KVM_SET_CPUID2, setCpuid2],
@@ -159,6 +161,7 @@ const ANY_VCPU: readonly (readonly [number, Handler<Vcpu>])[] = [
   [abi.KVM_GET_MP_STATE, getMpState],
   [abi.KVM_SET_MP_STATE, setMpState],
   [abi.KVM_SET_SIGNAL_MASK, setSignalMask],
+  [abi.KVM_GET_STATS_FD, getVcpuStats],
   [abi.KVM_GET_MSRS, getMsrs],
   [abi.KVM_SET_MSRS, setMsrs],
   [abi.KVM_GET_TSC_KHZ, getVcpuTscKhz],

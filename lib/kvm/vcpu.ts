@@ -2,6 +2,8 @@
 
 import {
   KVM_COALESCED_MMIO_PAGE_OFFSET,
+  KVM_EXIT_IO,
+  KVM_EXIT_MMIO,
   KVM_MP_STATE_RUNNABLE,
   KVM_MP_STATE_UNINITIALIZED,
   KVM_RUN_EXIT,
@@ -29,6 +31,7 @@ import { Msrs } from './msr.ts'
 import { OrdinaryCpu } from './ordinary/cpu.ts'
 import { Posted } from './posted.ts'
 import { Seam, statusOf } from './seam.ts'
+import { Counts } from './stats.ts'
 import type { Vm } from './vm.ts'
 
 const APIC_DEFAULT_PHYS_BASE = 0xfee0_0000n
@@ -73,6 +76,7 @@ export class Vcpu implements OpenFile {
   /** KVM_INTERRUPT's vector, until the guest takes it. A TD's never does: only its virtual APIC interrupts it. */
   external: number | undefined
   complete: Completion | undefined
+  readonly counts = new Counts()
   /** RAX of the last VP.ENTER: status and exit reason. */
   enterStatus = 0n
   /** Has the shared EPT been given to the TDX module? */
@@ -276,6 +280,8 @@ export class Vcpu implements OpenFile {
   }
 
   set exitReason(reason: number) {
+    if (reason === KVM_EXIT_MMIO) this.counts.mmio_exits++
+    else if (reason === KVM_EXIT_IO) this.counts.io_exits++
     this.view.setUint32(this.run + kvm_run.offset.exit_reason, reason, true)
   }
 }

@@ -69,6 +69,8 @@ export class Vm implements OpenFile {
   running: Vcpu | undefined
   /** Writes that KVM takes itself. */
   readonly bus: Bus
+  /** Statistics: how often the guest's translations were dropped. */
+  readonly counts = { remote_tlb_flush: 0 }
   /** Why the VM is dead (a "bugged" VM: every ioctl gives EIO), or undefined. */
   dead: string | undefined
   #sharedEpt: SharedEpt | undefined
@@ -181,6 +183,7 @@ export class Vm implements OpenFile {
 
   /** Shared mappings of the guest pages go; the next access faults them in again. */
   zapShared(gfn: number, pages: number): void {
+    this.counts.remote_tlb_flush++
     this.#stage?.invalidate()
     if (this.#sharedEpt?.zap(gfn, pages)) this.td.tdx.invept()
   }

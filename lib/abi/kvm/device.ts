@@ -1,5 +1,5 @@
 /** What KVM's in-kernel bus, clock and MSR lists take and give. Linux include/uapi/linux/kvm.h and arch/x86/include/uapi/asm/kvm.h. */
-import { bytes, struct, u32, u64, u64s } from '#bits'
+import { bytes, struct, u16, u32, u64, u64s } from '#bits'
 
 export const KVM_IOEVENTFD_FLAG_DATAMATCH = 1
 export const KVM_IOEVENTFD_FLAG_PIO = 2
@@ -56,3 +56,27 @@ export const KVM_GUESTDBG_INJECT_BP = 0x8_0000
 export const kvm_guest_debug = struct('kvm_guest_debug', { control: u32, pad: u32, debugreg: u64s(8) })
 /** kvm_run's part of KVM_EXIT_DEBUG. */
 export const kvm_run_debug = struct('kvm_run.debug', { exception: u32, pad: u32, pc: u64, dr6: u64, dr7: u64 })
+
+/** What KVM_GET_STATS_FD gives to read. */
+export const KVM_STATS_TYPE_CUMULATIVE = 0
+export const KVM_STATS_TYPE_INSTANT = 1
+export const KVM_STATS_UNIT_NONE = 0
+export const KVM_STATS_UNIT_BOOLEAN = 4 << 4
+/** Linux include/linux/kvm_host.h. */
+export const KVM_STATS_NAME_SIZE = 48
+export const kvm_stats_header = struct('kvm_stats_header', {
+  flags: u32,
+  name_size: u32,
+  num_desc: u32,
+  id_offset: u32,
+  desc_offset: u32,
+  data_offset: u32,
+})
+/** A name of as many bytes as the header says follows. */
+export const kvm_stats_desc = struct('kvm_stats_desc', {
+  flags: u32,
+  exponent: u16,
+  size: u16,
+  offset: u32,
+  bucket_size: u32,
+})

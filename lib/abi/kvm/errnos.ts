@@ -55,6 +55,7 @@ export const IOCTL_ERRNOS: Readonly<Record<string, readonly string[]>> = {
   KVM_GET_DIRTY_LOG: ['EINVAL', 'ENOENT', 'EFAULT', 'ENXIO'],
   KVM_CLEAR_DIRTY_LOG: ['EINVAL', 'ENOENT', 'ENXIO'],
   KVM_RESET_DIRTY_RINGS: ['EINVAL'],
+  KVM_GET_STATS_FD: [],
   KVM_SET_SIGNAL_MASK: ['EINVAL', 'EFAULT'],
   KVM_GET_CLOCK: ['EFAULT'],
   KVM_SET_CLOCK: ['EINVAL'],

@@ -20,6 +20,7 @@ export const hypercall = (
   [gpa = 0n, pages = 0n, attributes = 0n]: readonly bigint[],
   result: (value: bigint) => void,
 ): boolean => {
+  vcpu.counts.hypercalls++
   if (nr === KVM_HC_VAPIC_POLL_IRQ) {
     result(0n)
     return true

@@ -181,6 +181,7 @@ const handleExit = (vcpu: Vcpu, ordinary: OrdinaryCpu, exit: VmExit): boolean =>
     case x86.EXIT_REASON_XSETBV:
       return xsetbv(cpu, exit.instructionLength)
     case x86.EXIT_REASON_HLT:
+      vcpu.counts.halt_exits++
       cpu.advance(exit.instructionLength)
       if (ordinary.apic === undefined) {
         vcpu.exitReason = KVM_EXIT_HLT

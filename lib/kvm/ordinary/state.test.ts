@@ -98,7 +98,12 @@ t.test('what no processor holds is refused', async t => {
   const debug = [abi.KVM_GET_DEBUGREGS, abi.KVM_SET_DEBUGREGS] as [number, number]
   t.equal(change(s, vcpu, debug, abi.kvm_debugregs, { dr7: 1n << 32n }), 'EINVAL')
   const events = [abi.KVM_GET_VCPU_EVENTS, abi.KVM_SET_VCPU_EVENTS] as [number, number]
-  t.equal(change(s, vcpu, events, abi.kvm_vcpu_events, { flags: abi.KVM_VCPUEVENT_VALID_SMM }), 'EINVAL')
+  t.equal(get(s, vcpu, abi.KVM_GET_VCPU_EVENTS, abi.kvm_vcpu_events).flags, 13, 'NMIs, the shadow, and no SMM')
+  for (const flags of [abi.KVM_VCPUEVENT_VALID_PAYLOAD, abi.KVM_VCPUEVENT_VALID_TRIPLE_FAULT])
+    t.equal(change(s, vcpu, events, abi.kvm_vcpu_events, { flags }), 'EINVAL', 'nobody has enabled it')
+  const flags = abi.KVM_VCPUEVENT_VALID_SMM
+  t.equal(change(s, vcpu, events, abi.kvm_vcpu_events, { flags, smi: Uint8Array.of(1, 0, 0, 0) }), 'EINVAL')
+  t.equal(change(s, vcpu, events, abi.kvm_vcpu_events, { flags, smi: new Uint8Array(4) }), 0)
   t.equal(change(s, vcpu, events, abi.kvm_vcpu_events, { exception_injected: 1, exception_nr: 2 }), 'EINVAL')
   for (const request of [abi.KVM_GET_LAPIC, abi.KVM_SET_LAPIC, abi.KVM_MEMORY_ENCRYPT_OP])
     t.equal(

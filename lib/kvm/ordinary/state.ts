@@ -3,6 +3,7 @@ import {
   KVM_VCPUEVENT_VALID_NMI_PENDING,
   KVM_VCPUEVENT_VALID_SHADOW,
   KVM_VCPUEVENT_VALID_SIPI_VECTOR,
+  KVM_VCPUEVENT_VALID_SMM,
   KVM_X86_SHADOW_INT_MOV_SS,
   KVM_X86_SHADOW_INT_STI,
   kvm_debugregs,
@@ -147,15 +148,24 @@ export const getVcpuEvents = (vcpu: Vcpu, arg: bigint): number => {
       interrupt_shadow: ordinary === undefined ? 0 : SHADOW[ordinary.cpu.shadow],
       nmi_pending: pending ? 1 : 0,
       nmi_masked: ordinary?.cpu.nmiBlocked === true ? 1 : 0,
-      flags: KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW,
+      flags: KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_SMM,
     }),
   )
   return 0
 }
 
-const KNOWN_EVENTS = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SIPI_VECTOR | KVM_VCPUEVENT_VALID_SHADOW
+const KNOWN_EVENTS =
+  KVM_VCPUEVENT_VALID_NMI_PENDING |
+  KVM_VCPUEVENT_VALID_SIPI_VECTOR |
+  KVM_VCPUEVENT_VALID_SHADOW |
+  KVM_VCPUEVENT_VALID_SMM
+/** smm, pending, smm_inside_nmi, latched_init. */
+const OF_SMM = 3
 
-/** EINVAL: flags of what this KVM does not offer (SMM, payloads, triple faults), or an exception that is none. */
+/**
+ * EINVAL: flags of what this KVM does not offer (payloads, triple faults), an exception that is none, or system management
+ * mode, which there is not.
+ */
 export const setVcpuEvents = (vcpu: Vcpu, arg: bigint): number => {
   const ordinary = ordinaryOf(vcpu)
   const { cpu } = ordinary
@@ -167,6 +177,9 @@ export const setVcpuEvents = (vcpu: Vcpu, arg: bigint): number => {
   if (isException !== 0 && (vector > 31 || vector === 2)) {
     throw new Errno('EINVAL', `KVM_SET_VCPU_EVENTS: exception ${vector}; want 0 to 31, and not 2, which is the NMI`)
   }
+  const isInSmm = events.smi.subarray(0, OF_SMM).some(byte => byte !== 0)
+  if ((events.flags & KVM_VCPUEVENT_VALID_SMM) !== 0 && isInSmm)
+    throw new Errno('EINVAL', 'KVM_SET_VCPU_EVENTS: there is no system management mode here')
   cpu.pending.splice(0, cpu.pending.length, ...cpu.pending.filter(({ source }) => source !== undefined))
   if (isException !== 0) {
     const errorCode = events.exception_has_error_code === 0 ? {} : { errorCode: events.exception_error_code }

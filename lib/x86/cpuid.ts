@@ -215,14 +215,17 @@ const register = (text: string, at: number): number => {
   return value >>> 0
 }
 
-/** The bits of `features` that stand in one register of a leaf. */
-const bitsOf = (features: readonly Feature[], leaf: number, subleaf: number, which: number): number => {
-  let value = 0
+/** The registers of each leaf and subleaf that `features` have bits in. */
+const bitsOf = (features: readonly Feature[]): ReadonlyMap<number, CpuidResult> => {
+  const found = new Map<number, [number, number, number, number]>()
   for (const name of features) {
-    const [l, s, r, bit] = FEATURES[name]
-    if (l === leaf && s === subleaf && r === which) value |= 1 << bit
+    const [leaf, subleaf, which, bit] = FEATURES[name]
+    const key = leaf * 16 + subleaf
+    const registers = found.get(key) ?? [0, 0, 0, 0]
+    registers[which] = (registers[which] | (1 << bit)) >>> 0
+    found.set(key, registers)
   }
-  return value >>> 0
+  return found
 }
 
 /** The CPUID of a GenuineIntel processor that has exactly `features`. Widths are in bits. */
@@ -230,12 +233,8 @@ export const describeCpu = (
   features: readonly Feature[],
   { physicalWidth = 46, linearWidth = 57 }: { physicalWidth?: number; linearWidth?: number } = {},
 ): Cpuid => {
-  const flags = (leaf: number, subleaf = 0): CpuidResult => [
-    bitsOf(features, leaf, subleaf, EAX),
-    bitsOf(features, leaf, subleaf, EBX),
-    bitsOf(features, leaf, subleaf, ECX),
-    bitsOf(features, leaf, subleaf, EDX),
-  ]
+  const bits = bitsOf(features)
+  const flags = (leaf: number, subleaf = 0): CpuidResult => bits.get(leaf * 16 + subleaf) ?? [0, 0, 0, 0]
   const xsave = features.includes('XSAVE')
   const avx = features.includes('AVX')
   const pku = features.includes('PKU')

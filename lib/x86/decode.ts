@@ -25,21 +25,23 @@ let addressSize: 2 | 4 | 8 = 8
 let operandSize: 2 | 4 | 8 = 4
 let [modrm, vvvv, vectorLength] = [0, 0, 0]
 let failure: Refused | '' = ''
+/** There are bytes enough behind the instruction: what it is may be read without asking, and its length is looked at in the end. */
+let roomy = false
 
 const need = (count: number): boolean => {
   if (pos + count - start > LONGEST) failure ||= 'too long'
   else if (pos + count > bytes.length) failure ||= 'truncated'
   return failure === ''
 }
-const u8 = (): number => (need(1) ? (bytes[pos++] as number) : 0)
+const u8 = (): number => (roomy || need(1) ? (bytes[pos++] as number) : 0)
 const i8 = (): number => (u8() << 24) >> 24
 const u16 = (): number => {
-  if (!need(2)) return 0
+  if (!roomy && !need(2)) return 0
   pos += 2
   return (bytes[pos - 2] as number) | ((bytes[pos - 1] as number) << 8)
 }
 const i32 = (): number => {
-  if (!need(4)) return 0
+  if (!roomy && !need(4)) return 0
   pos += 4
   return (
     (bytes[pos - 4] as number) |
@@ -49,7 +51,7 @@ const i32 = (): number => {
   )
 }
 const u64 = (): bigint => {
-  if (!need(8)) return 0n
+  if (!roomy && !need(8)) return 0n
   const low = i32()
   return (BigInt(i32() >>> 0) << 32n) | BigInt(low >>> 0)
 }
@@ -93,7 +95,7 @@ const memory = (size: number, vsib: number): Mem => {
   if (vsib !== 0 && (addressSize === 2 || rm !== 4)) failure ||= 'invalid'
   const seg =
     segment >= 0 ? (segment as Seg) : (base === 4 || base === 5) && (addressSize !== 2 || base === 5) ? SS : DS
-  return { kind: 'mem', size, seg, base, index: indexed, scale, disp: BigInt(disp), ripRelative, addressSize }
+  return { kind: 'mem', size, seg, base, index: indexed, scale, disp: whole(disp), ripRelative, addressSize }
 }
 
 const register = (form: OperandForm, number: number): Reg => {
@@ -114,18 +116,25 @@ const register = (form: OperandForm, number: number): Reg => {
 
 const ONE: Operand = { kind: 'imm', size: 1, value: 1n }
 
+/** Most displacements and immediates are a byte. */
+const BYTES = Array.from({ length: 256 }, (_, n) => BigInt((n << 24) >> 24))
+const whole = (value: number): bigint =>
+  value >= -128 && value < 128 ? (BYTES[value & 0xff] as bigint) : BigInt(value)
+
 const immediate = (size: number): bigint => {
   switch (size) {
     case 1:
-      return BigInt(i8())
+      return BYTES[u8()] as bigint
     case 2:
       return BigInt(u16())
     case 4:
-      return BigInt(i32())
+      return whole(i32())
     default:
       return u64()
   }
 }
+
+const wrapped = (value: bigint, size: number): bigint => (value < 0n ? BigInt.asUintN(size * 8, value) : value)
 
 const operand = (form: OperandForm, row: Row): Operand => {
   switch (form.place) {
@@ -143,12 +152,12 @@ const operand = (form: OperandForm, row: Row): Operand => {
       return register(form, mode === 64 ? number : number & 7)
     }
     case 'imm':
-      return { kind: 'imm', size: form.extend, value: BigInt.asUintN(form.extend * 8, immediate(form.size)) }
+      return { kind: 'imm', size: form.extend, value: wrapped(immediate(form.size), form.extend) }
     case 'rel':
       return {
         kind: 'rel',
         size: form.size,
-        disp: BigInt(form.size === 2 ? (u16() << 16) >> 16 : form.size === 1 ? i8() : i32()),
+        disp: whole(form.size === 2 ? (u16() << 16) >> 16 : form.size === 1 ? i8() : i32()),
       }
     case 'moffs': {
       const disp =
@@ -184,6 +193,38 @@ const operand = (form: OperandForm, row: Row): Operand => {
 const isTrailing = (form: OperandForm): boolean =>
   form.place === 'imm' || form.place === 'is4' || form.place === 'rel' || form.place === 'far' || form.place === 'moffs'
 
+/** What decoding asks of a row, as far as the bytes have no say. */
+type Plan = {
+  readonly trails: readonly boolean[]
+  readonly hasTrailing: boolean
+  readonly usesVvvv: boolean
+  /** ModRM may name memory that is no operand; its bytes belong to the instruction all the same. */
+  readonly hasOther: boolean
+  readonly isConditional: boolean
+  /** CS cannot be its destination. */
+  readonly loadsSegment: boolean
+  readonly gathers: boolean
+}
+const planOf = (row: Row): Plan => {
+  const { forms } = row
+  const trails = forms.map(isTrailing)
+  return {
+    trails,
+    hasTrailing: trails.includes(true),
+    usesVvvv: forms.some(form => form.place === 'vvvv'),
+    hasOther: row.modrm && row.mod === 'any' && !forms.some(form => form.place === 'rm'),
+    isConditional: row.map === 0 ? row.semantics === 'jcc' : row.map === 1 && row.semantics.endsWith('cc'),
+    loadsSegment: row.mnemonic === 'MOV' && forms[0]?.file === 'seg',
+    gathers: (forms[1]?.vsib ?? 0) !== 0,
+  }
+}
+/** By number of the row, from its first use on. */
+const plans: (Plan | undefined)[] = []
+
+/** Bytes that are prefixes outside 64-bit mode, too: ES, CS, SS, DS, FS, GS, 66, 67, F0, F2, F3. */
+const PREFIXES = new Uint8Array(256)
+for (const byte of [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3]) PREFIXES[byte] = 1
+
 /** A VEX prefix at its first payload byte; gives the opcode map. */
 const vexPrefix = (long: boolean): number => {
   const first = u8()
@@ -206,11 +247,23 @@ const vexPrefix = (long: boolean): number => {
   return map
 }
 
+/** The longest that is read of an instruction, too long or not. */
+const ROOM = 2 * LONGEST + 1
+
 /**
  * Decodes the instruction at `bytes[at]` for a code segment of `forMode` bits. Reads at most 15 bytes. Features are
  * not asked for: whether the processor has what `row.feature` names is its own question.
  */
 export const decode = (from: Uint8Array, at: number, forMode: Mode): Insn | Refused => {
+  roomy = at + ROOM <= from.length
+  const found = decodeHere(from, at, forMode)
+  if (!roomy || (typeof found !== 'string' && found.length <= LONGEST)) return found
+  // Why it is none depends on what is met first.
+  roomy = false
+  return decodeHere(from, at, forMode)
+}
+
+const decodeHere = (from: Uint8Array, at: number, forMode: Mode): Insn | Refused => {
   bytes = from
   pos = start = at
   mode = forMode
@@ -219,42 +272,27 @@ export const decode = (from: Uint8Array, at: number, forMode: Mode): Insn | Refu
   vvvv = vectorLength = 0
   failure = ''
   const is64 = mode === 64
-  let [p66, p67, lock] = [false, false, false]
-  let repeat = NONE as number
+  let p66 = false
+  let p67 = false
+  let lock = false
+  let repeat: number = NONE
   let opcode = u8()
-  prefixes: for (; failure === ''; opcode = u8()) {
-    switch (opcode) {
-      case 0x26:
-      case 0x2e:
-      case 0x36:
-      case 0x3e:
-        if (!is64) segment = opcode === 0x26 ? ES : opcode === 0x2e ? CS : opcode === 0x36 ? SS : DS
-        break
-      case 0x64:
-      case 0x65:
-        segment = (opcode - 0x64 + FS) as Seg
-        break
-      case 0x66:
-        p66 = true
-        break
-      case 0x67:
-        p67 = true
-        break
-      case 0xf0:
-        lock = true
-        break
-      case 0xf2:
-        repeat = PF2
-        break
-      case 0xf3:
-        repeat = PF3
-        break
-      default:
-        if (!is64 || (opcode & 0xf0) !== 0x40) break prefixes
-        rex = opcode
-        continue
+  while (failure === '') {
+    if (PREFIXES[opcode] === 0) {
+      if (!is64 || (opcode & 0xf0) !== 0x40) break
+      rex = opcode
+    } else {
+      rex = 0
+      if (opcode === 0x66) p66 = true
+      else if (opcode === 0x67) p67 = true
+      else if (opcode === 0xf0) lock = true
+      else if (opcode === 0xf2) repeat = PF2
+      else if (opcode === 0xf3) repeat = PF3
+      else if (opcode >= 0x64) segment = (opcode - 0x64 + FS) as Seg
+      else if (!is64) segment = opcode === 0x26 ? ES : opcode === 0x2e ? CS : opcode === 0x36 ? SS : DS
     }
-    rex = 0
+    if (pos - start > LONGEST) return 'too long'
+    opcode = u8()
   }
   rexR = (rex & 4) << 1
   rexX = (rex & 2) << 2
@@ -269,7 +307,8 @@ export const decode = (from: Uint8Array, at: number, forMode: Mode): Insn | Refu
   key.b = rexB !== 0
   key.addressSize = addressSize
 
-  let [map, vex] = [0, false]
+  let map = 0
+  let vex = false
   if (failure !== '') return failure
   if ((opcode === 0xc4 || opcode === 0xc5) && (is64 || !need(1) || (bytes[pos] as number) >= 0xc0)) {
     if (p66 || repeat !== NONE || rex !== 0 || lock) failure ||= 'invalid'
@@ -296,7 +335,7 @@ export const decode = (from: Uint8Array, at: number, forMode: Mode): Insn | Refu
     if (failure !== '') return failure
   }
   key.modrm = modrm
-  const row = rowAt(where, opcode)
+  const row = rowAt(where)
   if (row === null) return 'invalid'
 
   const small = p66 && row.prefix !== '66'
@@ -306,25 +345,19 @@ export const decode = (from: Uint8Array, at: number, forMode: Mode): Insn | Refu
   // What ignores VEX.L works on XMM registers.
   vectorLength = vex ? (row.l === 1 ? 32 : 16) : 0
 
+  plans[row.number] ??= planOf(row)
+  const plan = plans[row.number] as Plan
   const { forms } = row
+  const count = forms.length
   const operands: Operand[] = []
-  let usesVvvv = false
-  for (const form of forms) {
-    if (form.place === 'vvvv') usesVvvv = true
-    operands.push(isTrailing(form) ? ONE : operand(form, row))
-  }
-  // ModRM may name memory that is no operand; its bytes belong to the instruction all the same.
-  if (row.modrm && modrm < 0xc0 && row.mod === 'any' && !forms.some(form => form.place === 'rm')) memory(0, 0)
-  for (let n = 0; n < forms.length; n++) {
-    const form = forms[n] as OperandForm
-    if (isTrailing(form)) operands[n] = operand(form, row)
-  }
-  if (vex && !usesVvvv && vvvv !== 0) failure ||= 'invalid'
-  const destination = operands[0]
-  if (lock && !(row.lock && destination?.kind === 'mem')) failure ||= 'invalid'
-  if (destination?.kind === 'reg' && destination.file === 'seg' && destination.index === CS && row.mnemonic === 'MOV')
-    failure ||= 'invalid'
-  if (failure === '' && row.forms[1]?.vsib) gatherRules(operands)
+  for (let n = 0; n < count; n++) operands.push(plan.trails[n] ? ONE : operand(forms[n] as OperandForm, row))
+  if (plan.hasOther && modrm < 0xc0) memory(0, 0)
+  if (plan.hasTrailing)
+    for (let n = 0; n < count; n++) if (plan.trails[n]) operands[n] = operand(forms[n] as OperandForm, row)
+  if (vex && !plan.usesVvvv && vvvv !== 0) failure ||= 'invalid'
+  if (lock && !(row.lock && operands[0]?.kind === 'mem')) failure ||= 'invalid'
+  if (plan.loadsSegment && isCs(operands[0])) failure ||= 'invalid'
+  if (plan.gathers && failure === '') gatherRules(operands)
   if (failure !== '') return failure
   return {
     row,
@@ -332,13 +365,15 @@ export const decode = (from: Uint8Array, at: number, forMode: Mode): Insn | Refu
     length: pos - start,
     operandSize,
     addressSize,
-    cc: (row.map === 0 ? row.semantics === 'jcc' : row.map === 1 && row.semantics.endsWith('cc')) ? opcode & 15 : 0,
+    cc: plan.isConditional ? opcode & 15 : 0,
     lock,
     rep: !row.rep || repeat === NONE ? '' : repeat === PF3 ? 'rep' : 'repne',
     vectorLength: vectorLength as 0 | 16 | 32,
     operands,
   }
 }
+
+const isCs = (operand: Operand | undefined): boolean => operand?.kind === 'reg' && operand.index === CS
 
 /** Destination, index and mask of a gather must be three registers. SDM Vol. 2C, "VGATHERDPS/VGATHERQPS". */
 const gatherRules = (operands: readonly Operand[]): void => {

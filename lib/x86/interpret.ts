@@ -379,11 +379,12 @@ export const missing = (): string[] => [
 
 /** What is not there is an invalid opcode. */
 const invalid: Semantics = t => t.raiseIf(t.always(true), 6)
-const meanings = new Map<Row, Semantics>()
+/** By number of the row. */
+const meanings: (Semantics | undefined)[] = []
 const meaning = (row: Row): Semantics => {
   const found = Object.hasOwn(semantics, row.semantics) ? semantics[row.semantics] : undefined
   const known = found ?? invalid
-  meanings.set(row, known)
+  meanings[row.number] = known
   return known
 }
 
@@ -411,6 +412,6 @@ export const execute = (cpu: Cpu, insn: Insn): void => {
   tier ??= new Interpreter(cpu, insn)
   tier.cpu = cpu
   tier.insn = insn
-  const known = meanings.get(insn.row) ?? meaning(insn.row)
+  const known = meanings[insn.row.number] ?? meaning(insn.row)
   known(tier, insn)
 }

@@ -27,10 +27,32 @@ export function slot(vex: boolean, map: number, byte: number): number {
 export const isOpcode = index.map(list => list !== undefined)
 /** Slots whose opcodes take a ModRM byte. */
 export const hasModrm = index.map(list => list?.[0]?.modrm === true)
-/** Opcodes where ModRM.rm helps to choose the row. */
-const wholeModrm = index.map(list => list?.some(row => row.fixed >= 0) === true)
 
-/** What chose a row before chooses it again. The key holds all that `find` looks at. */
+/** What `find` looks at, as a number: the mode, and where each of the rest is. */
+const PART = { addressSize: 15 << 3, p66: 1 << 7, b: 1 << 8, l: 1 << 9, w: 1 << 10, prefix: 3 << 11 } as const
+const MODRM = 13
+const MODE = 7
+
+/** What the rows of an opcode ask for, as bits of that number. */
+const askedBy = (list: readonly Row[]): number => {
+  let asked = MODE
+  for (const row of list) {
+    if (row.prefix !== '') asked |= PART.prefix
+    if (row.operandSize !== 0) asked |= PART.p66 | PART.w
+    if (row.w >= 0) asked |= PART.w
+    if (row.l >= 0) asked |= PART.l
+    if (row.noB) asked |= PART.b
+    if (row.addressSize !== 0) asked |= PART.addressSize
+    if (row.mod === 'mem' || row.mod === 'reg') asked |= 0xc0 << MODRM
+    if (row.digit >= 0) asked |= 0x38 << MODRM
+    if (row.fixed >= 0) asked |= 0xff << MODRM
+  }
+  return asked
+}
+/** By slot, from its first use on. */
+const asked: (number | undefined)[] = []
+
+/** What chose a row before chooses it again: the slot, and what its rows ask for. */
 const found = new Map<number, Row | null>()
 
 const prefixFits = (row: Row, prefix: number): boolean => {
@@ -109,19 +131,19 @@ export const key: Key = {
 }
 
 /** The row for what `key` holds, at a slot that is some opcode's; null where no row fits. */
-export const rowAt = (where: number, opcode: number): Row | null => {
+export const rowAt = (where: number): Row | null => {
   const { modrm } = key
-  const chosenBy = wholeModrm[where] ? modrm : modrm >= 0xc0 ? 0xc0 | (modrm & 0x38) : modrm & 0x38
-  const number =
-    where * 0x20_0000 +
-    ((chosenBy << 13) |
-      (key.prefix << 11) |
-      (key.w << 10) |
-      (key.l << 9) |
-      ((key.b && opcode === 0x90 ? 1 : 0) << 8) |
-      ((key.p66 ? 1 : 0) << 7) |
-      (key.addressSize << 3) |
-      (key.mode >> 4))
+  asked[where] ??= askedBy(index[where]!)
+  const all =
+    (modrm << MODRM) |
+    (key.prefix << 11) |
+    (key.w << 10) |
+    (key.l << 9) |
+    (key.b ? PART.b : 0) |
+    (key.p66 ? PART.p66 : 0) |
+    (key.addressSize << 3) |
+    (key.mode >> 4)
+  const number = (where << 21) | (all & asked[where])
   let row = found.get(number)
   if (row === undefined) {
     row = find(index[where]!, key)

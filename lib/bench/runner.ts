@@ -67,13 +67,42 @@ const programRows = (directory: string, count: number): Row[] => {
   return rows
 }
 
-/** A file of `count` tests that do nothing; some say what their worker has used: memory, processor time. */
+/** A file of `count` tests that do nothing, each with a function of its own; some say what their worker has used of a processor. */
 const suite = (directory: string, name: string, count: number): string => {
-  const used = 'const { user, system } = process.cpuUsage(); console.log(process.memoryUsage.rss(), user + system)'
+  const used = 'const { user, system } = process.cpuUsage(); console.log(user + system)'
   const tests = Array.from({ length: count }, (_, i) => `test('t${i}', () => {${(i + 1) % 1000 === 0 ? used : ''}})`)
   const file = join(directory, `${name}_test.ts`)
   writeFileSync(file, `import { test } from ${JSON.stringify(HARNESS)}\n${tests.join('\n')}\n`)
   return file
+}
+
+/**
+ * A file of tests with one function for all, so that what their worker gains is its own and not the code of tests that ran:
+ * every thousandth says its memory, and the heap after a collection, for which there has to be one.
+ */
+const memorySuite = (directory: string, collects: boolean): string => {
+  const file = join(directory, `${collects ? 'heap' : 'memory'}_test.ts`)
+  writeFileSync(
+    file,
+    `import { test } from ${JSON.stringify(HARNESS)}
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+setFlagsFromString('--expose-gc')
+const collect = ${collects ? "runInNewContext('gc')" : '() => {}'}
+const nothing = () => {}
+const used = () => { collect(); console.log(process.memoryUsage().${collects ? 'heapUsed' : 'rss'}, 0) }
+for (let i = 1; i <= ${TESTS}; i++) test('t' + i, i % 1000 === 0 ? used : nothing)
+`,
+  )
+  return file
+}
+
+/** Bytes that a worker says it has, from test 1000 on, in MiB. */
+const gained = async (file: string): Promise<number> => {
+  const { stdout } = await peakOf(seamless(file))
+  const said = [...stdout.matchAll(/^# # (\d+) 0$/gm)].map(([, bytes]) => Number(bytes))
+  if (said.length !== TESTS / 1000) throw new Error(`${file}: ${said.length} figures`)
+  return (said.at(-1)! - said[0]!) / 2 ** 20
 }
 
 /** The most memory that a command had at once, MiB, and what it printed. */
@@ -102,22 +131,27 @@ const readStatus = (pid: number | undefined): string => {
 const testRows = async (directory: string, count: number): Promise<Row[]> => {
   const one = suite(directory, 'one', 1)
   const many = suite(directory, 'many', TESTS)
+  const memory = memorySuite(directory, false)
+  const heap = memorySuite(directory, true)
   const each: number[] = []
   const grown: number[] = []
+  const kept: number[] = []
   const peaks: number[] = []
   for (let round = 0; round < count; round++) {
     const runner = (cpuOf(directory, seamless(many)) - cpuOf(directory, seamless(one))) / (TESTS - 1)
     const { peak, stdout } = await peakOf(seamless(many))
-    const used = [...stdout.matchAll(/^# # (\d+) (\d+)$/gm)].map(([, rss, cpu]) => [Number(rss), Number(cpu)] as const)
+    const used = [...stdout.matchAll(/^# # (\d+)$/gm)].map(([, cpu]) => Number(cpu))
     const [first, last] = [used[0], used.at(-1)]
     if (first === undefined || last === undefined || first === last) continue
-    each.push(runner + (last[1] - first[1]) / 1000 / (TESTS - 1000))
-    grown.push((last[0] - first[0]) / 2 ** 20)
+    each.push(runner + (last - first) / 1000 / (TESTS - 1000))
+    grown.push(await gained(memory))
+    kept.push(await gained(heap))
     peaks.push(peak)
   }
   return [
     { what: `runner: a trivial test of ${TESTS} in one file`, unit: 'ms CPU', ours: each, note: 'bar: 1' },
     { what: `runner: memory a worker gains from test 1000 to ${TESTS}`, unit: 'MiB', ours: grown, note: 'bar: flat' },
+    { what: 'runner: the same of its heap, collected', unit: 'MiB', ours: kept, note: 'bar: flat' },
     { what: `runner: most memory of the runner over ${TESTS} tests`, unit: 'MiB', ours: peaks },
   ]
 }

@@ -180,8 +180,7 @@ export class Shapes {
     const unit = isGather(insn) ? undefined : builder.build(slots.insn, offset)
     form.asks |= this.#asked
     if (slots.literal) form.literal = true
-    if (unit === undefined || unit.effects.length > MOST_EFFECTS || unit.effects.some(isScan) || isTorn(unit))
-      return null
+    if (unit === undefined || unit.effects.length > MOST_EFFECTS || unit.effects.some(isScan)) return null
     if (asksForFlags(unit)) form.asksForFlags = true
     return new Handler(unit, slots, form.asksForFlags ? before : 0, this.#context, builder)
   }
@@ -189,13 +188,6 @@ export class Shapes {
 
 /** REP CMPS and REP SCAS are left to the interpreter. */
 const isScan = ({ kind }: Effect): boolean => kind === 'scan'
-
-/** It stores before it has settled all that it may fault at, as ENTER does: it would be left with a store done. */
-const isTorn = ({ effects }: Unit): boolean => {
-  const store = effects.findIndex(({ kind }) => kind === 'store')
-  const settled = effects.slice(0, Math.max(store, 0)).some(({ kind }) => kind === 'probe')
-  return store >= 0 && !settled && effects.slice(store + 1).some(({ kind }) => kind !== 'storeHost')
-}
 
 /** What a context holds of what handlers may ask for: SSE, AVX, floating point of some kind or of any. */
 const held = ({ sse, avx, float }: Context): number =>

@@ -25,6 +25,7 @@ import {
   FLAGS,
   type FlagChange,
   flagBit,
+  isTorn,
   LOCAL,
   refuse,
   type Unit,
@@ -120,6 +121,7 @@ export class Builder implements Tier<Node, Node> {
       if (error instanceof Unsupported) return undefined
       throw error
     }
+    if (isTorn(this.#effects)) return undefined
     return {
       insn,
       offset,

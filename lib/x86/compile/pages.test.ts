@@ -186,3 +186,17 @@ t.test('a page that was written too often to be kept runs on, and what other pag
     return `${m.cpu.gpr[0]} ${m.cpu.gpr[3]} ${m.cpu.instructions}`
   })
 })
+
+t.test('ENTER over a border reads the frames that were there before it began', async t => {
+  const seen = same(t, tier => {
+    const m = longMode({ tier, onFault: () => 'stop' })
+    // The display that is copied lies where the copy goes, and the page below is unknown in every round.
+    m.asm(
+      CODE,
+      'mov ecx, 200\nagain: mov esp, 0x41020\nmov ebp, 0x41010\nmov qword ptr [0x41008], 7\nmov qword ptr [0x41000], 9\ninvlpg [0x40000]\nenter 16, 4\nadd rbx, [rbp-8]\nadd rdx, [rbp-16]\nadd rdx, [rbp-24]\ndec ecx\njne again\nhlt',
+    )
+    t.equal(m.cpu.run(100_000).reason, EXIT_REASON_HLT, tier)
+    return `${m.cpu.gpr[3]} ${m.cpu.gpr[2]} ${m.cpu.gpr[4]} ${m.cpu.gpr[5]} ${m.cpu.instructions}`
+  })
+  t.match(seen, / 2201$/)
+})

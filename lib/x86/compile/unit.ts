@@ -119,3 +119,17 @@ export const LOCAL = {
 } as const
 export const FIRST_VEC = LOCAL.GPR + 16
 export const FIRST_TEMP = FIRST_VEC + 16
+
+/** Effects that never leave the region, beside the calls that cannot fail. */
+const STAYS: readonly Effect['kind'][] = ['loadHost', 'storeHost', 'frame', 'crc']
+
+/**
+ * It stores before it has settled all that it may fault at, as ENTER does: it would be left with a store done, and what it
+ * loads when it is done again may be what it stored.
+ */
+export const isTorn = (effects: readonly Effect[]): boolean => {
+  const store = effects.findIndex(({ kind }) => kind === 'store')
+  const settled = effects.slice(0, Math.max(store, 0)).some(({ kind }) => kind === 'probe')
+  const stays = (effect: Effect) => STAYS.includes(effect.kind) || (effect.kind === 'unit' && !effect.fails)
+  return store >= 0 && !settled && !effects.slice(store + 1).every(stays)
+}

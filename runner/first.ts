@@ -1,4 +1,5 @@
-/** What starts a worker: the image has it in a file of its own, which the command begins with. */
+/** What starts a worker, or becomes an image that runs guests: the image has it in a file of its own, which the command begins with. */
+export * from './guests.ts'
 export * from './image.ts'
 export * from './processes.ts'
 export * from './start.ts'

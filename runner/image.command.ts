@@ -23,7 +23,7 @@ export type Front = {
 /** Imported as the sources they are: what they load would be loaded by all. */
 const APART = /\/(words|mrtd|runelf|runflat|runmultiboot|vectors)\.ts$/
 /** In the first file. */
-const FIRST = /\/(image|processes|start)\.ts$/
+const FIRST = /\/(guests|image|processes|start)\.ts$/
 
 const outside = (first: string): Plugin => ({
   name: 'outside',

@@ -76,6 +76,43 @@ t.test('a file that looks inside the rooms is run from the sources', async t => 
   t.match(seamless('selftests/inside_test.ts'), /^# # 0x1\n[\s\S]*^ok 1 /m)
 })
 
+t.test('guests run in an image of their own, which begins with what guests before had compiled', async t => {
+  // mov ecx, 5000; again: add rax, rcx; loop again; hlt
+  writeFileSync(join(copy, 'loop.bin'), Buffer.from('b988130000 4801c8 e2fb f4'.replaceAll(' ', ''), 'hex'))
+  const words = ['run-flat', 'loop.bin', '--mode', '64', '--at', '100000', '--tier', 'auto', '--stats']
+  const run = (...set: string[]) => {
+    const command = ['-u', 'NODE_OPTIONS', ...set, process.execPath, 'runner/seamless.js', ...words]
+    const { stdout, stderr } = spawnSync('env', command, { cwd: copy, encoding: 'utf8', env })
+    return { stdout, regions: Number(/^ *compiled +(\d+) regions/m.exec(stderr)?.[1] ?? Number.NaN) }
+  }
+  const kept = () => readdirSync(directory()).find(name => name.endsWith('.code'))
+  const sources = run('SEAMLESS_IMAGE=none')
+  t.match(sources.stdout, /bec5e4/i, 'the sum')
+  t.ok(sources.regions > 0)
+  t.equal(kept(), undefined, 'without an image nothing is kept')
+  t.same(run(), sources)
+  const directoryOfCode = join(directory(), kept()!)
+  const files = readdirSync(directoryOfCode)
+  t.ok(files.length > 0)
+  t.same(run(), { ...sources, regions: 0 })
+  t.same(run('SEAMLESS_TRANSLATIONS=none'), sources)
+  // Half a file, a file of something else, and bytes that were changed are none.
+  for (const change of [(bytes: Buffer) => bytes.subarray(0, 100), () => Buffer.from('what?'), flipped]) {
+    for (const name of files) {
+      const path = join(directoryOfCode, name)
+      writeFileSync(path, change(readFileSync(path)))
+    }
+    t.same(run(), sources)
+    t.same(run(), { ...sources, regions: 0 }, 'and written again')
+  }
+})
+
+const flipped = (bytes: Buffer): Buffer => {
+  const changed = Buffer.from(bytes)
+  changed[changed.length - 1]! ^= 1
+  return changed
+}
+
 t.test('the command is of the image too, as long as its sources are what they were', async t => {
   const version = () => node('runner/seamless.js', '--version')
   t.match(version(), { status: 0, stdout: /^\d+\.\d+\.\d+\n$/ })

@@ -1,7 +1,8 @@
 /**
  * The workers' image: a V8 startup snapshot with the harness loaded, so that a worker begins with it and need not load
- * some four hundred sources. It is made by `make all`, or beside a run that missed it; one that is not of these very
- * sources, by their sizes and times, is never used.
+ * some four hundred sources. The guests' image is another one, with the commands that run code outside of a test. Both are made
+ * by `make all`, or beside a run that missed them; one that is not of these very sources, by their sizes and times, is
+ * never used.
  */
 import { spawn } from 'node:child_process'
 import { readFileSync, statSync } from 'node:fs'
@@ -34,6 +35,10 @@ export const stamp = (path: string): string => {
 export type Manifest = {
   /** The snapshot's file, beside the manifest. A new image has a new name: who reads one manifest gets its image. */
   readonly blob: string
+  /** The same for the guests' image. */
+  readonly guests: string
+  /** Its bytes: nobody is there to take over from an image that does not start. */
+  readonly guestsSize: number
   /** Path → stamp of everything it was made from: sources, and the Node it is for. */
   readonly stamps: Readonly<Record<string, string>>
 }
@@ -61,6 +66,8 @@ const manifest = (): Manifest | undefined => {
 /** A snapshot to begin with, and whether it is of the sources as they are now, which takes a moment to see. */
 export type Image = {
   readonly blob: string
+  readonly guests: string
+  readonly guestsSize: number
   isCurrent(): boolean
   /** A file that is not what it was. */
   changed(): string | undefined
@@ -74,6 +81,8 @@ export const imageOf = (): Image | undefined => {
   const changed = () => Object.entries(found.stamps).find(([path, was]) => stamp(path) !== was)?.[0]
   return {
     blob: join(IMAGE, found.blob),
+    guests: join(IMAGE, found.guests),
+    guestsSize: found.guestsSize,
     isCurrent() {
       isCurrent ??= changed() === undefined
       return isCurrent

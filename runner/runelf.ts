@@ -6,6 +6,7 @@ import {
   compiledFigures,
   countsOf,
   isSet,
+  processorSince,
   showStats,
   speedOf,
   tierOf,
@@ -50,6 +51,7 @@ export const runElf = async (argv: readonly string[]): Promise<number> => {
   const bytes = bytesOf(file)
   watchFor(line, compileWatch)
   const start = performance.now()
+  const used = process.cpuUsage()
   try {
     const { end, stats } = runProgram(bytes, { name: file, args, tier }, { write: writeAll }, budget)
     if (isSet(line, 'stats')) {
@@ -57,6 +59,7 @@ export const runElf = async (argv: readonly string[]): Promise<number> => {
       showStats({
         instructions: stats.instructions,
         time: `${ms.toFixed(0)} ms, ${speedOf(stats.instructions, ms)}`,
+        processor: processorSince(used),
         'TLB misses': stats.tlbMisses,
         'page faults': stats.pageFaults,
         'system calls': countsOf(stats.calls),

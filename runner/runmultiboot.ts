@@ -9,6 +9,7 @@ import {
   decimal,
   hexNumber,
   isSet,
+  processorSince,
   showStats,
   speedOf,
   textOf,
@@ -85,6 +86,7 @@ export const runMultiboot = async (argv: readonly string[]): Promise<number> => 
   const timeout = decimal(line, 'timeout', 0, 1e6)
   watchFor(line, compileWatch)
   const start = performance.now()
+  const used = process.cpuUsage()
   try {
     const machine = new BareMachine(bytesOf(file), {
       name: basename(file),
@@ -105,6 +107,7 @@ export const runMultiboot = async (argv: readonly string[]): Promise<number> => 
       showStats({
         instructions,
         time: `${ms.toFixed(0)} ms, ${speedOf(instructions, ms)}`,
+        processor: processorSince(used),
         'TLB misses': tlbMisses,
         exits: countsOf(exits),
         ...compiledFigures(compileStats, compileWatch, ms),

@@ -12,6 +12,7 @@ process[Symbol.for('seamless:command')] = (() => {
     front = made()
     if (!front) return import(SOURCES)
     return import(front.first).then(first => {
+      first.becomeGuests(process.argv.slice(2))
       first.startEarly(process.argv.slice(2))
       return import(front.main)
     })

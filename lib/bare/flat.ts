@@ -144,7 +144,7 @@ export const runFlat = (code: Uint8Array, options: FlatOptions): FlatEnd => {
   const total = ranges.reduce((sum, range) => sum + range.length, 0n)
   if (total > MOST) throw new BadImage(`${total} bytes of ranges: at most ${MOST}`)
 
-  const memory = new PhysicalMemory(Number(total) + 2 ** 26 + (Number(total) >> 8))
+  const memory = new PhysicalMemory(Number(total) + 2 ** 26 + (Number(total) >> 8), true)
   const stage = new Ranges(mode === 16)
   let fault: Fault | undefined
   const cpu = new Cpu({

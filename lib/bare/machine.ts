@@ -96,7 +96,7 @@ export class BareMachine {
     this.#write = options.write
     this.#size = size
     const image = readImage(file)
-    this.#memory = new PhysicalMemory(size + SPARE)
+    this.#memory = new PhysicalMemory(size + SPARE, true)
     this.#ram = this.#memory.allocateRun(size / PAGE_SIZE)
     const cpuid = describeCpu(options.features ?? BARE_FEATURES, { physicalWidth: 40 })
     const ports = bootPorts({

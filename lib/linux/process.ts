@@ -71,7 +71,7 @@ export class Process {
   constructor(file: Uint8Array, options: ProcessOptions) {
     const elf = readElf(file, 64)
     if (elf.interpreted) throw new ElfError('is dynamically linked (PT_INTERP): link it with -static')
-    const memory = options.memory ?? new PhysicalMemory()
+    const memory = options.memory ?? new PhysicalMemory(undefined, true)
     this.space = new AddressSpace(memory)
     this.cpu = new Cpu({
       memory,

@@ -47,11 +47,11 @@ export class Module {
     return this.#importedFuncs++
   }
 
-  /** Sizes in pages of 64 KiB; they must lie within those of the memory that is given. */
-  importMemory(module: string, name: string, minimum: number, maximum: number): void {
+  /** Sizes in pages of 64 KiB; they must lie within those of the memory that is given, which is shared or is not. */
+  importMemory(module: string, name: string, minimum: number, maximum: number, shared = false): void {
     this.#import(module, name, out => {
       out.byte(KIND.memory)
-      out.byte(1)
+      out.byte(shared ? 3 : 1)
       out.u32(minimum)
       out.u32(maximum)
     })

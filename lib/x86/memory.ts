@@ -6,11 +6,11 @@ const WASM_PAGE = 65536
 const DEFAULT_BYTES = 2 ** 31
 
 /** The address space is reserved once, so that views never move; where that much is refused, half is tried. */
-const reserve = (bytes: number): WebAssembly.Memory => {
+const reserve = (bytes: number, shared: boolean): WebAssembly.Memory => {
   for (let size = bytes; size >= 2 ** 26; size /= 2) {
     try {
       const pages = size / WASM_PAGE
-      return new WebAssembly.Memory({ initial: pages, maximum: pages })
+      return new WebAssembly.Memory({ initial: pages, maximum: pages, shared })
     } catch (error) {
       if (!(error instanceof RangeError)) throw error
     }
@@ -25,6 +25,11 @@ const reserve = (bytes: number): WebAssembly.Memory => {
  */
 export class PhysicalMemory {
   readonly memory: WebAssembly.Memory
+  /**
+   * As other threads might have it, which V8 does not count as ours: two gigabytes of its own make it look for garbage at once,
+   * for 7 to 18 ms. But it fills and copies such memory ten times as slowly, where that is done from here.
+   */
+  readonly isShared: boolean
   readonly u8: Uint8Array
   readonly view: DataView
   readonly frames: number
@@ -41,8 +46,9 @@ export class PhysicalMemory {
   /** Runs given back whole: length to first frames. */
   readonly #runs = new Map<number, number[]>()
 
-  constructor(bytes = DEFAULT_BYTES) {
-    this.memory = reserve(bytes)
+  constructor(bytes = DEFAULT_BYTES, isShared = false) {
+    this.isShared = isShared
+    this.memory = reserve(bytes, isShared)
     this.u8 = new Uint8Array(this.memory.buffer)
     this.view = new DataView(this.memory.buffer)
     this.frames = this.u8.length / PAGE_SIZE

@@ -75,6 +75,8 @@ const REFUSED = -1
  */
 const wanted = new Set<Handler>()
 let debt = 0
+/** What handlers the first batch shall have is looked at when so much of its debt is there. */
+const COLLECTED_FROM = 3 / 4
 /** A block waits for handlers: one of the numbers below REFUSED, another one each time that handlers were written. */
 const waits = (): number => -2 - stats.batches
 
@@ -173,6 +175,11 @@ export class Cold {
     const visits = code.visits[offset]!
     if (visits < this.#options.after) {
       code.visits[offset] = visits + 1
+      return 0
+    }
+    // Short programs end before, and need not know what their handlers would have been.
+    if (stats.batches === 0 && debt < this.#options.debt * COLLECTED_FROM) {
+      debt++
       return 0
     }
     return this.#make(page, code, offset, context)

@@ -76,13 +76,15 @@ const first = (): Uint8Array[] => {
 }
 
 let pieces: Uint8Array[] = []
-let module: WebAssembly.Module | undefined
+/** For memory that is shared, and for other. */
+const modules = new Map<boolean, WebAssembly.Module>()
 /** Changes when all handlers have been forgotten. */
 export let era = 0
 
 /** The function's module as it is now. */
-export const dispatcher = (): WebAssembly.Module => {
-  module ??= new WebAssembly.Module(build())
+export const dispatcher = (shared: boolean): WebAssembly.Module => {
+  const module = modules.get(shared) ?? new WebAssembly.Module(build(shared))
+  modules.set(shared, module)
   return module
 }
 
@@ -101,16 +103,16 @@ export const writeHandlers = (handlers: readonly Handler[]): boolean => {
     pieces.push(piece(n, code => handler.write(code)))
     handler.index = n
   }
-  module = undefined
+  modules.clear()
   stats.batches++
   stats.handlers += handlers.length
   stats.ms += performance.now() - from
   return true
 }
 
-const build = (): Uint8Array<ArrayBuffer> => {
+const build = (shared: boolean): Uint8Array<ArrayBuffer> => {
   const made = new Module()
-  made.importMemory('env', 'memory', 1, 65536)
+  made.importMemory('env', 'memory', 1, 65536, shared)
   made.importFunc('env', 'log', made.type([I32, I32], []))
   made.importFunc('env', 'settle', made.type([], []))
   const { index, code } = made.func(made.type([I32, I32, I32, I32, I32], [I32]))

@@ -76,7 +76,7 @@ export class Machine {
 
   /** Runs from a record on, for as many instructions as are left behind its block. */
   run(cpu: Cpu, tlb: number, mask: number, record: number, left: number): void {
-    const module = dispatcher()
+    const module = dispatcher(this.#memory.isShared)
     if (module !== this.#module) {
       this.#module = module
       this.#run = new WebAssembly.Instance(module, { env: this.#env }).exports['run'] as unknown as Run

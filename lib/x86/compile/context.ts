@@ -6,6 +6,8 @@ import { CS, DS, ES, type Mode, SS } from '../insn.ts'
 
 export type Context = {
   readonly id: number
+  /** All there is to say of it, the same in every process. */
+  readonly name: string
   readonly mode: Mode
   readonly stackSize: 2 | 4 | 8
   /** SSE instructions may run. */
@@ -17,6 +19,7 @@ export type Context = {
   /** x87 and MMX instructions may run. */
   readonly x87: boolean
   readonly features: Features
+  readonly sharedMemory: boolean
   /** Stores are logged, so that they can be taken back. */
   readonly logs: boolean
   /** Most instructions of a region. */
@@ -69,11 +72,27 @@ export const contextOf = (cpu: Cpu, logs: boolean, most: number): Context | unde
   const avx = (cpu.cr4 & CR4_OSXSAVE) !== 0n && (cpu.xcr0 & AVX_STATE) === AVX_STATE && (cpu.cr0 & CR0_TS) === 0n
   const x87 = (cpu.cr0 & (CR0_EM | CR0_TS)) === 0n
   const id = featureId(cpu.features)
-  const name = `${mode} ${sse} ${avx} ${float} ${x87} ${id} ${logs} ${most}`
-  const before = known.get(name)
+  const sharedMemory = cpu.memory.isShared
+  const key = `${mode} ${sse} ${avx} ${float} ${x87} ${sharedMemory} ${id} ${logs} ${most}`
+  const before = known.get(key)
   if (before !== undefined) return before
   const { stackSize, features } = cpu
-  const made: Context = { id: known.size, mode, stackSize, sse, avx, float, x87, features, logs, most }
-  known.set(name, made)
+  const held = [mode, stackSize, sse, avx, float, x87, sharedMemory, logs, most]
+  const name = `${held.join(' ')} ${features.summary}`
+  const made: Context = {
+    id: known.size,
+    name,
+    mode,
+    stackSize,
+    sse,
+    avx,
+    float,
+    x87,
+    features,
+    sharedMemory,
+    logs,
+    most,
+  }
+  known.set(key, made)
   return made
 }

@@ -17,7 +17,7 @@ import type { Node } from './node.ts'
 import * as n from './node.ts'
 import { Places } from './places.ts'
 import { type Facts, factsAt, follow, noFacts } from './plain.ts'
-import { flagsOf, recipeFor } from './recipe.ts'
+import { flagsOf, type Recipe, recipeFor } from './recipe.ts'
 import type { Block, Region, Target } from './region.ts'
 import { DYNAMIC, type Leave, type Missed, SCRATCH, type Sites, STORED, type Way } from './sites.ts'
 import { ALL_FLAGS, type Effect, FIRST_VEC, FLAGS, flagBit, LOCAL, type Unit } from './unit.ts'
@@ -31,6 +31,8 @@ export type Generated = {
   readonly calls: boolean
   /** Its windows, by number; they begin as the page that SCRATCH.PAGE tells. */
   readonly windows: readonly { readonly key: string; readonly writes: boolean }[]
+  /** Those that its code and its sites name by number. */
+  readonly recipes: readonly Recipe[]
 }
 
 /**
@@ -67,6 +69,7 @@ class RegionWriter {
   readonly #factsAt: Map<Block, Facts>
   #facts = noFacts()
   readonly #needed = new Set<object>()
+  readonly #recipes = new Set<Recipe>()
 
   constructor(region: Region, context: Context, isWide: (offset: number) => boolean, scattered: ReadonlySet<string>) {
     this.#region = region
@@ -80,7 +83,7 @@ class RegionWriter {
 
   run(): Generated {
     const module = new Module()
-    module.importMemory('env', 'memory', 1, 65536)
+    module.importMemory('env', 'memory', 1, 65536, this.#context.sharedMemory)
     const log = this.#context.logs ? module.importFunc('env', 'log', module.type([I32, I32], [])) : 0
     const units = importUnits(module, effectsOf(this.#region))
     const { index, code } = module.func(module.type([I32, I32, I32, I32, I32, I32], [I32]))
@@ -160,7 +163,8 @@ class RegionWriter {
     code.get(LOCAL.FRAME).get(LOCAL.LEFT).memory('i32.store', SCRATCH.LEFT)
     code.get(LOCAL.SITE)
     module.export('run', index)
-    return { bytes: module.finish(), sites: this.#sites, windows, calls: units.size > 0 }
+    const calls = units.size > 0
+    return { bytes: module.finish(), sites: this.#sites, windows, calls, recipes: [...this.#recipes] }
   }
 
   /** Gives the windows their locals, and a page that the runtime knows to be there. */
@@ -302,6 +306,7 @@ class RegionWriter {
     const wanted = after.live | after.visible
     const change = flags !== undefined && (wanted & flagsOf(flags.rule)) !== 0 ? flags : undefined
     const made = change === undefined ? undefined : recipeFor(change, node => isKept(unit, node))
+    if (made !== undefined) this.#recipes.add(made.recipe)
     for (const slot of made?.slots ?? []) if (slot !== undefined) this.#emit.count(slot)
     if (change?.condition !== undefined) this.#emit.count(change.condition)
     for (const node of unit.registers.values()) this.#emit.count(node)

@@ -30,11 +30,46 @@ export type Recipe = {
   readonly flags: number
 }
 
-const recipes: Recipe[] = []
+const recipes = new Map<number, Recipe>()
 const numbers = new Map<string, Recipe>()
-const ruleNumbers = new Map<FlagRule, number>()
+/** Those without inputs that were known, which most are. */
+const open = new Map<FlagRule, (Recipe | undefined)[]>()
+const ruleNames = new Map(Object.entries(rules).map(([name, rule]) => [rule, name]))
+const FORMS: readonly Form[] = ['operands', 'second', 'result', 'factors', 'all']
 
-export const recipeOf = (id: number): Recipe => recipes[id]!
+export const recipeOf = (id: number): Recipe => recipes.get(id)!
+
+/** A recipe has the same number in every process, as far as that goes: see store.ts. 24 bits. */
+const numberOf = (name: string): number => {
+  let hash = 0x811c_9dc5
+  for (let n = 0; n < name.length; n++) hash = Math.imul(hash ^ name.charCodeAt(n), 0x0100_0193)
+  let number = (hash ^ (hash >>> 24)) & 0xff_ffff
+  while (recipes.has(number)) number = (number + 1) & 0xff_ffff
+  return number
+}
+
+const recipeNamed = (name: string, made: Omit<Recipe, 'id' | 'flags'>): Recipe => {
+  const known = numbers.get(name)
+  if (known !== undefined) return known
+  const recipe = { id: numberOf(name), ...made, flags: flagsOf(made.rule) }
+  recipes.set(recipe.id, recipe)
+  numbers.set(name, recipe)
+  return recipe
+}
+
+/** A recipe as text, for another process. */
+export const describeRecipe = ({ rule, size, form, signed, a, b, r }: Recipe): string =>
+  `${ruleNames.get(rule)} ${size} ${form} ${signed} ${a} ${b} ${r}`
+
+/** The recipe that another process has described; `undefined` where there is no such rule. */
+export const recipeDescribed = (text: string): Recipe | undefined => {
+  const [name = '', size, form, signed, ...values] = text.split(' ')
+  const rule = Object.hasOwn(rules, name) ? (rules as Record<string, FlagRule>)[name] : undefined
+  if (rule === undefined) return undefined
+  const [a, b, r] = values.map(value => (value === 'undefined' ? undefined : BigInt(value)))
+  const made = { rule, size: Number(size) as Size, form: form as Form, signed: signed === 'true', a, b, r }
+  return recipeNamed(text, made)
+}
 
 const masks = new Map<FlagRule, number>()
 /** The flags that a rule names. */
@@ -79,14 +114,17 @@ export const recipeFor = (
     kept = undefined
   }
   const [va, vb, vr] = [knownValue(a), knownValue(b), knownValue(kept)]
-  const ruleNumber = ruleNumbers.get(rule) ?? ruleNumbers.size
-  ruleNumbers.set(rule, ruleNumber)
-  const name = `${ruleNumber} ${size} ${form} ${signed} ${va} ${vb} ${vr}`
-  let recipe = numbers.get(name)
+  const isOpen = va === undefined && vb === undefined && vr === undefined
+  const key = (FORMS.indexOf(form) * 16 + size) * 2 + (signed ? 1 : 0)
+  let recipe = isOpen ? open.get(rule)?.[key] : undefined
   if (recipe === undefined) {
-    recipe = { id: recipes.length, rule, size, form, signed, a: va, b: vb, r: vr, flags: flagsOf(rule) }
-    recipes.push(recipe)
-    numbers.set(name, recipe)
+    const made = { rule, size, form, signed, a: va, b: vb, r: vr }
+    recipe = recipeNamed(describeRecipe({ id: 0, flags: 0, ...made }), made)
+    if (isOpen) {
+      const list = open.get(rule) ?? []
+      list[key] = recipe
+      open.set(rule, list)
+    }
   }
   const slot = (node: Node | undefined) => (node === undefined || isConst(node) ? undefined : node)
   return { recipe, slots: [slot(a), slot(b), slot(kept)] }

@@ -14,6 +14,7 @@ const mode = process.argv[2] === '32' ? 32 : 64
 const features = featuresOf(describeCpu(Object.keys(FEATURES) as Feature[]))
 const context: Context = {
   id: 0,
+  name: '',
   mode,
   stackSize: mode === 64 ? 8 : 4,
   sse: true,
@@ -21,6 +22,7 @@ const context: Context = {
   float: 'any',
   x87: true,
   features,
+  sharedMemory: false,
   logs: false,
   most: 100,
 }

@@ -14,7 +14,8 @@ import { generate } from './generate.ts'
 import { listRegion } from './listing.ts'
 import { regionAt } from './region.ts'
 import { DYNAMIC, type Missed, SCRATCH, type Sites, STORED, type Way } from './sites.ts'
-import { liveOf, type Made, type Shared, share, sharedOf } from './store.ts'
+import { forget, liveOf, share, sharedOf } from './store.ts'
+import { type Made, moduleOf, type Shared } from './translation.ts'
 import { unitsOf } from './units.ts'
 
 /**
@@ -153,13 +154,14 @@ const compile = (cpu: Cpu, page: CodePage, code: PageCode, offset: number, all: 
   const seen = all ? () => true : (at: number) => page.isKnown(at, context.mode)
   const region = regionAt(page, offset, context, { seen, targets })
   if (region === undefined) return
-  const { bytes, sites, windows, calls } = generate(region, context, isWide, code.scattered)
+  const { bytes, sites, windows, calls, recipes } = generate(region, context, isWide, code.scattered)
   const made: Made = {
-    module: new WebAssembly.Module(bytes),
-    size: bytes.length,
+    bytes,
+    module: undefined,
     sites,
     windows,
     calls,
+    recipes,
     start: offset,
     entries: region.entries.map(({ start }) => start),
     live: region.entries.map(({ live }) => live),
@@ -176,12 +178,12 @@ const compile = (cpu: Cpu, page: CodePage, code: PageCode, offset: number, all: 
 
 /** Makes a module's region one that `cpu` can enter. */
 const install = (cpu: Cpu, page: CodePage, code: PageCode, made: Made): void => {
-  const { module, size, sites, start, entries, live: lives, dynamic, windows, calls } = made
+  const { bytes, sites, start, entries, live: lives, dynamic, windows, calls } = made
   const { memory } = cpu
   const plain = importsByMemory.get(memory) ?? importsOf(memory)
   importsByMemory.set(memory, plain)
   const imports = calls ? { ...plain, unit: unitsOf(memory) } : plain
-  const run = new WebAssembly.Instance(module, imports).exports['run'] as unknown as Run
+  const run = new WebAssembly.Instance(moduleOf(made), imports).exports['run'] as unknown as Run
   const live = liveOf(memory)
   const map = dynamic ? live.map() : undefined
   const own: [number, Entry][] = []
@@ -199,7 +201,7 @@ const install = (cpu: Cpu, page: CodePage, code: PageCode, made: Made): void => 
       code.heat[offset] = 0
     }
   }
-  live.add({ size, map, drop })
+  live.add({ size: bytes.length, map, drop })
 }
 
 /** What one CPU needs to find its compiled code quickly. */
@@ -250,7 +252,7 @@ export class Compiler {
     }
     code.heat[offset] = heat + 1
     // Another machine may have found it hot.
-    const made = heat === 0 ? code.shared?.get(offset) : undefined
+    const made = heat === 0 ? code.shared?.modules.get(offset) : undefined
     if (made !== undefined) {
       install(cpu, page, code, made)
       stats.shared++
@@ -277,7 +279,7 @@ const stray = (cpu: Cpu, { code, page, start }: Entry, low: number, high: number
 
 /** A region was made under an assumption that does not hold. */
 const anew = (cpu: Cpu, { sites, page, code, start }: Entry): void => {
-  for (const [offset, made] of code.shared ?? []) if (made.sites === sites) code.shared!.delete(offset)
+  if (code.shared !== undefined) forget(code.shared, sites)
   for (const [offset, entry] of code.entries.entries())
     if (entry?.sites === sites) {
       code.entries[offset] = undefined

@@ -1,8 +1,10 @@
+import { crc32 } from 'node:zlib'
 import t from 'tap'
 import { CODE, longMode, type TestMachine } from '../testdata/machine.ts'
 import { EXIT_REASON_HLT } from '../vmx.ts'
 import { stats, type TierName } from './runtime.ts'
-import { liveOf, MOST_BYTES, MOST_REGIONS } from './store.ts'
+import { keepTranslations, liveOf, MOST_BYTES, MOST_REGIONS, saveTranslations } from './store.ts'
+import { moduleOf, type Shared, unpack } from './translation.ts'
 
 const machine = (tier: TierName, text: string): TestMachine => {
   const m = longMode({ tier, onFault: () => 'stop' })
@@ -51,4 +53,49 @@ t.test('a second machine with the same code starts with it compiled', async t =>
   t.ok(second.retired > first.retired, 'the interpreter has less to do')
   t.equal(second.rax, first.rax)
   t.equal(second.instructions, first.instructions)
+})
+
+t.test('a page is packed with all that another process needs to enter its regions', async t => {
+  const kept = new Map<string, Uint8Array<ArrayBuffer>>()
+  const asked: string[] = []
+  const keeper = {
+    nameOf: (bytes: Uint8Array) => `${crc32(bytes)}`,
+    get: (name: string) => {
+      asked.push(name)
+      return kept.get(name)
+    },
+    put: (name: string, bytes: Uint8Array) => kept.set(name, Uint8Array.from(bytes)),
+  }
+  keepTranslations(keeper)
+  t.teardown(() => keepTranslations(undefined))
+  // A computed jump, flags of a comparison with a constant, and a loop around a call.
+  const text = `mov ecx, 4000\nagain: call twice\nlea rbx, [rip+on]\njmp rbx\non: cmp eax, 0x7654321\nsetb dl\nloop again\nhlt\ntwice: add eax, ecx\nadd eax, eax\nret`
+  const m = machine('auto', text)
+  t.equal(m.cpu.run(1_000_000).reason, EXIT_REASON_HLT)
+  saveTranslations()
+  t.equal(asked.length, 1)
+  const packed = kept.get(asked[0]!)
+  const own = m.cpu.fetch.page!.compiled[m.cpu.context!.id]!.shared!
+  const empty = (): Shared => ({ ...own, modules: new Map() })
+  const other = empty()
+  unpack(packed!, other)
+  t.ok(own.modules.size > 1)
+  t.same([...other.modules.keys()].sort(), [...own.modules.keys()].sort())
+  for (const [offset, made] of own.modules) {
+    const { module: _, ...rest } = other.modules.get(offset)!
+    const { module: _mine, ...wanted } = made
+    t.same(rest, wanted, `the region at ${offset}`)
+    t.ok(moduleOf(other.modules.get(offset)!))
+  }
+  for (const wrong of [
+    { ...empty(), bytes: own.bytes.map((byte, n) => (n === 4095 ? byte ^ 1 : byte)) },
+    { ...empty(), context: { ...own.context, name: `${own.context.name} MORE` } },
+  ]) {
+    unpack(packed!, wrong)
+    t.equal(wrong.modules.size, 0)
+  }
+  // Nothing new, nothing to keep.
+  kept.clear()
+  saveTranslations()
+  t.equal(kept.size, 0)
 })

@@ -1,37 +1,20 @@
 /**
  * What is kept of compiled code: for each machine the regions it runs, of which there are so many at most; and by the
- * content of pages the modules they were made from, for the next machine of this thread that has the same code.
+ * content of pages the modules they were made from, for the next machine of this thread that has the same code, and for the
+ * next process, where somebody keeps them.
  */
 import type { Hpa } from '#bits'
 import type { CodePage } from '../code.ts'
 import type { PhysicalMemory } from '../memory.ts'
 import type { Context } from './context.ts'
-import type { Generated } from './generate.ts'
 import type { Sites } from './sites.ts'
+import { type Made, pack, type Shared, unpack } from './translation.ts'
 
 /** Live regions of a machine, and bytes of WebAssembly in them: an instance takes 12 to 17 KiB besides (Node 24). */
 export const MOST_REGIONS = 1000
 export const MOST_BYTES = 8 * 2 ** 20
 /** Bytes of pages and modules that are kept by content. */
 const MOST_SHARED = 16 * 2 ** 20
-
-/** A region as a module. */
-export type Made = {
-  readonly module: WebAssembly.Module
-  readonly size: number
-  readonly sites: Sites
-  readonly windows: Generated['windows']
-  /** It calls functions of units. */
-  readonly calls: boolean
-  /** Where it was begun. */
-  readonly start: number
-  /** Offsets in the page where it can be entered. */
-  readonly entries: readonly number[]
-  /** For each of them, the flags that it reads before it sets them. */
-  readonly live: readonly number[]
-  /** Computed jumps need the map of its entries. */
-  readonly dynamic: boolean
-}
 
 type Region = { readonly size: number; readonly map: Hpa | undefined; readonly drop: () => void }
 
@@ -83,22 +66,48 @@ export const liveOf = (memory: PhysicalMemory): Live => {
   return known
 }
 
-/** Modules of a page's code in one context, by where they can be entered. */
-export type Shared = Map<number, Made>
-
-const shared = new Map<string, { bytes: Uint8Array; modules: Shared }[]>()
+const shared = new Map<string, Shared[]>()
 let sharedBytes = 0
+
+/** Keeps bytes by name for other processes, with the same sources. What it gives is what was put, or nothing. */
+export type Keeper = {
+  /** A short name for bytes. */
+  nameOf(bytes: Uint8Array): string
+  get(name: string): Uint8Array<ArrayBuffer> | undefined
+  put(name: string, bytes: Uint8Array): void
+}
+let keeper: Keeper | undefined
+
+/** From now on, what other processes compiled is taken from `by`. */
+export const keepTranslations = (by: Keeper | undefined): void => {
+  keeper = by
+}
+
+/** Gives the keeper what was compiled since. */
+export const saveTranslations = (): void => {
+  if (keeper === undefined) return
+  for (const pages of shared.values())
+    for (const page of pages) {
+      if (page.changed) keeper.put(nameOf(page, keeper), pack(page))
+      page.changed = false
+    }
+}
 
 const hashOf = (bytes: Uint8Array): number => {
   const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4)
   let hash = 0x811c_9dc5
-  for (const word of words) hash = Math.imul(hash ^ word, 0x0100_0193)
-  return hash
+  for (let n = 0; n < words.length; n++) hash = Math.imul(hash ^ words[n]!, 0x0100_0193)
+  return hash >>> 0
 }
+
+/** Another page may have the same name: that is seen when it is unpacked. */
+const nameOf = ({ bytes, context }: Shared, by: Keeper): string =>
+  `${by.nameOf(bytes)}-${by.nameOf(Buffer.from(context.name))}`
 
 const kept = (bytes: number): void => {
   sharedBytes += bytes
   if (sharedBytes <= MOST_SHARED) return
+  saveTranslations()
   shared.clear()
   sharedBytes = bytes
 }
@@ -110,17 +119,30 @@ export const sharedOf = (page: CodePage, context: Context, memory: PhysicalMemor
   const key = `${context.id} ${hashOf(bytes)}`
   const same = shared.get(key)
   const found = same?.find(other => Buffer.compare(other.bytes, bytes) === 0)
-  if (found !== undefined) return found.modules
+  if (found !== undefined) return found
   kept(bytes.length)
-  const modules: Shared = new Map()
-  if (same === undefined) shared.set(key, [{ bytes, modules }])
-  else same.push({ bytes, modules })
-  return modules
+  const made: Shared = { bytes, context, modules: new Map(), changed: false }
+  const packed = keeper?.get(nameOf(made, keeper))
+  if (packed !== undefined) {
+    unpack(packed, made)
+    for (const { bytes } of new Set(made.modules.values())) kept(bytes.length)
+  }
+  if (same === undefined) shared.set(key, [made])
+  else same.push(made)
+  return made
 }
 
 /** Keeps a module for machines to come. */
-export const share = (modules: Shared, made: Made): void => {
-  kept(made.size)
+export const share = (page: Shared, made: Made): void => {
+  const { modules } = page
+  kept(made.bytes.length)
+  page.changed = true
   for (const offset of made.entries)
     if (offset === made.start || made.dynamic || !modules.has(offset)) modules.set(offset, made)
+}
+
+/** Forgets a module, by its sites. */
+export const forget = (page: Shared, sites: Sites): void => {
+  page.changed = true
+  for (const [offset, made] of page.modules) if (made.sites === sites) page.modules.delete(offset)
 }

@@ -23,15 +23,17 @@ export const importUnits = (module: Module, effects: Iterable<Effect>): Map<stri
   return numbers
 }
 
-let x87: WebAssembly.Module | undefined
+/** For memory that is shared, and for other. */
+const x87 = new Map<boolean, WebAssembly.Module>()
 
 const made = new WeakMap<PhysicalMemory, Functions>()
 /** All of them, on this memory. */
 export const unitsOf = (memory: PhysicalMemory): Functions => {
   const known = made.get(memory)
   if (known !== undefined) return known
-  x87 ??= new WebAssembly.Module(x87Module())
-  const { exports } = new WebAssembly.Instance(x87, { env: { memory: memory.memory } })
+  const module = x87.get(memory.isShared) ?? new WebAssembly.Module(x87Module(memory.isShared))
+  x87.set(memory.isShared, module)
+  const { exports } = new WebAssembly.Instance(module, { env: { memory: memory.memory } })
   const all = exports as Functions
   made.set(memory, all)
   return all

@@ -769,10 +769,10 @@ const writeMoves = (module: Module): Record<string, number> => {
   return made
 }
 
-/** The module; its exports are the names of its functions: kinds of operands stand behind a dot. */
-export const x87Module = (): Uint8Array<ArrayBuffer> => {
+/** The module; its exports are the names of its functions: kinds of operands stand behind a dot. The memory is shared or is not. */
+export const x87Module = (shared: boolean): Uint8Array<ArrayBuffer> => {
   const module = new Module()
-  module.importMemory('env', 'memory', 1, 65536)
+  module.importMemory('env', 'memory', 1, 65536, shared)
   const round = writeRound(module)
   const cores = {
     add: writeAdd(module, round),

@@ -75,7 +75,7 @@ export class Accesses {
   }
 
   count(effect: Effect): void {
-    if (effect.kind === 'repeat' || effect.kind === 'scan') return
+    if (effect.kind === 'repeat' || effect.kind === 'scan' || effect.kind === 'help') return
     if (effect.kind === 'leaveIf') this.#emit.count(effect.condition)
     else if (effect.kind === 'check') {
       this.#emit.count(effect.fast)
@@ -140,6 +140,8 @@ export class Accesses {
       case 'divide':
         emitDivide(this.#emit, effect)
         return
+      case 'help':
+        throw new Error('what the interpreter does is no access')
       case 'frame':
         code.get(LOCAL.FRAME)
         this.#emit.put(effect.size === 8 ? n.to64(effect.value) : n.to32(effect.value))

@@ -66,6 +66,7 @@ export class Builder implements Tier<Node, Node> {
   #insn: Insn
   #offset = 0
   #effects: Effect[] = []
+  #last: Effect[] = []
   #registers = new Map<number, Node>()
   #vectors = new Map<number, Node>()
   #flags: FlagChange | undefined
@@ -89,6 +90,7 @@ export class Builder implements Tier<Node, Node> {
     this.#doors = {
       context,
       effect: effect => this.#effect(effect),
+      last: effect => this.#last.push(effect),
       setFlag: (flag, to) => this.setFlag(flag, to),
       here: () => n.add(8, pageBase, n.number(this.#offset)),
     }
@@ -103,6 +105,7 @@ export class Builder implements Tier<Node, Node> {
     this.#insn = insn
     this.#offset = offset
     this.#effects = []
+    this.#last = []
     this.#registers = new Map()
     this.#vectors = new Map()
     this.#flags = undefined
@@ -121,6 +124,7 @@ export class Builder implements Tier<Node, Node> {
       if (error instanceof Unsupported) return undefined
       throw error
     }
+    this.#effects.push(...this.#last)
     if (isTorn(this.#effects)) return undefined
     return {
       insn,

@@ -13,6 +13,7 @@ import type { Context } from './context.ts'
 import { Emitter } from './emit.ts'
 import { encode, type FlagState, Flags, UNKNOWN } from './flags.ts'
 import { Foresight } from './foresight.ts'
+import { LEFT_BEFORE } from './help.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
 import { Places } from './places.ts'
@@ -53,12 +54,14 @@ class RegionWriter {
   readonly #scattered: ReadonlySet<string>
   #loops: ReadonlySet<Block> = new Set()
   readonly #builder: Builder
-  readonly #sites: Sites = { ways: [], offsets: [], done: [], rules: [], missed: [] }
+  readonly #sites: Sites = { ways: [], offsets: [], done: [], rules: [], missed: [], helped: [] }
   #code!: Code
   #emit!: Emitter
   #flags!: Flags
   #accesses!: Accesses
   #exit: Label = 0
+  /** The interpreter, for one instruction. */
+  #helper = -1
   /** Labels that the head of a block can be reached by: its loop, or the end of a WebAssembly block. */
   readonly #labels = new Map<Block, Label>()
   /** Instructions since `left` was brought up to date. */
@@ -85,7 +88,10 @@ class RegionWriter {
     const module = new Module()
     module.importMemory('env', 'memory', 1, 65536, this.#context.sharedMemory)
     const log = this.#context.logs ? module.importFunc('env', 'log', module.type([I32, I32], [])) : 0
-    const units = importUnits(module, effectsOf(this.#region))
+    const effects = [...effectsOf(this.#region)]
+    if (effects.some(({ kind }) => kind === 'help'))
+      this.#helper = module.importFunc('env', 'help', module.type([I32, I32], [I32]))
+    const units = importUnits(module, effects)
     const { index, code } = module.func(module.type([I32, I32, I32, I32, I32, I32], [I32]))
     this.#code = code
     this.#emit = new Emitter(code)
@@ -108,9 +114,6 @@ class RegionWriter {
     used |= written
     vectorsUsed |= vectorsWritten
     if (vectorsUsed !== 0) for (let r = 0; r < (vectorsUsed >>> 16 === 0 ? 16 : 32); r++) code.local(V128)
-    const each = (mask: number, act: (r: number) => void) => {
-      for (let r = 0; r < 32; r++) if ((mask & (1 << r)) !== 0) act(r)
-    }
     code.get(LOCAL.FRAME).memory('i64.load', STATE.RIP).i64(-4096n).op('i64.and').set(LOCAL.BASE)
     each(used, r =>
       code
@@ -124,11 +127,7 @@ class RegionWriter {
         .vectorMemory('load', vectorAt(r))
         .set(FIRST_VEC + r),
     )
-    for (let f = 0; f < 6; f++)
-      code
-        .get(LOCAL.FRAME)
-        .memory('i32.load8_u', FLAG_AT[f]!)
-        .set(LOCAL.FLAG + f)
+    loadFlags(code)
     // Flags may be yet to be worked out from before.
     code.get(LOCAL.FRAME).memory('i64.load', SCRATCH.FLAG_A).set(LOCAL.FLAG_A)
     code.get(LOCAL.FRAME).memory('i64.load', SCRATCH.FLAG_B).set(LOCAL.FLAG_B)
@@ -151,14 +150,7 @@ class RegionWriter {
         .get(LOCAL.GPR + r)
         .memory('i64.store', STATE.GPR + r * 8),
     )
-    for (let f = 0; f < 6; f++)
-      code
-        .get(LOCAL.FRAME)
-        .get(LOCAL.FLAG + f)
-        .memory('i32.store8', FLAG_AT[f]!)
-    code.get(LOCAL.FRAME).get(LOCAL.FLAG_A).memory('i64.store', SCRATCH.FLAG_A)
-    code.get(LOCAL.FRAME).get(LOCAL.FLAG_B).memory('i64.store', SCRATCH.FLAG_B)
-    code.get(LOCAL.FRAME).get(LOCAL.FLAG_R).memory('i64.store', SCRATCH.FLAG_R)
+    storeFlags(code)
     code.get(LOCAL.FRAME).get(LOCAL.RULE).memory('i32.store', SCRATCH.RULE)
     code.get(LOCAL.FRAME).get(LOCAL.LEFT).memory('i32.store', SCRATCH.LEFT)
     code.get(LOCAL.SITE)
@@ -296,6 +288,11 @@ class RegionWriter {
 
   #instruction(unit: Unit, after: { live: number; visible: number }): void {
     const code = this.#code
+    const [first] = unit.effects
+    if (first?.kind === 'help') {
+      this.#help(unit, first)
+      return
+    }
     const leave: Leave = (way, missed) => this.#leave(way, unit.offset, this.#done, missed)
     for (const node of unit.pending)
       node.as = node.op === 'cc' ? this.#flags.condition(node.n) : this.#flags.flag(node.n)
@@ -405,6 +402,56 @@ class RegionWriter {
     code.if(branch(block.taken!), branch(block.next!))
   }
 
+  /** The interpreter does it: what it reads goes to the state frame before it, and what it writes comes back. */
+  #help(unit: Unit, { insn, flags }: Effect & { readonly kind: 'help' }): void {
+    const code = this.#code
+    const { helped } = this.#sites
+    const { state } = this.#flags
+    const frame = (): Code => code.get(LOCAL.FRAME)
+    frame().get(LOCAL.BASE).i64(BigInt(unit.offset)).op('i64.add').memory('i64.store', STATE.RIP)
+    each(unit.uses, r =>
+      frame()
+        .get(LOCAL.GPR + r)
+        .memory('i64.store', STATE.GPR + r * 8),
+    )
+    each(unit.vectorUses, r =>
+      frame()
+        .get(FIRST_VEC + r)
+        .vectorMemory('store', vectorAt(r)),
+    )
+    if (flags) {
+      storeFlags(code)
+      frame()
+      if (state.known) code.i32(encode(state))
+      else code.get(LOCAL.RULE)
+      code.memory('i32.store', SCRATCH.RULE)
+    }
+    const went = this.#emit.temp(32)
+    code.i32(helped.length).get(LOCAL.LEFT).i32(this.#done).op('i32.sub').call(this.#helper).tee(went)
+    helped.push({ offset: unit.offset, flags })
+    code.i32(LEFT_BEFORE).op('i32.eq')
+    code.if(() => this.#leave('case', unit.offset))
+    each(registersOf(unit.registers), r =>
+      frame()
+        .memory('i64.load', STATE.GPR + r * 8)
+        .set(LOCAL.GPR + r),
+    )
+    each(registersOf(unit.vectors), r =>
+      frame()
+        .vectorMemory('load', vectorAt(r))
+        .set(FIRST_VEC + r),
+    )
+    if (flags) {
+      loadFlags(code)
+      this.#flags.state = { known: true, recipe: undefined, lazy: 0 }
+    }
+    code.get(went)
+    code.if(() => this.#leave('case', unit.offset + insn.length, this.#done + 1))
+    this.#emit.release()
+    follow(unit, this.#facts)
+    this.#accesses.places.assign(unit)
+  }
+
   #blockOf(unit: Unit): Block {
     if (this.#owners === undefined) {
       this.#owners = new Map()
@@ -458,6 +505,34 @@ class RegionWriter {
 
 function* effectsOf({ blocks }: Region): Generator<Effect> {
   for (const { units } of blocks) for (const { effects } of units) yield* effects
+}
+
+const each = (mask: number, act: (r: number) => void): void => {
+  for (let r = 0; r < 32; r++) if ((mask & (1 << r)) !== 0) act(r)
+}
+const registersOf = (values: ReadonlyMap<number, Node>): number => {
+  let mask = 0
+  for (const r of values.keys()) mask |= 1 << r
+  return mask
+}
+
+const loadFlags = (code: Code): void => {
+  for (const [f, at] of FLAG_AT.entries())
+    code
+      .get(LOCAL.FRAME)
+      .memory('i32.load8_u', at)
+      .set(LOCAL.FLAG + f)
+}
+/** The flags' bytes, and what others follow from. */
+const storeFlags = (code: Code): void => {
+  for (const [f, at] of FLAG_AT.entries())
+    code
+      .get(LOCAL.FRAME)
+      .get(LOCAL.FLAG + f)
+      .memory('i32.store8', at)
+  code.get(LOCAL.FRAME).get(LOCAL.FLAG_A).memory('i64.store', SCRATCH.FLAG_A)
+  code.get(LOCAL.FRAME).get(LOCAL.FLAG_B).memory('i64.store', SCRATCH.FLAG_B)
+  code.get(LOCAL.FRAME).get(LOCAL.FLAG_R).memory('i64.store', SCRATCH.FLAG_R)
 }
 
 /** Where a vector register is, or (from number 16 on) the upper half of one. */

@@ -66,6 +66,8 @@ const effectText = (effect: Effect, names: Names): string => {
       const parts = `${of(effect.high)}:${of(effect.low)} / ${of(effect.by)}`
       return `${found(effect.to)} = ${parts}`
     }
+    case 'help':
+      return 'the interpreter does it'
     case 'frame':
       return `frame[0x${effect.at.toString(16)}] = ${of(effect.value)}`
     case 'unit': {

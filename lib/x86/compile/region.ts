@@ -5,6 +5,7 @@
 import type { CodePage } from '../code.ts'
 import { Builder } from './build.ts'
 import type { Context } from './context.ts'
+import { helped } from './helped.ts'
 import { flagsOf } from './recipe.ts'
 import { ALL_FLAGS, type Unit } from './unit.ts'
 
@@ -132,7 +133,7 @@ const collect = (page: CodePage, start: number, context: Context, { seen, target
       const insn = page.at(at, context.mode)
       if (typeof insn === 'string') break
       builder ??= new Builder(context, insn)
-      const unit = builder.build(insn, at)
+      const unit = builder.build(insn, at) ?? helped(insn, at, context)
       units.set(at, unit)
       const next = at + insn.length
       if (unit === undefined) {

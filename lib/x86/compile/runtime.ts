@@ -11,6 +11,7 @@ import { TLB_ENTRY_WORDS, TLB_FRAME_WORD, TLB_WORD } from '../tlb.ts'
 import { type Context, contextOf } from './context.ts'
 import { settle } from './flagstate.ts'
 import { generate } from './generate.ts'
+import { help, LEFT_BEFORE } from './help.ts'
 import { listRegion } from './listing.ts'
 import { regionAt } from './region.ts'
 import { DYNAMIC, type Missed, SCRATCH, type Sites, STORED, type Way } from './sites.ts'
@@ -139,10 +140,23 @@ export const logStore = (memory: PhysicalMemory, host: number, size: number): vo
   log.push({ host: at, old: memory.u8.slice(at, at + size) })
 }
 
+/** What runs now; `from` less the instructions that are left is how many were retired since `cpu.instructions` was right. */
+const running: { cpu: Cpu | undefined; entry: Entry | undefined; from: number } = {
+  cpu: undefined,
+  entry: undefined,
+  from: 0,
+}
+
 const importsOf = (memory: PhysicalMemory) => ({
   env: {
     memory: memory.memory,
     log: (host: number, size: number): void => logStore(memory, host, size),
+    help: (n: number, left: number): number => {
+      const { cpu, entry, from } = running
+      const { offset, flags } = entry!.sites.helped[n]!
+      const insn = entry!.page.at(offset, entry!.code.context.mode)
+      return typeof insn === 'string' ? LEFT_BEFORE : help(cpu!, insn, from - left, flags)
+    },
   },
 })
 const importsByMemory = new WeakMap<PhysicalMemory, ReturnType<typeof importsOf>>()
@@ -367,6 +381,9 @@ export const enter = (cpu: Cpu, entry: Entry, left: number): number => {
       }
       break
     }
+    running.cpu = cpu
+    running.entry = next
+    running.from = slice + count
     const site = once(cpu, next, slice)
     const done = slice - words[SCRATCH.LEFT / 4]! + sites.done[site]!
     count += done

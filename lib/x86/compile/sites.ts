@@ -39,6 +39,8 @@ export type Sites = {
   readonly rules: number[]
   /** The access that the TLB did not know; its address is in SCRATCH.LINEAR. */
   readonly missed: (Missed | undefined)[]
+  /** Instructions that the interpreter does in place, by number: where they are in the page, and whether it is about flags. */
+  readonly helped: { readonly offset: number; readonly flags: boolean }[]
 }
 
 /** `length` bytes were asked for, `size` of them by the instruction that was reached. */

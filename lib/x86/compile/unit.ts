@@ -52,6 +52,8 @@ export type Effect =
       readonly fails: boolean
       readonly to: Node | undefined
     }
+  /** The interpreter does the instruction, and the code behind it goes on: see helped.ts. The only effect there is then. */
+  | { readonly kind: 'help'; readonly insn: Insn; readonly flags: boolean }
   /** The interpreter takes the instruction where it holds. */
   | { readonly kind: 'leaveIf'; readonly condition: Node }
 

@@ -12,6 +12,8 @@ import type { Effect } from './unit.ts'
 export type Doors = {
   readonly context: Context
   readonly effect: (effect: Effect) => void
+  /** The same, when nothing can leave any more. */
+  readonly last: (effect: Effect) => void
   readonly setFlag: (flag: Flag, to: Node) => void
   /** Linear address of the instruction. */
   readonly here: () => Node
@@ -86,8 +88,8 @@ export const x87Call = (name: string, a: Node | undefined, b: Node | undefined, 
     case 'beginX87':
       waits(d)
       if (name === 'waitX87') return done
-      d.effect({ kind: 'frame', at: STATE.FIP, size: 8, value: d.here() })
-      d.effect({ kind: 'frame', at: STATE.FIP + 8, size: 2, value: n.number(0) })
+      d.last({ kind: 'frame', at: STATE.FIP, size: 8, value: d.here() })
+      d.last({ kind: 'frame', at: STATE.FIP + 8, size: 2, value: n.number(0) })
       return done
     case 'fld': {
       const { kind } = kindOf(b!)

@@ -274,6 +274,18 @@ export class Compiler {
     return code.entries[offset]
   }
 
+  /**
+   * Makes one region of a page's places, reached by computed jumps, without waiting for any of them to get hot: random code
+   * would hardly live to see it.
+   */
+  prepare(page: CodePage, start: number, targets: Iterable<number>): void {
+    this.find(page, start, false)
+    const code = this.#code
+    if (code === undefined || page !== this.#page) return
+    for (const target of targets) code.targets.add(target)
+    compile(this.#cpu, page, code, start, true)
+  }
+
   #codeOf(page: CodePage, context: Context): PageCode {
     return new PageCode(context, this.#hot === 0 ? undefined : sharedOf(page, context, this.#cpu.memory))
   }

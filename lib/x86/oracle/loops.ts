@@ -20,8 +20,10 @@ const SETS = 16
 /** The host puts control registers and tables right again after so many instructions, and after each exit. */
 const SLICE = 2000
 /** Slices of an image, and instructions after which there is no other. */
-const SLICES = 300
-const ENOUGH = 60_000
+const SLICES = 100
+const ENOUGH = 20_000
+/** Slices that begin with the loop's page compiled as it is then: fragments write over it. */
+const PREPARED = 3
 
 /** In the page behind the code: counters, what IRET pops, register sets, addresses of the fragments. */
 const VARS = CODE + 0x2000
@@ -31,6 +33,7 @@ const INNER = CODE + 0x6000
 /** Real mode has its stack in the first 64 KiB. */
 const REAL_STACK = 0xbf00
 const FIRST = 0x300
+const TARGETS = Array.from({ length: NEAR }, (_, n) => FIRST + n * PITCH)
 const VM = 1n << 17n
 
 const NAMES = {
@@ -169,15 +172,15 @@ export class Loops {
       machine.set(CODE, code)
     }
     for (let slice = 0; slice < SLICES && this.instructions - from < ENOUGH; slice++) {
+      const values = valuesOf(new Chance(~seed - BigInt(slice)), setup.mode, setup.ring)
+      new DataView(values.buffer).setUint32(COUNT, (slice * 41) % FRAGMENTS, true)
       const reasons = this.#machines.map(machine => {
-        const chance = new Chance(seed + BigInt(slice))
-        machine.start(chance, setup)
+        machine.start(new Chance(seed + BigInt(slice)), setup)
         machine.cpu.rflags &= ~VM
         machine.gates(setup.mode, () => handler)
         machine.stack(setup.mode, INNER)
-        const values = valuesOf(chance, setup.mode, setup.ring)
-        new DataView(values.buffer).setUint32(COUNT, (slice * 41) % FRAGMENTS, true)
         machine.set(VARS, values)
+        if (slice < PREPARED) machine.prepare(TARGETS)
         return end(machine)
       })
       ends.push(reasons[0]!)

@@ -83,6 +83,12 @@ export class Machine {
     this.#memory.set(this.#first + at, bytes)
   }
 
+  /** Has the page of CODE compiled as one region that begins with it, if the tier compiles what is hot. */
+  prepare(targets: readonly number[]): void {
+    const { cpu } = this
+    if (cpu.tier === 'auto') cpu.compiler?.prepare(cpu.fetch.at(hpa(this.#first + CODE)), 0, targets)
+  }
+
   /** Everything from `from` on as it was in the beginning. */
   restore(from: number, to: number): void {
     this.set(from, this.#image.subarray(from, to))

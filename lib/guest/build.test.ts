@@ -1,5 +1,5 @@
 import t from 'tap'
-import { around, buildGuest, disassemble, flat, layOut, nameOfAddress, u64 } from './index.ts'
+import { around, buildGuest, disassemble, flat, type GuestImage, layOut, nameOfAddress, u64 } from './index.ts'
 import { Machine, run, SHARED } from './testdata/machine.ts'
 
 const options = { vcpus: 1, sharedBit: SHARED }
@@ -83,4 +83,45 @@ t.test('code is shown around an address, by name', async t => {
   t.equal(disassemble(Uint8Array.of(6), 0n, 0n, 1)[0]?.text, '(bad)')
   t.equal(nameOfAddress(image.symbols, 0x5f_f020n), 'seamless_report')
   t.equal(layOut(image, { levels: 4, sharedBit: SHARED }).segments.length, image.segments.length)
+})
+
+t.test('a guest that is built again is not put together again', async t => {
+  const build = (value: bigint, bytes: readonly number[]) =>
+    buildGuest(
+      g => {
+        const at = g.memory('words', Uint8Array.from(bytes))
+        g.assert.eq(g.load(at, 8), value)
+        g.done()
+      },
+      { vcpus: 1, sharedBit: SHARED },
+    )
+  // The first time leaves nothing behind, the second time does.
+  build(1n, [1, 2, 3])
+  const second = build(1n, [1, 2, 3])
+  const third = build(1n, [1, 2, 3])
+  t.equal(third.segments, second.segments)
+  t.equal(third.sites.length, second.sites.length)
+  t.not(third.sites, second.sites, 'the places are those of the guest that was run')
+  const layout = { levels: 4, sharedBit: SHARED } as const
+  t.equal(layOut(third, layout), layOut(second, layout))
+
+  t.not(build(2n, [1, 2, 3]).segments, third.segments, 'another constant')
+  t.not(build(1n, [1, 2, 4]).segments, third.segments, 'other bytes')
+  const data = (image: GuestImage) => image.segments.find(s => s.name === 'data')!.bytes
+  t.notSame(data(build(1n, [1, 2, 4])), data(third))
+  t.same(data(build(1n, [1, 2, 3])), data(third))
+})
+
+t.test('a layout of the same shape has the same page tables, with another content', async t => {
+  const [one, two] = [1n, 2n].map(value => buildGuest(g => g.sync(value), { vcpus: 1, sharedBit: SHARED }))
+  const layout = { levels: 4, sharedBit: SHARED } as const
+  const [a, b] = [layOut(one!, layout), layOut(two!, layout)]
+  t.equal(b.tables, a.tables)
+  t.same(
+    b.segments.map(s => s.gpa),
+    a.segments.map(s => s.gpa),
+  )
+  t.notSame(b.segments, a.segments)
+  t.not(layOut(two!, { ...layout, levels: 5 }).tables, a.tables)
+  t.not(layOut(two!, { ...layout, sharedBit: 1n << 51n }).tables, a.tables)
 })

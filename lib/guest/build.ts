@@ -11,6 +11,8 @@ import { emit } from './emit.ts'
 import type { FlatGuest } from './flat.ts'
 import { type CodeLine, type GuestImage, type Segment, type Sym, type Transport, wholePages } from './image.ts'
 import type { Op } from './ir.ts'
+import { keep, known, type Recipe } from './known.ts'
+import { Region } from './region.ts'
 import { FAULT_RECORD, RUNTIME, RUNTIME_GVA, runtime } from './runtime.ts'
 import { Scope } from './scope.ts'
 import type { Site } from './site.ts'
@@ -42,60 +44,6 @@ export const SHARED_GVA = gva(0x58_0000n)
 const SHARED_END: bigint = RUNTIME_GVA
 const FAR_DATA = 0x1000_0000n
 const FAR_SHARED = 0x2000_0000n
-const FAR_SIZE = 0x1000_0000n
-
-type Chunk = { readonly gva: Gva; readonly bytes: Uint8Array; readonly end: bigint }
-
-/** Hands out addresses of one kind of memory: near while there is room, else far away. */
-class Region {
-  readonly chunks: Chunk[] = []
-  readonly #name: string
-  readonly #near: { at: bigint; readonly end: bigint }
-  readonly #far: { at: bigint; readonly end: bigint }
-  constructor(name: string, near: bigint, end: bigint, far: bigint) {
-    this.#name = name
-    this.#near = { at: near, end }
-    this.#far = { at: far, end: far + FAR_SIZE }
-  }
-  take(size: number, align: number, bytes?: Uint8Array): Gva {
-    const up = BigInt(align)
-    for (const place of [this.#near, this.#far]) {
-      const at = ((place.at + up - 1n) / up) * up
-      if (at + BigInt(size) > place.end) continue
-      place.at = at + BigInt(size)
-      this.chunks.push({ gva: gva(at), bytes: bytes ?? new Uint8Array(0), end: place.at })
-      return gva(at)
-    }
-    throw new RangeError(`${this.#name}: ${size} more bytes do not fit`)
-  }
-  /** Chunks that share or touch pages, joined. */
-  segments(shared: boolean): Segment[] {
-    const found: { gva: bigint; end: bigint; chunks: Chunk[] }[] = []
-    for (const chunk of this.chunks.toSorted((a, b) => (a.gva < b.gva ? -1 : 1))) {
-      const last = found.at(-1)
-      if (last !== undefined && chunk.gva <= BigInt(wholePages(Number(last.end)))) {
-        last.end = chunk.end
-        last.chunks.push(chunk)
-      } else found.push({ gva: chunk.gva & ~0xfffn, end: chunk.end, chunks: [chunk] })
-    }
-    return found.map(({ gva: at, end, chunks }, i) => {
-      const used = chunks.findLast(c => c.bytes.length > 0)
-      const bytes = new Uint8Array(used === undefined ? 0 : Number(used.gva - at) + used.bytes.length)
-      for (const c of chunks) if (c.bytes.length > 0) bytes.set(c.bytes, Number(c.gva - at))
-      const name = `${this.#name}${i === 0 ? '' : i}`
-      return {
-        name,
-        gva: gva(at),
-        bytes,
-        size: wholePages(Number(end - at)),
-        shared,
-        writable: true,
-        executable: false,
-      }
-    })
-  }
-}
-
 type Part = {
   readonly entry: Gva
   readonly segments: readonly Segment[]
@@ -127,13 +75,10 @@ export const buildGuest = (guest: Guest | readonly Guest[], options: BuildOption
   symbols.push({ name: 'ucall_pool', gva: pool, size: ucallPool(capacity).size })
 
   // Descriptors: the GDT begins a page (its limit says a whole one), handlers and TSSs follow.
-  const tss = new Uint8Array(vcpus * TSS_SIZE)
-  const gdtBytes = new Uint8Array(gdtSize(vcpus))
-  const gdt = data.take(gdtBytes.length, PAGE_SIZE, gdtBytes)
+  const gdt = data.take(gdtSize(vcpus), PAGE_SIZE)
   const handlersAt = data.take(256 * 8, 8)
-  const tssAt = data.take(tss.length, 16, tss)
-  gdtBytes.set(encodeGdt(Array.from({ length: vcpus }, (_, n) => gva(tssAt + BigInt(n * TSS_SIZE)))))
-  symbols.push({ name: 'gdt', gva: gdt, size: gdtBytes.length })
+  const tssAt = data.take(vcpus * TSS_SIZE, 16)
+  symbols.push({ name: 'gdt', gva: gdt, size: gdtSize(vcpus) })
   symbols.push({ name: 'exception_handlers', gva: handlersAt, size: 256 * 8 })
 
   const asked: { records: Gva | undefined; user: boolean } = { records: undefined, user: false }
@@ -143,8 +88,9 @@ export const buildGuest = (guest: Guest | readonly Guest[], options: BuildOption
     symbols.push({ name, gva: at, size })
     return at
   }
-  const parts = isBuilt
-    ? assembleGuests(
+  const isPlaced = options.lines === true
+  const functions = isBuilt
+    ? declareGuests(
         guests as readonly ((g: GuestBuilder) => void)[],
         {
           sites,
@@ -162,16 +108,34 @@ export const buildGuest = (guest: Guest | readonly Guest[], options: BuildOption
           },
         },
         () => asked.records !== undefined || asked.user,
-        options.lines === true,
+        isPlaced,
       )
-    : loadGuest(guests[0] as CGuest | ElfGuest | FlatGuest, sites, options.lines === true)
+    : []
+  const stackPages = options.stackPages ?? (isBuilt ? 2 : 5)
+  const recipe: Recipe | undefined =
+    isBuilt && !isPlaced
+      ? {
+          options: { vcpus, transport, sharedBit, isTd, stackPages, guests: guests.length, ...asked },
+          functions: functions.map(({ scope }) => scope.fn),
+          data: data.chunks,
+          shared: shared.chunks,
+          symbols,
+        }
+      : undefined
+  const before = recipe === undefined ? undefined : known(recipe)
+  if (before !== undefined) return { ...before, sites }
+  // What follows changes some of it.
+  const remember = recipe === undefined ? undefined : keep(recipe)
+
+  const parts = isBuilt
+    ? assembleGuests(functions, guests.length, isPlaced)
+    : loadGuest(guests[0] as CGuest | ElfGuest | FlatGuest, sites, isPlaced)
 
   const support = runtime({ transport, sharedBit, pool, capacity, handlers: handlersAt, ...asked })
   const idt = data.take(TD_IDT_LIMIT + 1, PAGE_SIZE, support.idt)
   symbols.push({ name: 'idt', gva: idt, size: TD_IDT_LIMIT + 1 })
   const stacks: Gva[] = []
   const stackSegments: Segment[] = []
-  const stackSize = (options.stackPages ?? (isBuilt ? 2 : 5)) * PAGE_SIZE
   /** The page below stays unmapped, so that a stack that runs over faults. */
   const stack = (name: string, size: number): Gva => {
     const at = gva(data.take(PAGE_SIZE + size, PAGE_SIZE) + BigInt(PAGE_SIZE))
@@ -180,12 +144,15 @@ export const buildGuest = (guest: Guest | readonly Guest[], options: BuildOption
     stackSegments.push({ ...PRIVATE, name, gva: at, bytes: new Uint8Array(0), size })
     return gva(at + BigInt(size))
   }
+  const tss = new Uint8Array(vcpus * TSS_SIZE)
   for (let n = 0; n < vcpus; n++) {
-    const top = stack(`stack${n}`, stackSize)
+    const top = stack(`stack${n}`, stackPages * PAGE_SIZE)
     stacks.push(gva(top - 8n))
     // Ring 3 runs on the stack that it was entered from: what interrupts it needs another.
     tss.set(encodeTss(asked.user ? stack(`stack${n}_ring0`, PAGE_SIZE) : top), n * TSS_SIZE)
   }
+  data.put(tssAt, tss)
+  data.put(gdt, encodeGdt(Array.from({ length: vcpus }, (_, n) => gva(tssAt + BigInt(n * TSS_SIZE)))))
 
   const segments: Segment[] = [
     {
@@ -203,7 +170,7 @@ export const buildGuest = (guest: Guest | readonly Guest[], options: BuildOption
     ...shared.segments(true),
   ]
   refuseOverlap(segments)
-  return {
+  const image: GuestImage = {
     segments: asked.user ? segments.map(s => ({ ...s, user: true })) : segments,
     entries: Array.from({ length: vcpus }, (_, n) => parts[n % parts.length]!.entry),
     stacks,
@@ -214,11 +181,11 @@ export const buildGuest = (guest: Guest | readonly Guest[], options: BuildOption
       a.gva < b.gva ? -1 : 1,
     ),
     ucall: { transport, pool, capacity },
-    ...(options.lines === true
-      ? { lines: parts.flatMap(p => p.lines ?? []).sort((a, b) => (a.gva < b.gva ? -1 : 1)) }
-      : {}),
+    ...(isPlaced ? { lines: parts.flatMap(p => p.lines ?? []).sort((a, b) => (a.gva < b.gva ? -1 : 1)) } : {}),
     convention: isBuilt || sites.length > 0 ? 'sites' : 'upstream',
   }
+  remember?.(image)
+  return image
 }
 
 const PRIVATE = { shared: false, writable: true, executable: false } as const
@@ -252,24 +219,32 @@ const LOAD_TASK_REGISTER: Op = {
   clobbers: 1,
 }
 
-const assembleGuests = (
+/** A function of an image under construction. */
+type Declared = {
+  readonly name: string
+  readonly label: number
+  readonly scope: Scope
+  readonly build: (scope: Scope) => void
+}
+
+/** Runs the guests, and the bodies of the functions that they declare, each of which may declare more. */
+const declareGuests = (
   guests: readonly ((g: GuestBuilder) => void)[],
   shop: Omit<Workshop, 'declare'>,
   needsTask: () => boolean,
   isPlaced: boolean,
-): Part[] => {
-  const code = new Code()
-  const functions: { name: string; label: number; scope: Scope; build: (scope: Scope) => void }[] = []
+): readonly Declared[] => {
+  const functions: Declared[] = []
   const declare = (
     name: string,
     _parameters: readonly IntType[],
     result: IntType | undefined,
     build: (scope: Scope) => void,
   ): number => {
-    functions.push({ name, label: code.label(), scope: new Scope(name, false, result, isPlaced), build })
+    functions.push({ name, label: functions.length, scope: new Scope(name, false, result, isPlaced), build })
     return functions.length - 1
   }
-  // Entries come first and in order: the first one's address is the code's. Bodies may declare more functions.
+  // Entries come first and in order: the first one's address is the code's.
   for (const [n, guest] of guests.entries()) {
     const name =
       guest.name === '' || guest.name === 'guest' ? (guests.length === 1 ? 'guest' : `guest${n}`) : guest.name
@@ -279,11 +254,17 @@ const assembleGuests = (
       guest(g)
       g.ranOff('the guest ran off its end: it never said g.done()')
     }
-    functions.push({ name, label: code.label(), scope, build })
+    functions.push({ name, label: n, scope, build })
   }
-  const outside = { fn: (n: number) => functions[n]!.label, ucall: RUNTIME.ucall, bare: RUNTIME.bare }
   for (let i = 0; i < functions.length; i++) functions[i]!.build(functions[i]!.scope)
   if (needsTask()) for (const { scope } of functions) if (scope.fn.entry) scope.fn.ops.unshift(LOAD_TASK_REGISTER)
+  return functions
+}
+
+const assembleGuests = (functions: readonly Declared[], guests: number, isPlaced: boolean): Part[] => {
+  const code = new Code()
+  for (const _ of functions) code.label()
+  const outside = { fn: (n: number) => functions[n]!.label, ucall: RUNTIME.ucall, bare: RUNTIME.bare }
   for (const { scope, label } of functions) emit(scope.fn, code, label, outside)
   const end = code.label()
   code.place(end)
@@ -304,7 +285,7 @@ const assembleGuests = (
       executable: true,
     },
   ]
-  return guests.map((_, n) => ({
+  return Array.from({ length: guests }, (_, n) => ({
     entry: symbols[n]!.gva,
     segments: n === 0 ? segments : [],
     symbols: n === 0 ? symbols : [],

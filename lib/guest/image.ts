@@ -74,19 +74,71 @@ export const FIRST_GPA = gpa(0x2000n)
 /** `size` in whole pages, in bytes. */
 export const wholePages = (size: number): number => Math.ceil(size / PAGE_SIZE) * PAGE_SIZE
 
+export type LayoutOptions = {
+  readonly first?: Gpa
+  readonly levels: PagingLevels
+  readonly sharedBit: bigint
+  readonly extra?: readonly Mapping[]
+}
+
+/** Layouts of images before: most guests of a worker have memory of the same shape, and their page tables are the same. */
+type Kept = {
+  readonly options: LayoutOptions
+  readonly segments: readonly Segment[]
+  readonly layout: Layout
+}
+const kept: Kept[] = []
+const MOST_KEPT = 16
+
+const isSameMapping = (a: Mapping | Segment, b: Mapping | Segment): boolean =>
+  a.gva === b.gva &&
+  a.size === b.size &&
+  (a.shared ?? false) === (b.shared ?? false) &&
+  (a.writable ?? true) === (b.writable ?? true) &&
+  (a.executable ?? true) === (b.executable ?? true) &&
+  (a.user ?? false) === (b.user ?? false)
+
+const isSameShape = (kept: Kept, segments: readonly Segment[], options: LayoutOptions): boolean => {
+  const { first = FIRST_GPA, levels, sharedBit, extra = [] } = options
+  const { first: wasFirst = FIRST_GPA, extra: wasExtra = [] } = kept.options
+  return (
+    first === wasFirst &&
+    levels === kept.options.levels &&
+    sharedBit === kept.options.sharedBit &&
+    segments.length === kept.segments.length &&
+    extra.length === wasExtra.length &&
+    (segments === kept.segments || segments.every((s, n) => isSameMapping(s, kept.segments[n]!))) &&
+    extra.every((m, n) => isSameMapping(m, wasExtra[n]!) && m.gpa === wasExtra[n]!.gpa)
+  )
+}
+
 /**
  * Gives every segment a GPA from `first` upward, then the page tables that map them and `extra` (the boot regions,
  * test memory). Segments do not overlap and everything private lies before the shared segments.
  */
-export const layOut = (
-  image: Pick<GuestImage, 'segments'>,
-  {
-    first = FIRST_GPA,
-    levels,
-    sharedBit,
-    extra = [],
-  }: { first?: Gpa; levels: PagingLevels; sharedBit: bigint; extra?: readonly Mapping[] },
-): Layout => {
+export const layOut = ({ segments }: Pick<GuestImage, 'segments'>, options: LayoutOptions): Layout => {
+  const known = kept.findIndex(one => isSameShape(one, segments, options))
+  if (known >= 0) {
+    const before = kept[known]!
+    if (before.segments === segments) return before.layout
+    const { first = FIRST_GPA } = options
+    const { tables, end } = before.layout
+    const layout = { segments: place(segments, first, tables.pages.length * PAGE_SIZE).segments, tables, end }
+    kept[known] = { ...before, segments, layout }
+    return layout
+  }
+  const layout = layOutAnew(segments, options)
+  kept.unshift({ options: { ...options, extra: [...(options.extra ?? [])] }, segments, layout })
+  if (kept.length > MOST_KEPT) kept.length = MOST_KEPT
+  return layout
+}
+
+/** GPAs for the segments, and for tables of so many bytes between the private and the shared ones. */
+const place = (
+  segments: readonly Segment[],
+  first: Gpa,
+  tableBytes: number,
+): { readonly segments: readonly Placed[]; readonly tablesAt: Gpa; readonly end: Gpa } => {
   let at: bigint = first
   const take = (size: number): Gpa => {
     const here = gpa(at)
@@ -94,12 +146,19 @@ export const layOut = (
     return here
   }
   const give = (segment: Segment): Placed => ({ ...segment, gpa: take(segment.size) })
-  const own = image.segments.filter(s => !s.shared).map(give)
+  const own = segments.filter(s => !s.shared).map(give)
+  const tablesAt = take(tableBytes)
+  const shared = segments.filter(s => s.shared).map(give)
+  return { segments: [...own, ...shared], tablesAt, end: gpa(at) }
+}
+
+const layOutAnew = (
+  from: readonly Segment[],
+  { first = FIRST_GPA, levels, sharedBit, extra = [] }: LayoutOptions,
+): Layout => {
   // A shared segment's GPA is needed for the tables, the tables' number is not yet known: count them first.
-  const shared = image.segments.filter(s => s.shared)
-  const count = countTables([...image.segments, ...extra], levels)
-  const tablesAt = take(count * PAGE_SIZE)
-  const segments = [...own, ...shared.map(give)]
+  const count = countTables([...from, ...extra], levels)
+  const { segments, tablesAt, end } = place(from, first, count * PAGE_SIZE)
   let next: bigint = tablesAt
   const tables = buildPageTables([...segments, ...extra], {
     levels,
@@ -111,7 +170,7 @@ export const layOut = (
       return here
     },
   })
-  return { segments, tables, end: gpa(at) }
+  return { segments, tables, end }
 }
 
 /** The symbol that `at` lies in, and how far in. */

@@ -1,7 +1,8 @@
 /** `t`: what a test does things with. */
 import { type Words, words } from './assert.ts'
 import { Skip } from './failure.ts'
-import { type AnyOptions, Td, type TdOptions, type VmOptions } from './td.ts'
+import type { AnyOptions, TdOptions, VmOptions } from './options.ts'
+import { Td } from './td.ts'
 import type { Trial } from './trial.ts'
 import type { Kind } from './variants.ts'
 

@@ -1,6 +1,6 @@
 /** KVM selftests' KVM_ONE_VCPU_TEST_SUITE: tests that each run one guest in a VM of one vCPU. */
 import type { Context } from './context.ts'
-import type { TdOptions } from './td.ts'
+import type { TdOptions } from './options.ts'
 import { fixture, type TestOptions } from './test.ts'
 import type { Vcpu } from './vcpu.ts'
 

@@ -13,91 +13,33 @@ import {
   kvm_irqfd,
   kvm_memory_attributes,
   kvm_msi,
-  TD_BOOT_CODE_SLOT,
-  TD_BOOT_PARAMETERS_GPA,
-  TD_BOOT_PARAMETERS_SLOT,
 } from '#abi'
-import {
-  gpa,
-  gva,
-  type Hva,
-  hex,
-  hva,
-  PAGE_SIZE,
-  type Size,
-  type Layout as Struct,
-  type struct,
-  type Values,
-} from '#bits'
+import { gpa, gva, type Hva, hex, PAGE_SIZE, type Size, type Layout as Struct, type struct, type Values } from '#bits'
 import {
   addressOf,
-  type BootParameters,
-  bootCode,
   bootMappings,
   bootParametersOf,
   buildGuest,
-  encodeBootParameters,
-  type Guest,
   type GuestImage,
   type Layout,
   layOut,
-  type Mapping,
-  type PagingLevels,
-  type Transport,
   wholePages,
   whyNoC,
 } from '#guest'
-import type { Hack } from '#kvm'
 import type { Outcomes, Reason } from './exits.ts'
 import { Misuse, Skip } from './failure.ts'
 import { call, enableCap } from './ioctl.ts'
+import { loadBoot, loadImage } from './load.ts'
 import type { Machine } from './machine.ts'
 import { finalized, watchPages } from './measured.ts'
+import type { TdOptions, VmOptions, Map as WantedMap } from './options.ts'
 import { startOrdinary } from './ordinary.ts'
 import { beginImage } from './shared.ts'
 import { Steps } from './steps.ts'
 import type { Trial } from './trial.ts'
 import { initPool, type Pool } from './ucall.ts'
 import { Vcpu } from './vcpu.ts'
-import { type Irqchip, type Slot, type SlotOptions, type TdParams, Vm } from './vm.ts'
-
-/** Guest virtual memory that a test maps beside the guest's own. `gpa` is without the shared bit. */
-export type Map = Omit<Mapping, 'gva' | 'gpa'> & { readonly gva: bigint; readonly gpa: bigint }
-
-/** What a TD and an ordinary VM have in common. */
-export type AnyOptions = {
-  /** What the VM runs: one guest for all vCPUs, or one for each. */
-  readonly guest: Guest | readonly Guest[]
-  /** As many as there are guests, if absent. */
-  readonly vcpus?: number
-  /** Bytes of slot 0, the VM's ordinary memory. What the guest needs, if absent. */
-  readonly memory?: number
-  /** Levels of the guest's own page tables. */
-  readonly levels?: PagingLevels
-  /** More memory slots. */
-  readonly slots?: readonly SlotOptions[]
-  /** More of the guest's page tables. */
-  readonly map?: readonly Map[]
-}
-
-/** An ordinary VM (KVM_X86_DEFAULT_VM): its vCPUs start in 64-bit mode, ucalls are IN with RDI. */
-export type VmOptions = AnyOptions & {
-  /** `kernel` unless given, as the KVM selftests have it. */
-  readonly irqchip?: Irqchip
-}
-
-export type TdOptions = TdParams &
-  AnyOptions & {
-    /**
-     * How a ucall reaches the host: `mmio` (TDCALL MMIO of 8 bytes) unless given; `fatal` (ReportFatalError);
-     * `port-index` (TDCALL port I/O of an index); `port-rdi`, which KVM refuses for a TD: the host cannot see RDI.
-     */
-    readonly transport?: Exclude<Transport, 'pio'>
-    /** Tests of what a KVM would be like that differs from all there are: see `Hack` of the kvm room. */
-    readonly hacks?: readonly Hack[]
-    /** Leaves the TD as it is before KVM_TDX_FINALIZE_VM; `finalize` is the test's. */
-    readonly finalize?: boolean
-  }
+import { type SlotOptions, Vm } from './vm.ts'
 
 type Shape = Parameters<typeof struct>[1]
 
@@ -115,7 +57,7 @@ export class Td {
   readonly pool: Pool
   readonly steps = new Steps()
   readonly #machine: Machine
-  readonly #maps: readonly Map[]
+  readonly #maps: readonly WantedMap[]
 
   constructor(trial: Trial, name: string, options: TdOptions | (VmOptions & { readonly shape: 'vm' })) {
     const { machine } = trial
@@ -145,11 +87,11 @@ export class Td {
       throw new Misuse(
         `${vm.isTd ? 't.td' : 't.vm'}: memory is ${hex(options.memory)} bytes, the guest needs ${hex(this.layout.end)}`,
       )
-    this.#load(vm.addSlot(0, gpa(0n), size))
+    loadImage(machine.host, vm.addSlot(0, gpa(0n), size), this.layout)
     this.pool = initPool(machine, image, this.hva(image.ucall.pool))
     for (const slot of slots) this.#addSlot(slot)
     const parameters = bootParametersOf(image, { cr3: this.layout.tables.root, levels, xsave: true })
-    if (vm.isTd) this.#loadBoot(parameters)
+    if (vm.isTd) loadBoot(vm, parameters)
     // The vCPU's number is its index in the boot parameters.
     this.vcpus = image.entries.map((entry, index) => {
       const file = vm.addVcpu()
@@ -261,47 +203,10 @@ export class Td {
     this.call(KVM_SET_MEMORY_ATTRIBUTES, kvm_memory_attributes, { address, size, attributes })
   }
 
-  /** The image and its page tables, into slot 0. What is shared is not among the TD's private pages. */
-  #load(slot: Slot): void {
-    const { host } = this.#machine
-    const put = (at: bigint, bytes: Uint8Array) => {
-      if (bytes.length > 0) host.write(hva(slot.at + at), bytes)
-    }
-    const isPrivate: [bigint, number][] = []
-    for (const segment of this.layout.segments) {
-      put(segment.gpa, segment.bytes)
-      if (!segment.shared) isPrivate.push([segment.gpa, segment.size])
-    }
-    for (const page of this.layout.tables.pages) {
-      put(page.gpa, page.bytes)
-      isPrivate.push([page.gpa, PAGE_SIZE])
-    }
-    isPrivate.sort(([a], [b]) => Number(a - b))
-    for (const [at, size] of isPrivate) {
-      const last = slot.runs.at(-1)
-      if (last !== undefined && last.offset + last.size === Number(at)) last.size += size
-      else slot.runs.push({ offset: Number(at), size })
-    }
-  }
-
   #addSlot({ slot: id, size, isPrivate = false, fill, ...options }: SlotOptions): void {
     const slot = this.vm.addSlot(id, gpa(options.gpa), size, options)
     if (fill !== undefined) this.#machine.host.write(slot.at, new Uint8Array(size).fill(fill))
     if (isPrivate) slot.runs.push({ offset: 0, size })
-  }
-
-  #loadBoot(boot: BootParameters): void {
-    const { host } = this.#machine
-    const { vm } = this
-    const code = bootCode()
-    const parameters = encodeBootParameters(boot)
-    const fill = (id: number, at: bigint, bytes: Uint8Array) => {
-      const slot = vm.addSlot(id, gpa(at), bytes.length)
-      host.write(slot.at, bytes)
-      slot.runs.push({ offset: 0, size: bytes.length })
-    }
-    fill(TD_BOOT_CODE_SLOT, code.gpa, code.bytes)
-    fill(TD_BOOT_PARAMETERS_SLOT, TD_BOOT_PARAMETERS_GPA, parameters)
   }
 
   /**

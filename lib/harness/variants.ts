@@ -1,5 +1,5 @@
 /** Tables of variants, and their products: a test once for each VM shape, vCPU count, ucall transport. */
-import type { TdOptions } from './td.ts'
+import type { TdOptions } from './options.ts'
 import type { Variants } from './test.ts'
 
 type Both<A extends Variants, B extends Variants> = {

@@ -1,6 +1,10 @@
+import { createHash } from 'node:crypto'
+import fc from 'fast-check'
 import t from 'tap'
 import * as abi from '#abi'
 import type { Hpa } from '#bits'
+import { PhysicalMemory } from '#x86'
+import { Measurement } from './measure.ts'
 import { Host } from './testdata/host.ts'
 
 /** Vectors that an independent script computed from the rules of the module's source. */
@@ -57,4 +61,41 @@ t.test('what is mapped otherwise is not measured', async t => {
   host.must(abi.TDH_MEM_PAGE_AUG, { rcx: 0x1000n, rdx: tdr, r8: host.frame() })
   host.must(abi.TDH_MR_FINALIZE, { rcx: tdr })
   t.equal(Buffer.from(host.module.tds.get(Number(tdr) as Hpa)!.mrtd).toString('hex'), VECTORS[0]![2])
+})
+
+t.test('builds that begin alike and go on differently have the digests of what they are', async t => {
+  const memory = new PhysicalMemory(2 ** 26)
+  const chunk = (byte: number): number => {
+    memory.fill(4096 + 256 * byte, 256, byte)
+    return 4096 + 256 * byte
+  }
+  const header = (name: string, gpa: number): Buffer => {
+    const bytes = Buffer.alloc(128)
+    bytes.write(name)
+    bytes.writeBigUInt64LE(BigInt(gpa), 16)
+    return bytes
+  }
+  // Few pages and few contents, so that many builds are prefixes of others, or leave them in the middle of a page.
+  const step = fc.record({
+    gpa: fc.constantFrom(0x1000, 0x2000, 2 ** 32),
+    chunks: fc.constantFrom(0, 1, 15, 16, 17),
+    byte: fc.nat(2),
+  })
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 90 }), fc.nat(2), (steps, last) => {
+      const ours = new Measurement()
+      const plain = createHash('sha384')
+      for (const [n, { gpa, chunks, byte }] of steps.entries()) {
+        ours.pageAdd(gpa)
+        plain.update(header('MEM.PAGE.ADD', gpa))
+        for (let i = 0; i < chunks; i++) {
+          const content = n === steps.length - 1 && i === chunks - 1 ? last : byte
+          ours.extend(gpa + 256 * i, memory, chunk(content))
+          plain.update(header('MR.EXTEND', gpa + 256 * i)).update(Buffer.alloc(256, content))
+        }
+      }
+      t.equal(Buffer.from(ours.finish()).toString('hex'), plain.digest('hex'))
+    }),
+    { seed: 4, numRuns: 400 },
+  )
 })

@@ -17,6 +17,15 @@ import { architectural, stateOfEntry, withoutCounter } from './sept.ts'
 import { about, check, TdxStatus } from './status.ts'
 import type { Td } from './td.ts'
 
+const whole = new BigUint64Array(1)
+const half = new Uint32Array(whole.buffer)
+
+/** A register's content as a number: exact below 2^53, above that not less. */
+export const numberOf = (register: bigint): number => {
+  whole[0] = register
+  return half[1]! * 2 ** 32 + half[0]!
+}
+
 /** A page address with nothing in its key id bits. */
 export const isPlainAddress = (module: TdxModule, address: bigint): boolean => address < module.plainAddresses
 

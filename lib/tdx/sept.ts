@@ -155,8 +155,23 @@ export class Sept {
     }
   }
 
+  /** The 4 KiB page that `mapped` found last, and where it is; good until an entry of the tree is written. */
+  #page = -1
+  #frame = 0
+
   /** Where the byte at `gpa` is, if its page is mapped (SEPT_MAPPED) and may be used; else -1. Nothing allocated. */
   mapped(gpa: number): number {
+    const inPage = gpa % 4096
+    if (gpa - inPage === this.#page) return this.#frame + inPage
+    const found = this.#mapped(gpa)
+    if (found >= 0) {
+      this.#page = gpa - inPage
+      this.#frame = found - inPage
+    }
+    return found
+  }
+
+  #mapped(gpa: number): number {
     const { view } = this.#memory
     let table: number = this.root
     for (let now = this.top; ; now--) {
@@ -187,6 +202,7 @@ export class Sept {
   }
 
   write(entry: bigint): void {
+    this.#page = -1
     this.#memory.view.setBigUint64(this.at, entry, true)
   }
 }

@@ -49,8 +49,9 @@ export class Td {
   xfam = 0n
   maxVcpus = 0
   configFlags = 0n
-  /** 1 << 51 where CONFIG_FLAGS has GPAW, else 1 << 47. */
+  /** 1 << 51 where CONFIG_FLAGS has GPAW, else 1 << 47; as a number, the first address that is not private. */
   sharedBit = 1n << 47n
+  privateEnd = 2 ** 47
   tdCtls = 0n
   eptp = 0n
   /** In 25 MHz units. */

@@ -31,6 +31,7 @@ export class PhysicalMemory {
    */
   readonly isShared: boolean
   readonly u8: Uint8Array
+  readonly words: Uint32Array
   readonly view: DataView
   readonly frames: number
   /** Frames handed out and not yet given back. */
@@ -50,6 +51,7 @@ export class PhysicalMemory {
     this.isShared = isShared
     this.memory = reserve(bytes, isShared)
     this.u8 = new Uint8Array(this.memory.buffer)
+    this.words = new Uint32Array(this.memory.buffer)
     this.view = new DataView(this.memory.buffer)
     this.frames = this.u8.length / PAGE_SIZE
     this.holdsCode = new Uint8Array(this.frames)

@@ -111,6 +111,7 @@ const configure = (module: TdxModule, td: Td, at: number, msrs: HostMsrs): void 
   td.numL2Vms = l2Vms
   td.configFlags = configFlags
   td.sharedBit = gpaw ? 1n << 51n : 1n << 47n
+  td.privateEnd = gpaw ? 2 ** 51 : 2 ** 47
   td.eptp = eptp | BigInt(td.septRoot)
   td.tscFrequency = tscFrequency
   td.tscMultiplier = (BigInt(tscFrequency) << 48n) / BigInt(module.platform.tscFrequency)

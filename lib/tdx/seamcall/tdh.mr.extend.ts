@@ -1,6 +1,6 @@
 import { TDH_MR_EXTEND, TDX_EPT_ENTRY_NOT_PRESENT, TDX_OPERAND_INVALID, TDX_SUCCESS } from '#abi'
 import { seamcall } from '../leaf.ts'
-import { failSept, isPrivateGpa } from '../operand.ts'
+import { failSept, numberOf } from '../operand.ts'
 import { isAccessible, isLeaf } from '../sept.ts'
 import { check, fail } from '../status.ts'
 import { BUILD } from './op-states.ts'
@@ -12,8 +12,8 @@ export const mrExtend = seamcall(TDH_MR_EXTEND, (module, regs) => {
   regs.rdx = 0n
   const td = module.td(rdx, 'RDX')
   td.checkState(BUILD)
-  check(isPrivateGpa(td, rcx), TDX_OPERAND_INVALID, 'RCX')
-  const at = Number(rcx)
+  const at = numberOf(rcx)
+  check(at < td.privateEnd, TDX_OPERAND_INVALID, 'RCX')
   check((at & 0xff) === 0, TDX_OPERAND_INVALID, 'RCX')
   const { tree } = td
   const byte = tree.mapped(at)

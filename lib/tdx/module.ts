@@ -17,7 +17,7 @@ import { type FaultOptions, Faults } from './faults.ts'
 import type { TdCpuid } from './guest/cpuid.ts'
 import type { LogicalProcessor, SeamcallRegs, TdcallResult } from './leaf.ts'
 import { SEAMCALL_NAMES } from './not-modelled.ts'
-import { page } from './operand.ts'
+import { numberOf, page } from './operand.ts'
 import { LEVEL_SIZE, Pamt } from './pamt.ts'
 import type { Platform } from './platform.ts'
 import { Random } from './random.ts'
@@ -55,7 +55,7 @@ const ZEROES_ON_FAILURE: readonly number[] = SEAMCALLS.flatMap(call =>
 )
 
 /** RAX: a leaf's number and version, nothing above. */
-const MOST_RAX = 0xff_ffffn
+const MOST_RAX = 0xff_ffff
 
 export class TdxModule {
   readonly memory: PhysicalMemory
@@ -63,7 +63,7 @@ export class TdxModule {
   readonly processors: number
   random: Random
   /** Addresses below it have nothing in their key id bits. */
-  readonly plainAddresses: bigint
+  readonly plainEnd: number
   /** All bits of an address but those of the key id. */
   readonly withoutKeyId: bigint
   readonly makeCpu: (options: CpuOptions) => Cpu
@@ -94,8 +94,9 @@ export class TdxModule {
     this.memory = memory
     this.platform = platform
     this.processors = processors
-    this.plainAddresses = 1n << BigInt(platform.physicalAddressBits - platform.keyIdBits)
-    this.withoutKeyId = ~(((1n << BigInt(platform.keyIdBits)) - 1n) * this.plainAddresses)
+    const keyShift = BigInt(platform.physicalAddressBits - platform.keyIdBits)
+    this.plainEnd = 2 ** Number(keyShift)
+    this.withoutKeyId = ~(((1n << BigInt(platform.keyIdBits)) - 1n) << keyShift)
     this.random = new Random(seed)
     this.makeCpu = makeCpu ?? (options => new Cpu(options))
     this.pamt = new Pamt(memory)
@@ -115,11 +116,11 @@ export class TdxModule {
 
   #seamcall(lp: LogicalProcessor, regs: SeamcallRegs): void {
     const { rax } = regs
-    const low = rax > MOST_RAX ? 0 : Number(rax)
+    const low = numberOf(rax)
     const leaf = low & 0xffff
-    const version = low >>> 16
+    const version = (low >>> 16) & 0xff
     const call = SEAMCALLS[leaf]
-    if (rax > MOST_RAX || version > (call?.versions ?? 0)) {
+    if (low > MOST_RAX || version > (call?.versions ?? 0)) {
       regs.rax = about(TDX_OPERAND_INVALID, 'RAX')
     } else if (this.state === 'SYS_SHUTDOWN' && leaf !== TDH_SYS_LP_SHUTDOWN) {
       regs.rax = TDX_SYS_SHUTDOWN

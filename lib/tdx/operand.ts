@@ -27,12 +27,12 @@ export const numberOf = (register: bigint): number => {
 }
 
 /** A page address with nothing in its key id bits. */
-export const isPlainAddress = (module: TdxModule, address: bigint): boolean => address < module.plainAddresses
+export const isPlainAddress = (module: TdxModule, address: bigint): boolean => numberOf(address) < module.plainEnd
 
 /** A 4 KiB page operand that must be of `type`. check_and_lock_explicit_4k_private_hpa. */
 export const page = (module: TdxModule, address: bigint, type: number, operand: OperandName): Hpa => {
-  const at = hpa(Number(address))
-  check(isPlainAddress(module, address) && (at & 0xfff) === 0, TDX_OPERAND_INVALID, operand)
+  const at = hpa(numberOf(address))
+  check(at < module.plainEnd && (at & 0xfff) === 0, TDX_OPERAND_INVALID, operand)
   const { pamt } = module
   const entry = pamt.find(at)
   check(entry !== 0, TDX_OPERAND_ADDR_RANGE_ERROR, operand)
@@ -51,46 +51,48 @@ export const freePage = (module: TdxModule, address: bigint, operand: OperandNam
   return at
 }
 
-/** Host memory that a leaf reads or writes with the host's own key. shared_hpa_check_with_pwr_2_alignment. */
+/** Host memory that a leaf reads or writes with the host's own key, aligned to a power of two. shared_hpa_check_with_pwr_2_alignment. */
 export const sharedMemory = (
   module: TdxModule,
   address: bigint,
   size: number,
-  align: bigint,
+  align: number,
   operand: OperandName,
 ): Hpa => {
-  check((address & (align - 1n)) === 0n, TDX_OPERAND_INVALID, operand)
-  const { physicalAddressBits, keyIdBits, firstPrivateHkid } = module.platform
-  const keyShift = BigInt(physicalAddressBits - keyIdBits)
-  check(Number(address >> keyShift) < firstPrivateHkid, TDX_OPERAND_INVALID, operand)
-  const at = Number(address & ((1n << keyShift) - 1n))
+  const whole = numberOf(address)
+  check((half[0]! & (align - 1)) === 0, TDX_OPERAND_INVALID, operand)
+  const { plainEnd } = module
+  check(whole < plainEnd * module.platform.firstPrivateHkid, TDX_OPERAND_INVALID, operand)
+  const at = whole % plainEnd
   // Memory the machine does not have: real hardware answers such a read with ones, which no structure here allows.
   check(at + size <= module.memory.u8.length, TDX_OPERAND_INVALID, operand)
   return hpa(at)
 }
 
 /** A GPA and SEPT level operand ("gpa+lvl"), checked by `gpaAndLevel`. */
-export type GpaAndLevel = { gpa: bigint; at: number; level: number }
+export type GpaAndLevel = { at: number; level: number }
 
-const mapping: GpaAndLevel = { gpa: 0n, at: 0, level: 0 }
+const mapping: GpaAndLevel = { at: 0, level: 0 }
 
 /**
  * GPA in bits 51:12, level in 2:0, the rest zero; aligned to the level's size. verify_page_info_input.
  * The result is good until the next call.
  */
 export const pageInfo = (value: bigint, min: number, max: number): GpaAndLevel => {
-  const level = Number(value & 7n)
-  check((value & 0xfff0_0000_0000_0ff8n) === 0n && level >= min && level <= max, TDX_OPERAND_INVALID, 'RCX')
-  const gpa = value & 0xf_ffff_ffff_f000n
-  check((gpa & (BigInt(LEVEL_SIZE[level as 0]) - 1n)) === 0n, TDX_OPERAND_INVALID, 'RCX')
-  mapping.gpa = gpa
-  mapping.at = Number(gpa)
+  whole[0] = value
+  const low = half[0]!
+  const high = half[1]!
+  const level = low & 7
+  check((high & 0xfff0_0000) === 0 && (low & 0xff8) === 0 && level >= min && level <= max, TDX_OPERAND_INVALID, 'RCX')
+  const at = high * 2 ** 32 + low - level
+  check(at % LEVEL_SIZE[level as 0] === 0, TDX_OPERAND_INVALID, 'RCX')
+  mapping.at = at
   mapping.level = level
   return mapping
 }
 
 /** Is the address one the TD can have, and private? check_gpa_validity. */
-export const isPrivateGpa = (td: Td, gpa: bigint): boolean => gpa < td.sharedBit
+export const isPrivateGpa = (td: Td, gpa: bigint): boolean => numberOf(gpa) < td.privateEnd
 
 /** RCX and RDX of an SEPT error: the entry as the host may see it, its level and state. set_arch_septe_details_in_vmm_regs. */
 export const setSeptDetails = (regs: SeamcallRegs, entry: bigint, level: number): void => {
@@ -108,8 +110,8 @@ export const failSept = (regs: SeamcallRegs, code: bigint, entry: bigint, level:
  * Checks a GPA operand and walks to its entry: EPT_WALK_FAILED where the tree does not reach the level.
  * lock_sept_check_and_walk_private_gpa. The tree's `at` is the entry's place afterwards.
  */
-export const walkTo = (td: Td, regs: SeamcallRegs, { gpa, at, level }: GpaAndLevel): bigint => {
-  check(isPrivateGpa(td, gpa), TDX_OPERAND_INVALID, 'RCX')
+export const walkTo = (td: Td, regs: SeamcallRegs, { at, level }: GpaAndLevel): bigint => {
+  check(at < td.privateEnd, TDX_OPERAND_INVALID, 'RCX')
   const { tree } = td
   const entry = tree.walk(at, level)
   if (tree.level !== level) failSept(regs, TDX_EPT_WALK_FAILED, entry, tree.level)

@@ -19,17 +19,18 @@ type Reading = { readonly vcpu: Vcpu; readonly seam: Seam; readonly tdr: bigint;
 
 type Ids = readonly [first: bigint, second: bigint]
 
-/** Ids of both elements of a leaf's field, by leaf and sub-leaf: every vCPU asks for the same. */
-const known = new Map<number, Ids>()
+/** Ids of both elements of a leaf's field, by what they say of the leaf, and by sub-leaf: every vCPU asks for the same. */
+const known: Ids[][] = Array.from({ length: 256 }, () => [])
 const idsOf = (leaf: number, subleaf: number | undefined): Ids => {
-  const key = leaf * 256 + (subleaf ?? 255)
-  const before = known.get(key)
+  const isHigh = leaf >= 0x8000_0000
+  const sublist = known[(leaf & 0x7f) | (isHigh ? 0x80 : 0)]!
+  const number = subleaf === undefined ? 0 : subleaf + 1
+  const before = sublist[number]
   if (before !== undefined) return before
-  const high = leaf >= 0x8000_0000 ? 1n << 16n : 0n
   const sub = subleaf === undefined ? NO_SUBLEAF : BigInt(subleaf) << 1n
-  const id = CPUID_VALUES | high | (BigInt(leaf & 0x7f) << 9n) | sub
+  const id = CPUID_VALUES | (isHigh ? 1n << 16n : 0n) | (BigInt(leaf & 0x7f) << 9n) | sub
   const ids: Ids = [id, id + 1n]
-  known.set(key, ids)
+  sublist[number] = ids
   return ids
 }
 

@@ -59,16 +59,23 @@ const cpuidElement = (id: bigint): Element => {
   return { row: CPUID_VALUES, index: 2 * row + (code & 1) }
 }
 
-/** What ids name that were asked for: KVM reads all of CPUID for every vCPU, and asks for what is not there too. */
-const asked = new Map<bigint, Element | TdxStatus>()
+/** What ids name that were asked for, by their halves: KVM reads all of CPUID for every vCPU, and asks for what is not there too. */
+const asked = new Map<number, Map<number, Element | TdxStatus>>()
 const MOST_ASKED = 4096
+let count = 0
 
 /** The element that an id names, or the status that says why there is none. */
 export const seekTdField = (id: bigint): Element | TdxStatus => {
-  const before = asked.get(id)
+  whole[0] = id
+  const [low, high] = [half[0]!, half[1]!]
+  const before = asked.get(high)?.get(low)
   if (before !== undefined) return before
   const answer = orStatus(() => findIn(id))
-  if (asked.size < MOST_ASKED) asked.set(id, answer)
+  if (count++ < MOST_ASKED) {
+    const like = asked.get(high)
+    if (like === undefined) asked.set(high, new Map([[low, answer]]))
+    else like.set(low, answer)
+  }
   return answer
 }
 
@@ -87,6 +94,13 @@ const findIn = (id: bigint): Element => {
 /** Eight bytes of a byte field, by element. */
 const word = (bytes: Uint8Array, index: number): bigint =>
   new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(8 * index, true)
+
+const cpuidValue = ({ cpuid }: Td, index: number): bigint => {
+  if (cpuid === undefined) return 0n
+  half[0] = cpuid.values[2 * index]!
+  half[1] = cpuid.values[2 * index + 1]!
+  return whole[0]!
+}
 
 const value = (module: TdxModule, td: Td, { row, index }: Element): bigint => {
   switch (row.name) {
@@ -158,13 +172,8 @@ const value = (module: TdxModule, td: Td, { row, index }: Element): bigint => {
       return word(td.mrOwnerConfig, index)
     case 'RTMR':
       return word(td.rtmr[Math.floor(index / 6) as 0], index % 6)
-    case 'CPUID_VALUES': {
-      const v = td.cpuid?.values
-      if (v === undefined) return 0n
-      half[0] = v[2 * index]!
-      half[1] = v[2 * index + 1]!
-      return whole[0]!
-    }
+    case 'CPUID_VALUES':
+      return cpuidValue(td, index)
     case 'VIRTUAL_IA32_ARCH_CAPABILITIES':
       return td.archCapabilities
     case 'VIRTUAL_IA32_VMX_CR0_FIXED0':
@@ -195,7 +204,7 @@ const value = (module: TdxModule, td: Td, { row, index }: Element): bigint => {
 const CPUID_IS_WHOLE = (['hostRd', 'debugRd'] as const).every(who => CPUID_VALUES[who] === 0xffff_ffff_ffff_ffffn)
 
 export const readTdField = (module: TdxModule, td: Td, element: Element, reader: Reader): bigint => {
-  if (element.row === CPUID_VALUES && reader === 'host' && CPUID_IS_WHOLE) return value(module, td, element)
+  if (element.row === CPUID_VALUES && reader === 'host' && CPUID_IS_WHOLE) return cpuidValue(td, element.index)
   const mask = checkReadable(element, seenBy(td, reader))
   return value(module, td, element) & mask & sizeMask(element.row.id)
 }

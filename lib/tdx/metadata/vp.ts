@@ -203,7 +203,7 @@ const value = (vcpu: Vcpu, element: Element): bigint => {
 /** An address that the host gives must be the host's memory. md_vp_handle_field_attribute_on_wr. */
 const checkShared = (module: TdxModule, address: bigint, size: number): void => {
   try {
-    sharedMemory(module, address, size, 1n, 'R8')
+    sharedMemory(module, address, size, 1, 'R8')
   } catch (error) {
     if (!(error instanceof TdxStatus)) throw error
     fail(TDX_METADATA_FIELD_VALUE_NOT_VALID)

@@ -14,7 +14,7 @@ export const memPageAdd = seamcall(TDH_MEM_PAGE_ADD, (module, regs) => {
   const mapping = pageInfo(rcx, 0, 0)
   const entry = walkTo(td, regs, mapping)
   checkEntryState(regs, entry, 0, [SEPT_FREE])
-  const source = sharedMemory(module, r9, 4096, 4096n, 'R9')
+  const source = sharedMemory(module, r9, 4096, 4096, 'R9')
   const target = page(module, r8, PT_NDA, 'R8')
 
   const { memory } = module

@@ -170,7 +170,7 @@ export const mngInit = seamcall(TDH_MNG_INIT, (module, regs, { msrs = {} }) => {
   checkCpuidLimit(msrs)
   const td = module.td(rcx, 'RCX')
   td.checkState(UNINITIALISED)
-  const at = sharedMemory(module, rdx, TD_PARAMS.size, BigInt(TD_PARAMS.size), 'RDX')
+  const at = sharedMemory(module, rdx, TD_PARAMS.size, TD_PARAMS.size, 'RDX')
   // What is private reads as zeroes with the host's key: the first field that may not be zero is XFAM.
   check(!module.isPrivate(at), TDX_OPERAND_INVALID, 'XFAM')
   configure(module, td, at, msrs)

@@ -14,7 +14,7 @@ import {
 } from '#abi'
 import { hpa } from '#bits'
 import { seamcall } from '../leaf.ts'
-import { isPlainAddress } from '../operand.ts'
+import { isPlainAddress, numberOf } from '../operand.ts'
 import { LEVEL_SIZE } from '../pamt.ts'
 import { check } from '../status.ts'
 
@@ -28,7 +28,7 @@ export const phymemPageReclaim = seamcall(TDH_PHYMEM_PAGE_RECLAIM, (module, regs
   regs.r10 = 0n
   regs.r11 = 0n
   check((rcx & 0xfffn) === 0n && isPlainAddress(module, rcx), TDX_OPERAND_INVALID, 'RCX')
-  const at = hpa(Number(rcx))
+  const at = hpa(numberOf(rcx))
   const { pamt } = module
   const entry = pamt.find(at)
   check(entry !== 0, TDX_OPERAND_ADDR_RANGE_ERROR, 'RCX')

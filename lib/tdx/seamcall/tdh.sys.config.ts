@@ -161,14 +161,14 @@ export const sysConfig = seamcall(
     check(module.initialisedLps.size >= module.processors, TDX_SYS_CONFIG_NOT_PENDING)
     // Not modelled: a module that begins anew where it could take over; the TDs of the one before are lost then.
     if (module.hasHandoff) throw new NotModelled('TDH.SYS.CONFIG where TDH.SYS.UPDATE could be')
-    const list = sharedMemory(module, rcx, TDMR_INFO_ALIGNMENT, BigInt(TDMR_INFO_ALIGNMENT), 'RCX')
+    const list = sharedMemory(module, rcx, TDMR_INFO_ALIGNMENT, TDMR_INFO_ALIGNMENT, 'RCX')
     check(rdx >= 1n && rdx <= BigInt(MAX_TDMRS), TDX_OPERAND_INVALID, 'RDX')
     const hkid = Number(r8 & 0xffffn)
     check(r8 >> 16n === 0n && module.isPrivateHkid(hkid), TDX_OPERAND_INVALID, 'R8')
     const infos: Info[] = []
     for (let i = 0; i < Number(rdx); i++) {
       const pointer = module.memory.read(list + 8 * i, 8)
-      infos.push(readInfo(module, sharedMemory(module, pointer, TDMR_INFO.size, BigInt(TDMR_INFO_ALIGNMENT), 'RCX')))
+      infos.push(readInfo(module, sharedMemory(module, pointer, TDMR_INFO.size, TDMR_INFO_ALIGNMENT, 'RCX')))
       checkInfo(module, infos, i)
     }
 

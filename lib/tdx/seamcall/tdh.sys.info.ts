@@ -32,9 +32,9 @@ export const sysInfo = seamcall(
     regs.rdx = 0n
     regs.r9 = 0n
     check(module.initialisedLps.has(lp.id), TDX_SYS_LP_INIT_NOT_DONE)
-    const info = sharedMemory(module, rcx, 1024, 1024n, 'RCX')
+    const info = sharedMemory(module, rcx, 1024, 1024, 'RCX')
     check(rdx >= 1024n, TDX_OPERAND_INVALID, 'RDX')
-    const list = sharedMemory(module, r8, MAX_CMR * CMR_ENTRY, BigInt(MAX_CMR * CMR_ENTRY), 'R8')
+    const list = sharedMemory(module, r8, MAX_CMR * CMR_ENTRY, MAX_CMR * CMR_ENTRY, 'R8')
     check(r9 >= BigInt(MAX_CMR), TDX_OPERAND_INVALID, 'R9')
 
     const { memory, platform } = module

@@ -14,7 +14,7 @@ export const sysRdall = seamcall(
     const { rdx, r8 } = regs
     regs.r8 = MD_FIELD_ID_NA
     check(module.initialisedLps.has(lp.id), TDX_SYS_LP_INIT_NOT_DONE)
-    const at = sharedMemory(module, rdx, 4096, 4096n, 'RDX')
+    const at = sharedMemory(module, rdx, 4096, 4096, 'RDX')
     module.hostWrote(at)
     const { next } = module.isPrivate(at)
       ? dumpSysFields(module, r8, 'host', scratch, 0)

@@ -16,7 +16,7 @@ import { hpa, PAGE_SIZE } from '#bits'
 import { EXIT_REASON_EXTERNAL_INTERRUPT } from '#x86'
 import { asyncExit, entryViolationExit } from '../guest/exit.ts'
 import { tdcall } from '../leaf.ts'
-import { isPrivateGpa, pageInfo } from '../operand.ts'
+import { pageInfo } from '../operand.ts'
 import { LEVEL_SIZE } from '../pamt.ts'
 import {
   acceptCounter,
@@ -42,8 +42,8 @@ const ACCEPTED: Readonly<Record<number, number>> = {
  */
 export const memPageAccept = tdcall(TDG_MEM_PAGE_ACCEPT, ({ module, vcpu, cpu, regs }) => {
   const { td } = vcpu
-  const { gpa, at, level } = pageInfo(cpu.gpr[1]!, 0, 1)
-  check(isPrivateGpa(td, gpa), TDX_OPERAND_INVALID, 'RCX')
+  const { at, level } = pageInfo(cpu.gpr[1]!, 0, 1)
+  check(at < td.privateEnd, TDX_OPERAND_INVALID, 'RCX')
   const { tree } = td
   const entry = tree.walk(at, level)
   const state = stateOfEntry(entry)
@@ -53,7 +53,7 @@ export const memPageAccept = tdcall(TDG_MEM_PAGE_ACCEPT, ({ module, vcpu, cpu, r
     fail(TDX_PAGE_SIZE_MISMATCH, reached)
   const accepted = ACCEPTED[state]
   if (reached !== level || accepted === undefined) {
-    entryViolationExit(vcpu, regs, gpa, level, entry, reached, VMX_EEQ_ACCEPT)
+    entryViolationExit(vcpu, regs, BigInt(at), level, entry, reached, VMX_EEQ_ACCEPT)
     return 'exit'
   }
 

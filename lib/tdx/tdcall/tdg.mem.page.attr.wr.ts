@@ -1,7 +1,7 @@
 import * as abi from '#abi'
 import { entryViolationExit } from '../guest/exit.ts'
 import { type TdcallResult, tdcall } from '../leaf.ts'
-import { isPrivateGpa, pageInfo } from '../operand.ts'
+import { pageInfo } from '../operand.ts'
 import { isLeaf, stateOfEntry } from '../sept.ts'
 import { check, TdxStatus } from '../status.ts'
 import { mappingOf } from './tdg.mem.page.attr.rd.ts'
@@ -19,20 +19,20 @@ export const memPageAttrWr = tdcall(abi.TDG_MEM_PAGE_ATTR_WR, ({ vcpu, cpu, regs
   const write = (): TdcallResult => {
     check(gpr[2] === 0n, abi.TDX_OPERAND_INVALID, 'RDX')
     check(gpr[8] === 0n, abi.TDX_OPERAND_INVALID, 'R8')
-    const { gpa, at, level } = pageInfo(gpr[1]!, 0, 2)
-    check(isPrivateGpa(td, gpa), abi.TDX_OPERAND_INVALID, 'RCX')
+    const { at, level } = pageInfo(gpr[1]!, 0, 2)
+    check(at < td.privateEnd, abi.TDX_OPERAND_INVALID, 'RCX')
     const { tree } = td
     const entry = tree.walk(at, level)
     const reached = tree.level
     const state = stateOfEntry(entry)
     const violation = (): TdcallResult => {
-      entryViolationExit(vcpu, regs, gpa, level, entry, reached, abi.VMX_EEQ_ATTR_WR)
+      entryViolationExit(vcpu, regs, BigInt(at), level, entry, reached, abi.VMX_EEQ_ATTR_WR)
       return 'exit'
     }
     if (reached !== level) return violation()
     check(isLeaf(entry) || state === abi.SEPT_FREE, abi.TDX_PAGE_SIZE_MISMATCH, level)
     if (!WRITABLE.includes(state)) return violation()
-    gpr[1] = mappingOf(gpa, level, entry)
+    gpr[1] = mappingOf(BigInt(at), level, entry)
     gpr[2] = 0n
     return abi.TDX_SUCCESS
   }

@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path'
 import t from 'tap'
 import { validateXML } from 'xmllint-wasm'
 import { readRecord } from '#reports'
-import { COMMAND, environment, seamless } from './testdata/cli.ts'
+import { environment, START, seamless } from './testdata/cli.ts'
 import { objections, verdicts } from './testdata/readers.ts'
 import type { Tap } from './testdata/suites.ts'
 import { plant, sh } from './testdata/tree.ts'
@@ -147,7 +147,7 @@ t.test('a full disk: the run goes on, says what it could not write, and ends wit
     'head -c 3000000 /dev/zero > full; echo "left $?"; rm -f full; head -c 3000000 /dev/zero | tr "\\0" y',
   )
   const script = `mount -t tmpfs -o size=1m tmpfs ${small} && printf %s "$PROGRAM" > ${small}/x && chmod +x ${small}/x && cd ${small} && exec "$@"`
-  const command = [process.execPath, COMMAND, './x', '--report', 'jsonl:out.jsonl', '--report', 'tap']
+  const command = [...START, './x', '--report', 'jsonl:out.jsonl', '--report', 'tap']
   const { status, stdout, stderr } = spawnSync('unshare', ['-m', 'sh', '-c', script, '-', ...command], {
     encoding: 'utf8',
     env: environment({ PROGRAM: program }),

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { COMMAND, environment, seamless } from './testdata/cli.ts'
+import { environment, START, seamless } from './testdata/cli.ts'
 import { objections, verdicts } from './testdata/readers.ts'
 import { plant, sh } from './testdata/tree.ts'
 
@@ -109,7 +109,7 @@ t.test('output to a file loses nothing', async t => {
   plant(root, PROGRAMS)
   const file = join(root, 'out.tap')
   const fd = openSync(file, 'w')
-  spawnSync(process.execPath, [COMMAND, 'run_kselftest', '--root', root], {
+  spawnSync(START[0], [...START.slice(1), 'run_kselftest', '--root', root], {
     stdio: ['ignore', fd, 'inherit'],
     env: environment(),
   })

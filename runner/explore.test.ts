@@ -1,12 +1,12 @@
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { START } from './testdata/cli.ts'
 
-const CLI = fileURLToPath(new URL('seamless.js', import.meta.url))
 const FILE = 'runner/testdata/race_test.ts'
 
 const seamless = (...args: string[]) =>
-  spawnSync(process.execPath, [CLI, 'run', FILE, '--report', 'tap', '--record', 'none', ...args], {
+  spawnSync(START[0], [...START.slice(1), 'run', FILE, '--report', 'tap', '--record', 'none', ...args], {
     encoding: 'utf8',
     cwd: fileURLToPath(new URL('..', import.meta.url)),
   })

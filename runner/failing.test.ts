@@ -2,14 +2,15 @@
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { COMMAND } from './testdata/cli.ts'
+import { START } from './testdata/cli.ts'
 import { golden } from './testdata/golden.ts'
 import { objections } from './testdata/readers.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const FAILING = 'lib/harness/testdata/failing_test.ts'
 
-const seamless = (...args: string[]) => spawnSync(process.execPath, [COMMAND, ...args], { cwd: ROOT, encoding: 'utf8' })
+const seamless = (...args: string[]) =>
+  spawnSync(START[0], [...START.slice(1), ...args], { cwd: ROOT, encoding: 'utf8' })
 
 t.test('an assertion of the guest and one of the host, as golden text', async t => {
   const { stdout, status } = seamless(FAILING, '-t', 'guest_side', '-t', 'host_side')
@@ -62,10 +63,14 @@ test('waits', async t => {
 
 t.test('a test that is killed from outside tells where its guest stood, and what it had said', async t => {
   const cwd = t.testdir({ 'hangs_test.ts': HANGS })
-  const { stdout } = spawnSync(process.execPath, [COMMAND, './hangs_test.ts', '--timeout', '1.5', '--record', 'none'], {
-    cwd,
-    encoding: 'utf8',
-  })
+  const { stdout } = spawnSync(
+    START[0],
+    [...START.slice(1), './hangs_test.ts', '--timeout', '1.5', '--record', 'none'],
+    {
+      cwd,
+      encoding: 'utf8',
+    },
+  )
   t.match(stdout, /did not end within 1\.5 seconds, and did not listen: killed$/m)
   t.match(stdout, /^# # {3}guest {2}vCPU 0, RIP 0x40\w+, \d+ instructions in$/m)
   t.match(stdout, /^# # {10}UCALL_SYNC {2}values 0x7$/m)

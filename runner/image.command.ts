@@ -7,7 +7,7 @@ import { statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { BuildOptions, Plugin } from 'esbuild'
-import { FORBIDDEN, ROOT } from './image.ts'
+import { ROOT } from './image.ts'
 
 /** What seamless.js reads before it loads anything; see there. */
 export type Front = {
@@ -19,6 +19,9 @@ export type Front = {
   /** What must not be set in the environment. */
   readonly unless: readonly string[]
 }
+
+/** What Node does besides may be to do with the sources. What is for workers and their harness is nothing to the command. */
+const UNLESS = ['NODE_OPTIONS', 'NODE_V8_COVERAGE']
 
 /** Imported as the sources they are: what they load would be loaded by all. */
 const APART = /\/(words|mrtd|runelf|runflat|runmultiboot|vectors)\.ts$/
@@ -63,5 +66,5 @@ export const bundleCommand = async (common: BuildOptions, directory: string, id:
   const sources = inputs.map(path => [path, statSync(ROOT + path).ctimeMs] as const)
   const late = sources.find(([, time]) => time >= began)
   if (late !== undefined) throw new Error(`${late[0]} was written meanwhile`)
-  return { first, main, sources: Object.fromEntries(sources), unless: FORBIDDEN }
+  return { first, main, sources: Object.fromEntries(sources), unless: UNLESS }
 }

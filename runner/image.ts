@@ -47,7 +47,7 @@ export type Manifest = {
 export const IN_USE = 'SEAMLESS_IMAGE_FILE'
 
 /** What changes the sources' meaning, or V8's, and is not in the image. */
-export const FORBIDDEN = ['NODE_OPTIONS', 'NODE_V8_COVERAGE', 'SEAMLESS_COVERAGE', 'SEAMLESS_HARNESS']
+const FORBIDDEN = ['NODE_OPTIONS', 'NODE_V8_COVERAGE', 'SEAMLESS_COVERAGE', 'SEAMLESS_HARNESS']
 
 /** Whether workers may begin with an image at all: from sources, with a plain Node. SEAMLESS_IMAGE=none says no. */
 const mayBe = (): boolean =>

@@ -3,12 +3,12 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { readRecord } from '#reports'
-import { COMMAND, environment, seamless } from './testdata/cli.ts'
+import { environment, START, seamless } from './testdata/cli.ts'
 import { fake, inside, PASS, ran } from './testdata/suites.ts'
 
 /** Runs the command, and sends it a signal once it has said `until`. */
 const meanwhile = async (cwd: string, args: string[], until: RegExp, signal: NodeJS.Signals) => {
-  const child = spawn(process.execPath, [COMMAND, ...args], { cwd, env: environment() })
+  const child = spawn(START[0], [...START.slice(1), ...args], { cwd, env: environment() })
   let stdout = ''
   let isSent = false
   child.stdout.setEncoding('utf8').on('data', text => {
@@ -46,7 +46,7 @@ const AT_ONCE = 6
 const killedAt = (cwd: string, record: string, part: number): Promise<string[]> =>
   new Promise(resolve => {
     const args = ['--jobs', '2', '--record', record, '--report', 'jsonl']
-    const child = spawn(process.execPath, [COMMAND, ...args], {
+    const child = spawn(START[0], [...START.slice(1), ...args], {
       cwd,
       env: environment(),
       stdio: ['ignore', 'pipe', 'ignore'],

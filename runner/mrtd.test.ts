@@ -1,11 +1,12 @@
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { START } from './testdata/cli.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 
 const seamless = (...args: string[]) => {
-  const { stdout, stderr, status } = spawnSync(process.execPath, ['runner/seamless.js', 'mrtd', ...args], {
+  const { stdout, stderr, status } = spawnSync(START[0], [...START.slice(1), 'mrtd', ...args], {
     cwd: ROOT,
     encoding: 'utf8',
   })

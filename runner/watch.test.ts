@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { discover } from './discover.ts'
-import { COMMAND, environment } from './testdata/cli.ts'
+import { environment, START } from './testdata/cli.ts'
 import { fake, PASS, ran } from './testdata/suites.ts'
 import { reach, touched } from './watch.ts'
 
@@ -34,7 +34,7 @@ t.test('a change touches the tests that import what changed, however far', async
 
 t.test('--watch runs again what a change touches, and what is new', async t => {
   const cwd = t.testdir(SUITE)
-  const child = spawn(process.execPath, [COMMAND, '--watch', '--report', 'tap'], { cwd, env: environment() })
+  const child = spawn(START[0], [...START.slice(1), '--watch', '--report', 'tap'], { cwd, env: environment() })
   t.teardown(() => child.kill())
   let stdout = ''
   let stderr = ''

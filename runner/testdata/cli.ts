@@ -6,6 +6,12 @@ const ROOT = new URL('../..', import.meta.url)
 
 export const COMMAND = fileURLToPath(new URL('../seamless.js', import.meta.url))
 
+/**
+ * The command's first words, for `spawn` and its like. tap gives every process that is started from a test options of its own,
+ * which cost it, and each worker, more than all else: `env` takes them away.
+ */
+export const START: readonly [string, ...string[]] = ['env', '-u', 'NODE_OPTIONS', process.execPath, COMMAND]
+
 export const environment = (env: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv => ({
   ...process.env,
   SEAMLESS_HARNESS: new URL('harness.ts', import.meta.url).href,
@@ -17,7 +23,7 @@ export const seamless = (
   env: NodeJS.ProcessEnv = {},
   cwd: URL | string = ROOT,
 ): SpawnSyncReturns<string> =>
-  spawnSync(process.execPath, [COMMAND, ...args], {
+  spawnSync(START[0], [...START.slice(1), ...args], {
     cwd,
     encoding: 'utf8',
     timeout: 30_000,

@@ -41,6 +41,8 @@ export const checkExtension = (host: Host, vm: Vm | undefined, capability: numbe
     case abi.KVM_CAP_X86_ROBUST_SINGLESTEP:
     case abi.KVM_CAP_XSAVE:
     case abi.KVM_CAP_XCRS:
+    case abi.KVM_CAP_KVMCLOCK_CTRL:
+    case abi.KVM_CAP_CLOCKSOURCE:
     case abi.KVM_CAP_BINARY_STATS_FD:
     case abi.KVM_CAP_SREGS2:
     case abi.KVM_CAP_TSC_DEADLINE_TIMER:

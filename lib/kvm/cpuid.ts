@@ -118,13 +118,14 @@ const DROPPED: ReadonlyMap<string, readonly [number, number, number, number]> = 
 ])
 
 /**
- * Leaf 0x4000_0001: KVM_FEATURE_NOP_IO_DELAY and KVM_FEATURE_POLL_CONTROL. Linux arch/x86/include/uapi/asm/kvm_para.h.
+ * Leaf 0x4000_0001: KVM_FEATURE_CLOCKSOURCE, NOP_IO_DELAY, CLOCKSOURCE2 and POLL_CONTROL. Linux
+ * arch/x86/include/uapi/asm/kvm_para.h. A TD, too, reads of the clock, whose MSRs KVM refuses it.
  *
- * Not modelled: the paravirtual features that a KVM has beside these and that are not offered here: its clock (CLOCKSOURCE,
- * CLOCKSOURCE2, CLOCKSOURCE_STABLE), asynchronous page faults, STEAL_TIME, PV_EOI, and the hypercalls of PV_UNHALT,
- * PV_TLB_FLUSH, PV_SEND_IPI and PV_SCHED_YIELD. Their MSRs are unknown (#GP, of a TD a failed TDG.VP.VMCALL).
+ * Not modelled: the paravirtual features that a KVM has beside these and that are not offered here: asynchronous page
+ * faults, STEAL_TIME, PV_EOI, and the hypercalls of PV_UNHALT, PV_TLB_FLUSH, PV_SEND_IPI and PV_SCHED_YIELD; that the clock
+ * is stable (CLOCKSOURCE_STABLE). Their MSRs are unknown (#GP, of a TD a failed TDG.VP.VMCALL).
  */
-const KVM_FEATURES = (1 << 1) | (1 << 12)
+const KVM_FEATURES = 1 | (1 << 1) | (1 << 3) | (1 << 12)
 
 /** Leaves that KVM answers with zeros, whatever the processor has. */
 const ZEROED = new Set([3, 5, 8, 9, 0xa, 0xe, 0x11, 0x13, 0x14, 0x17, 0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x20])

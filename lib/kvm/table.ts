@@ -4,7 +4,7 @@ import { checkExtension } from './capability.ts'
 import { Errno } from './errno.ts'
 import type { Host } from './host.ts'
 import { ioeventfd, registerCoalesced, unregisterCoalesced } from './ioctl/kvm_bus.ts'
-import { getClock, setClock } from './ioctl/kvm_clock.ts'
+import { getClock, kvmclockCtrl, setClock } from './ioctl/kvm_clock.ts'
 import { createGuestMemfd } from './ioctl/kvm_create_guest_memfd.ts'
 import { createVcpu, setBootCpuId } from './ioctl/kvm_create_vcpu.ts'
 import { createVm } from './ioctl/kvm_create_vm.ts'
@@ -162,6 +162,7 @@ const ANY_VCPU: readonly (readonly [number, Handler<Vcpu>])[] = [
   [abi.KVM_SET_MP_STATE, setMpState],
   [abi.KVM_SET_SIGNAL_MASK, setSignalMask],
   [abi.KVM_GET_STATS_FD, getVcpuStats],
+  [abi.KVM_KVMCLOCK_CTRL, kvmclockCtrl],
   [abi.KVM_GET_MSRS, getMsrs],
   [abi.KVM_SET_MSRS, setMsrs],
   [abi.KVM_GET_TSC_KHZ, getVcpuTscKhz],

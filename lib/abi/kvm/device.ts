@@ -1,5 +1,5 @@
 /** What KVM's in-kernel bus, clock and MSR lists take and give. Linux include/uapi/linux/kvm.h and arch/x86/include/uapi/asm/kvm.h. */
-import { bytes, struct, u16, u32, u64, u64s } from '#bits'
+import { bytes, struct, u8, u16, u32, u64, u64s } from '#bits'
 
 export const KVM_IOEVENTFD_FLAG_DATAMATCH = 1
 export const KVM_IOEVENTFD_FLAG_PIO = 2
@@ -80,3 +80,18 @@ export const kvm_stats_desc = struct('kvm_stats_desc', {
   offset: u32,
   bucket_size: u32,
 })
+
+/** What a guest finds where MSR_KVM_SYSTEM_TIME points. Linux arch/x86/include/asm/pvclock-abi.h. */
+export const pvclock_vcpu_time_info = struct('pvclock_vcpu_time_info', {
+  version: u32,
+  pad0: u32,
+  tsc_timestamp: u64,
+  system_time: u64,
+  tsc_to_system_mul: u32,
+  /** Signed. */
+  tsc_shift: u8,
+  flags: u8,
+  pad: u16,
+})
+/** And where MSR_KVM_WALL_CLOCK does. */
+export const pvclock_wall_clock = struct('pvclock_wall_clock', { version: u32, sec: u32, nsec: u32 })

@@ -59,6 +59,7 @@ export const IOCTL_ERRNOS: Readonly<Record<string, readonly string[]>> = {
   KVM_SET_SIGNAL_MASK: ['EINVAL', 'EFAULT'],
   KVM_GET_CLOCK: ['EFAULT'],
   KVM_SET_CLOCK: ['EINVAL'],
+  KVM_KVMCLOCK_CTRL: ['EINVAL'],
   KVM_SET_BOOT_CPU_ID: ['EBUSY', 'EINVAL'],
   KVM_GET_SUPPORTED_CPUID: ['E2BIG', 'EFAULT'],
   KVM_GET_MSR_INDEX_LIST: ['E2BIG'],

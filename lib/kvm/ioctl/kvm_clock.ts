@@ -3,6 +3,7 @@ import { KVM_CLOCK_HOST_TSC, KVM_CLOCK_REALTIME, KVM_CLOCK_TSC_STABLE, kvm_clock
 import { hva, NotModelled } from '#bits'
 import { nanosecondsOf, ticksOf } from '../clock.ts'
 import { Errno } from '../errno.ts'
+import type { Vcpu } from '../vcpu.ts'
 import type { Vm } from '../vm.ts'
 
 export const getClock = (vm: Vm, arg: bigint): number => {
@@ -25,5 +26,13 @@ export const setClock = (vm: Vm, arg: bigint): number => {
     throw new Errno('EINVAL', `KVM_SET_CLOCK: flags ${flags} are unknown`)
   if ((flags & KVM_CLOCK_REALTIME) !== 0) throw new NotModelled('KVM_SET_CLOCK with KVM_CLOCK_REALTIME')
   vm.clockOffset = clock - BigInt(nanosecondsOf(vm))
+  for (const { ordinary } of vm.vcpus.values()) if (ordinary !== undefined) ordinary.clock.isStale = true
+  return 0
+}
+
+/** EINVAL: the guest has not asked for KVM's clock; a TD's never has. */
+export const kvmclockCtrl = ({ ordinary }: Vcpu): number => {
+  if (ordinary?.clock.isActive !== true) throw new Errno('EINVAL', 'KVM_KVMCLOCK_CTRL: the guest has no clock of KVM’s')
+  ordinary.clock.stop()
   return 0
 }

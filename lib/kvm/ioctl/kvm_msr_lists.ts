@@ -33,6 +33,8 @@ const SAVED: readonly number[] = [
   0x1fc, // MSR_IA32_POWER_CTL
   ...range(0x200, 16), // IA32_MTRR_PHYSBASE0 to PHYSMASK7
   0x2ff, // IA32_MTRR_DEF_TYPE
+  ...range(0x11, 2), // MSR_KVM_WALL_CLOCK, MSR_KVM_SYSTEM_TIME
+  ...range(0x4b56_4d00, 2), // their later numbers
   0x4b56_4d05, // MSR_KVM_POLL_CONTROL
 ]
 

@@ -5,6 +5,7 @@ import { ApicClock, ticksToTimer } from '../apicclock.ts'
 import { emulateCpuid } from '../cpuid.ts'
 import type { Vcpu } from '../vcpu.ts'
 import type { GuestDebug } from './debug.ts'
+import { PvClock } from './pvclock.ts'
 import { Replay } from './replay.ts'
 
 /** Guest instructions at which every CPU starts its own random numbers. */
@@ -26,6 +27,7 @@ export class OrdinaryCpu {
   debug: GuestDebug | undefined
   /** An instruction that userspace answered is over, and the step to be told. */
   owesStep = false
+  readonly clock: PvClock
   readonly #clock: ApicClock
   /** What interrupts the CPU: the PIC, which comes first, and the local APIC. */
   readonly #interrupts: InterruptSource = {
@@ -35,6 +37,7 @@ export class OrdinaryCpu {
 
   constructor(vcpu: Vcpu) {
     this.vcpu = vcpu
+    this.clock = new PvClock(vcpu)
     this.#clock = new ApicClock(vcpu.vm)
     this.cpu = this.#make()
     if (vcpu.vm.irqchip !== 'none') this.apic = this.#makeApic()
@@ -166,6 +169,7 @@ export class OrdinaryCpu {
     const { external } = vcpu
     apic?.tick()
     vcpu.vm.chips?.pit?.tick()
+    if (this.clock.isStale) this.clock.update(cpu.tsc)
     if (external !== undefined && cpu.pending.length === 0) {
       cpu.inject({ vector: external, kind: 'external' })
       vcpu.external = undefined

@@ -3,12 +3,19 @@ import { KVM_MSR_EXIT_REASON_FILTER, KVM_MSR_EXIT_REASON_INVAL, VECTOR_GP } from
 import { exitMsr } from '../exit/msr.ts'
 import type { Vcpu } from '../vcpu.ts'
 import { IA32_APIC_BASE, IA32_TSC_DEADLINE, isX2apic, type OrdinaryCpu } from './cpu.ts'
+import { isClockMsr } from './pvclock.ts'
 
 const LOW = 0xffff_ffffn
 const [RAX, RCX, RDX] = [0, 1, 2]
 
 /** undefined: there is no such MSR. */
-export const readMsr = (vcpu: Vcpu, { cpu, apic }: OrdinaryCpu, index: number, isHost: boolean): bigint | undefined => {
+export const readMsr = (
+  vcpu: Vcpu,
+  { cpu, apic, clock }: OrdinaryCpu,
+  index: number,
+  isHost: boolean,
+): bigint | undefined => {
+  if (isClockMsr(index)) return clock.read(index)
   if (isX2apic(index)) return apic?.readMsr(index)
   if (apic !== undefined && index === IA32_APIC_BASE) return apic.base
   if (apic !== undefined && index === IA32_TSC_DEADLINE) return apic.deadline
@@ -17,7 +24,11 @@ export const readMsr = (vcpu: Vcpu, { cpu, apic }: OrdinaryCpu, index: number, i
 
 /** False where the write is refused. */
 export const writeMsr = (vcpu: Vcpu, ordinary: OrdinaryCpu, index: number, value: bigint, isHost: boolean): boolean => {
-  const { cpu, apic } = ordinary
+  const { cpu, apic, clock } = ordinary
+  if (isClockMsr(index)) {
+    clock.write(index, value)
+    return true
+  }
   if (isX2apic(index)) return apic?.writeMsr(index, value) ?? false
   if (apic !== undefined && index === IA32_TSC_DEADLINE) {
     apic.deadline = value

@@ -7,8 +7,8 @@ import { Fault } from '../fault.ts'
 import { instructionAtRip, interpretOne } from '../run.ts'
 import { STATE } from '../state.ts'
 import { settle } from './flagstate.ts'
-import { clearLog, log } from './runtime.ts'
 import { SCRATCH } from './sites.ts'
+import { clearLog, stored } from './storelog.ts'
 
 /** The tiers disagree: an error of ours, with what one would want to know. */
 export class Disagreement extends Error {
@@ -67,8 +67,8 @@ export const lockstep = (cpu: Cpu, run: () => number): number => {
   const left = whole.slice()
   settle(cpu)
   const after = state.slice()
-  const writes = log.map(({ host, old }) => ({ host, old, seen: u8.slice(host, host + old.length) }))
-  for (const { host, old } of writes.toReversed()) u8.set(old, host)
+  const writes = stored(cpu.memory)
+  for (const { host, old } of writes) u8.set(old, host)
   whole.set(before)
   cpu.instructions = instructions
   cpu.shadow = shadow

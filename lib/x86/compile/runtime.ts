@@ -16,6 +16,7 @@ import { listRegion } from './listing.ts'
 import { regionAt } from './region.ts'
 import { DYNAMIC, type Missed, SCRATCH, type Sites, STORED, type Way } from './sites.ts'
 import { forget, liveOf, share, sharedOf } from './store.ts'
+import { logStore } from './storelog.ts'
 import { type Made, moduleOf, type Shared } from './translation.ts'
 import { unitsOf } from './units.ts'
 
@@ -127,18 +128,6 @@ export const watch: {
   /** Is told of every region that is compiled. */
   listing: ((text: string) => void) | undefined
 } = { compiledMs: undefined, interpreted: undefined, listing: undefined }
-
-/** Where stores went, and what was there: see lockstep.ts. */
-export let log: { host: number; old: Uint8Array }[] = []
-export const clearLog = (): void => {
-  log = []
-}
-
-/** Notes that compiled code is about to write. */
-export const logStore = (memory: PhysicalMemory, host: number, size: number): void => {
-  const at = host >>> 0
-  log.push({ host: at, old: memory.u8.slice(at, at + size) })
-}
 
 /** What runs now; `from` less the instructions that are left is how many were retired since `cpu.instructions` was right. */
 const running: { cpu: Cpu | undefined; entry: Entry | undefined; from: number } = {

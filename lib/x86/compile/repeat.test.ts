@@ -104,3 +104,14 @@ t.test('REP CMPS and SCAS, compiled, are as interpreted, faults and flags includ
     { numRuns: 20 },
   )
 })
+
+t.test('counts of more bytes than 32 bits count go on to where nothing is mapped', async t => {
+  for (const operation of ['rep stosq', 'rep stosb', 'rep movsw', 'repe cmpsd', 'repne scasq'])
+    for (const count of ['0x20000000', '0x100000001', '0x2000000000000000', '0x8000000000000000']) {
+      const text = `mov rcx, ${count}\nmov edi, ${DATA + 0x800}\nmov esi, ${DATA + 0x1000}\nmov rax, 0x123456789abcdef\n${operation}\nhlt`
+      const same = () => 0x5555_5555_5555_5555n
+      const want = outcome('interpret', text, same)
+      for (const tier of ['compile', 'lockstep', 'coldstep'] as const)
+        t.equal(outcome(tier, text, same), want, `${operation} ${count} ${tier}`)
+    }
+})

@@ -47,7 +47,7 @@ export const emitRepeat = (emit: Emitter, accesses: Accesses, repeat: Repeat, le
       }
       accesses.probe(addressIn(RDI, addressSize), size, 'write', leave)
       code.set(to)
-      chunk(code, length, size, moves)
+      chunk(code, length, size, addressSize, moves)
       accesses.logRange(to, length)
       if (moves) copy(code, { to, from, length, size, emit })
       else fill(code, { to, length, size, pattern, emit })
@@ -64,7 +64,7 @@ export const addressIn = (register: number, addressSize: 4 | 8): Node => {
 }
 
 /** Puts into `length` the bytes of whole elements up to the end of the page (of either, for `both`), or of RCX. */
-export const chunk = (code: Code, length: number, size: Size, both: boolean): void => {
+export const chunk = (code: Code, length: number, size: Size, addressSize: 4 | 8, both: boolean): void => {
   const shift = Math.log2(size)
   const offsetOf = (register: number): Code => code.get(register).op('i32.wrap_i64').i32(4095).op('i32.and')
   const all = (): Code => {
@@ -79,9 +79,12 @@ export const chunk = (code: Code, length: number, size: Size, both: boolean): vo
     offsetOf(RSI)
     code.op('i32.gt_u').op('select')
   }
-  code.op('i32.sub').i32(-size).op('i32.and').tee(length)
+  code.op('i32.sub').i32(-size).op('i32.and').set(length)
   all().get(length)
-  all().op('i32.lt_u').op('select').set(length)
+  // RCX may count more bytes than 32 bits do.
+  code.get(RCX)
+  if (addressSize === 4) code.i64(0xffff_ffffn).op('i64.and')
+  code.get(length).i32(shift).op('i32.shr_u').op('i64.extend_i32_u').op('i64.lt_u').op('select').set(length)
 }
 
 /** `length` bytes are done: RDI, for `both` RSI, and RCX. */

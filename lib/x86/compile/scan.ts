@@ -53,7 +53,7 @@ export const emitScan = (emit: Emitter, accesses: Accesses, scan: Scan, leave: L
     }
     accesses.probe(addressIn(RDI, addressSize), size, 'read', leave)
     code.set(to)
-    chunk(code, length, size, compares)
+    chunk(code, length, size, addressSize, compares)
     code.i32(0).set(at)
     code.loop(more => {
       if (compares) code.get(from).get(at).op('i32.add').memory(LOAD[size]).set(first)

@@ -56,7 +56,8 @@ export class Posted {
 
   /** Ticks until the timer has something to say; undefined: it never will. */
   get ticksToTimer(): number | undefined {
-    return ticksToTimer(this.apic, this.#clock, this.ticks)
+    // Nothing else is to be known of a timer that does not run.
+    return this.apic.isTimerIdle ? undefined : ticksToTimer(this.apic, this.#clock, this.ticks)
   }
 
   /** The clock that the guest's TSC shows is the emulated processor's. */

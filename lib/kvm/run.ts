@@ -33,6 +33,7 @@ import {
   TDX_OPERAND_BUSY,
 } from '#abi'
 import { hex } from '#bits'
+import { WORD } from '#tdx'
 import {
   EXIT_REASON_EPT_MISCONFIG,
   EXIT_REASON_EPT_VIOLATION,
@@ -59,7 +60,6 @@ import type { Vcpu } from './vcpu.ts'
 
 /** Guest instructions between two of the host's timer interrupts. */
 const TICK = 1_000_000
-const ENTER = BigInt(TDH_VP_ENTER)
 const TDCALL = BigInt(EXIT_REASON_TDCALL)
 const ERROR = 1n << 63n
 const NON_RECOVERABLE = 1n << 62n
@@ -79,8 +79,8 @@ const interrupted = (vcpu: Vcpu, why: Errno): Errno => {
 
 /** A TDVMCALL with R10 = 0. True: enter again. */
 const handleTdvmcall = (vcpu: Vcpu): boolean => {
-  const { r11 } = vcpu.args
-  switch (r11 < 0x1_0000_0000n ? Number(r11) : -1) {
+  const { words } = vcpu.args
+  switch (words[WORD.R11 + 1] === 0 ? words[WORD.R11]! : -1) {
     case TDVMCALL_MMIO:
       return handleMmio(vcpu)
     case TDVMCALL_IO:
@@ -122,8 +122,13 @@ const unexpected = (vcpu: Vcpu): boolean => {
 
 /** What VP.ENTER came back with. True: enter again; false: back to userspace. */
 const handleExit = (vcpu: Vcpu): boolean => {
-  const rax = vcpu.enterStatus
-  if (rax === TDCALL) return vcpu.args.r10 === 0n ? handleTdvmcall(vcpu) : handleHypercall(vcpu)
+  const { words } = vcpu.args
+  if (words[WORD.RAX] === EXIT_REASON_TDCALL && words[WORD.RAX + 1] === 0) {
+    vcpu.enterStatus = TDCALL
+    return (words[WORD.R10]! | words[WORD.R10 + 1]!) === 0 ? handleTdvmcall(vcpu) : handleHypercall(vcpu)
+  }
+  const { rax } = vcpu.args
+  vcpu.enterStatus = rax
   // Zero-step mitigation or a TRACK in progress: not a failure, enter again.
   if (statusOf(rax) === TDX_OPERAND_BUSY) return true
   if (rax === BigInt(EXIT_REASON_EPT_MISCONFIG))
@@ -207,7 +212,7 @@ const loop = (vcpu: Vcpu): void => {
   const { host } = vcpu.vm
   const { module, lp } = vcpu.seam
   const { args } = vcpu
-  const tdvpr = BigInt(vcpu.tdvpr)
+  const { tdvpr } = vcpu
   for (;;) {
     if (vcpu.mpState === KVM_MP_STATE_HALTED) block(vcpu)
     if (host.signalPending?.(vcpu.signalMask)) throw interrupted(vcpu, SIGNAL)
@@ -215,24 +220,33 @@ const loop = (vcpu: Vcpu): void => {
     vcpu.prepareEntry()
     const timer = vcpu.posted?.ticksToTimer ?? TICK
     lp.quantum = Math.max(1, Math.min(host.quantum?.(vcpu.id) ?? TICK, timer))
-    args.rax = ENTER
-    args.rcx = tdvpr
+    args.words[WORD.RAX] = TDH_VP_ENTER
+    args.words[WORD.RAX + 1] = 0
+    args.words[WORD.RCX] = tdvpr
+    args.words[WORD.RCX + 1] = Math.floor(tdvpr / 2 ** 32)
     module.seamcall(lp, args)
-    vcpu.enterStatus = args.rax
     vcpu.counts.exits++
     if (!handleExit(vcpu)) return
     vcpu.vm.requireAlive()
   }
 }
 
+const VALID = kvm_run.offset.kvm_valid_regs
+const DIRTY = kvm_run.offset.kvm_dirty_regs
+
+/** Does userspace want registers in kvm_run, or want them taken from there? */
+const asksForRegisters = ({ view, run: at }: Vcpu): boolean =>
+  (view.getUint32(at + VALID, true) |
+    view.getUint32(at + VALID + 4, true) |
+    view.getUint32(at + DIRTY, true) |
+    view.getUint32(at + DIRTY + 4, true)) !==
+  0
+
 /** As `run`, with immediate_exit told and not thrown: a ucall's completion ends with it every time. */
 export const attempt = (vcpu: Vcpu): number | Errno => {
   const { view, run: at, complete } = vcpu
   const isPlain =
-    view.getUint8(at + kvm_run.offset.immediate_exit) !== 0 &&
-    complete === completeNothing &&
-    view.getBigUint64(at + kvm_run.offset.kvm_valid_regs, true) === 0n &&
-    view.getBigUint64(at + kvm_run.offset.kvm_dirty_regs, true) === 0n
+    view.getUint8(at + kvm_run.offset.immediate_exit) !== 0 && complete === completeNothing && !asksForRegisters(vcpu)
   if (!isPlain) return run(vcpu)
   view.setUint16(at + kvm_run.offset.flags, 0, true)
   vcpu.complete = undefined
@@ -249,9 +263,9 @@ export const run = (vcpu: Vcpu): number => {
   vm.running = vcpu
   view.setUint16(at + kvm_run.offset.flags, 0, true)
   try {
-    const valid = view.getBigUint64(at + kvm_run.offset.kvm_valid_regs, true)
-    const dirty = view.getBigUint64(at + kvm_run.offset.kvm_dirty_regs, true)
-    if (valid !== 0n || dirty !== 0n) {
+    if (asksForRegisters(vcpu)) {
+      const valid = view.getBigUint64(at + kvm_run.offset.kvm_valid_regs, true)
+      const dirty = view.getBigUint64(at + kvm_run.offset.kvm_dirty_regs, true)
       throw new Errno('EINVAL', `KVM_RUN: kvm_valid_regs ${hex(valid)}, kvm_dirty_regs ${hex(dirty)}; want 0`)
     }
     const { complete } = vcpu

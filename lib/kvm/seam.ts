@@ -1,6 +1,6 @@
 /** SEAMCALLs as KVM makes them: one logical processor, one set of registers that every call reuses. */
 import { hex } from '#bits'
-import { freshRegs, type LogicalProcessor, type SeamcallRegs, type TdxModule } from '#tdx'
+import { type LogicalProcessor, SeamcallRegs, type TdxModule } from '#tdx'
 
 /** Class, number and flags of a completion status without the operand in bits 31:0. */
 export const statusOf = (rax: bigint): bigint => rax & 0xffff_ffff_0000_0000n
@@ -11,7 +11,7 @@ const RAX: readonly bigint[] = Array.from({ length: 128 }, (_, leaf) => BigInt(l
 /** The SEAMCALL instruction of one logical processor. */
 export class Seam {
   /** What the last call left in the registers; the next call overwrites it. */
-  readonly regs: SeamcallRegs = freshRegs()
+  readonly regs = new SeamcallRegs()
   readonly module: TdxModule
   readonly lp: LogicalProcessor
 

@@ -87,7 +87,9 @@ export class Vcpu implements OpenFile {
   /** In a HLT whose guest said that interrupts are blocked. */
   isInterruptBlocked = false
   /** The shared bit of a GPA, as a mask; settled by INIT_VM, which comes before any vCPU. */
-  sharedBit: bigint
+  #sharedBit = 0n
+  /** The same in the upper half of a GPA. */
+  sharedHigh = 0
   tdvpr: Hpa = hpa(0)
   readonly #seam: Seam | undefined
   /** The processor of an ordinary VM's vCPU. */
@@ -125,6 +127,14 @@ export class Vcpu implements OpenFile {
     // A set of registers of its own: what the guest passed has to survive until the next VP.ENTER.
     this.#seam = new Seam(own.module, own.lp)
     this.posted = new Posted(this)
+  }
+
+  get sharedBit(): bigint {
+    return this.#sharedBit
+  }
+  set sharedBit(value: bigint) {
+    this.#sharedBit = value
+    this.sharedHigh = Number(value >> 32n)
   }
 
   /** VP.ENTER's door. */
@@ -190,7 +200,7 @@ export class Vcpu implements OpenFile {
     this.#tdcx = from.#tdcx
     from.tdvpr = hpa(0)
     from.#tdcx = []
-    Object.assign(this.args, from.args)
+    this.args.copy(from.args)
     this.enterStatus = from.enterStatus
     this.mapGpaNext = from.mapGpaNext
     this.mapGpaEnd = from.mapGpaEnd
@@ -271,11 +281,17 @@ export class Vcpu implements OpenFile {
 
   /** Bytes 0 to 31 of kvm_run as they are on every return from KVM_RUN. */
   saveRun(): void {
-    const { view, run } = this
-    const { ordinary } = this
-    view.setUint8(run + kvm_run.offset.ready_for_interrupt_injection, ordinary?.isReady === true ? 1 : 0)
-    view.setUint8(run + kvm_run.offset.if_flag, ordinary?.takesInterrupts === true ? 1 : 0)
-    view.setBigUint64(run + kvm_run.offset.cr8, ordinary?.cpu.cr8 ?? 0n, true)
+    const { view, run, ordinary } = this
+    if (ordinary === undefined) {
+      view.setUint8(run + kvm_run.offset.ready_for_interrupt_injection, 0)
+      view.setUint8(run + kvm_run.offset.if_flag, 0)
+      view.setUint32(run + kvm_run.offset.cr8, 0, true)
+      view.setUint32(run + kvm_run.offset.cr8 + 4, 0, true)
+    } else {
+      view.setUint8(run + kvm_run.offset.ready_for_interrupt_injection, ordinary.isReady ? 1 : 0)
+      view.setUint8(run + kvm_run.offset.if_flag, ordinary.takesInterrupts ? 1 : 0)
+      view.setBigUint64(run + kvm_run.offset.cr8, ordinary.cpu.cr8, true)
+    }
     view.setBigUint64(run + kvm_run.offset.apic_base, this.apicBase, true)
   }
 

@@ -2,46 +2,10 @@
 import type { Cpu } from '#x86'
 import type { HostMsrs } from './hostmsr.ts'
 import type { TdxModule } from './module.ts'
+import type { SeamcallRegs } from './registers.ts'
 import type { Vcpu } from './vcpu.ts'
 
-/** The registers of a SEAMCALL, in and out. XMM0 … XMM15 as 256 bytes where the host passes them. */
-export type SeamcallRegs = {
-  rax: bigint
-  rcx: bigint
-  rdx: bigint
-  rbx: bigint
-  rsi: bigint
-  rdi: bigint
-  rbp: bigint
-  r8: bigint
-  r9: bigint
-  r10: bigint
-  r11: bigint
-  r12: bigint
-  r13: bigint
-  r14: bigint
-  r15: bigint
-  xmm?: Uint8Array
-}
-
-/** A set of registers, all zero. */
-export const freshRegs = (): SeamcallRegs => ({
-  rax: 0n,
-  rcx: 0n,
-  rdx: 0n,
-  rbx: 0n,
-  rsi: 0n,
-  rdi: 0n,
-  rbp: 0n,
-  r8: 0n,
-  r9: 0n,
-  r10: 0n,
-  r11: 0n,
-  r12: 0n,
-  r13: 0n,
-  r14: 0n,
-  r15: 0n,
-})
+export type { SeamcallRegs }
 
 /**
  * The processor that executes the SEAMCALL. `quantum`: instructions until the host's next timer interrupt. `interrupted`: does
@@ -50,8 +14,13 @@ export const freshRegs = (): SeamcallRegs => ({
  */
 export type LogicalProcessor = { id: number; quantum: number; interrupted?: () => boolean; msrs?: HostMsrs }
 
-/** Returns the completion status; throws `TdxStatus` for one. */
-export type SeamcallHandler = (module: TdxModule, regs: SeamcallRegs, lp: LogicalProcessor, version: number) => bigint
+/** Returns the completion status, or nothing where it has set RAX itself; throws `TdxStatus` for one. */
+export type SeamcallHandler = (
+  module: TdxModule,
+  regs: SeamcallRegs,
+  lp: LogicalProcessor,
+  version: number,
+) => bigint | undefined
 
 export type Seamcall = {
   readonly number: number

@@ -15,12 +15,13 @@ import type { CpuOptions, PhysicalMemory } from '#x86'
 import { Cpu } from '#x86'
 import { type FaultOptions, Faults } from './faults.ts'
 import type { TdCpuid } from './guest/cpuid.ts'
-import type { LogicalProcessor, SeamcallRegs, TdcallResult } from './leaf.ts'
+import type { LogicalProcessor, TdcallResult } from './leaf.ts'
 import { SEAMCALL_NAMES } from './not-modelled.ts'
-import { numberOf, page } from './operand.ts'
+import { page } from './operand.ts'
 import { LEVEL_SIZE, Pamt } from './pamt.ts'
 import type { Platform } from './platform.ts'
 import { Random } from './random.ts'
+import { type SeamcallRegs, WORD } from './registers.ts'
 import { notBuilt, SEAMCALLS } from './seamcall/index.ts'
 import { about, TdxStatus } from './status.ts'
 import type { Td } from './td.ts'
@@ -115,12 +116,12 @@ export class TdxModule {
   }
 
   #seamcall(lp: LogicalProcessor, regs: SeamcallRegs): void {
-    const { rax } = regs
-    const low = numberOf(rax)
-    const leaf = low & 0xffff
-    const version = (low >>> 16) & 0xff
+    const rax = regs.words[WORD.RAX]!
+    const isPlain = rax <= MOST_RAX && regs.words[WORD.RAX + 1] === 0
+    const leaf = isPlain ? rax & 0xffff : 0
+    const version = isPlain ? rax >>> 16 : 0
     const call = SEAMCALLS[leaf]
-    if (low > MOST_RAX || version > (call?.versions ?? 0)) {
+    if (!isPlain || version > (call?.versions ?? 0)) {
       regs.rax = about(TDX_OPERAND_INVALID, 'RAX')
     } else if (this.state === 'SYS_SHUTDOWN' && leaf !== TDH_SYS_LP_SHUTDOWN) {
       regs.rax = TDX_SYS_SHUTDOWN
@@ -139,7 +140,8 @@ export class TdxModule {
         return
       }
       try {
-        regs.rax = call.run(this, regs, lp, version)
+        const status = call.run(this, regs, lp, version)
+        if (status !== undefined) regs.rax = status
       } catch (error) {
         if (!(error instanceof TdxStatus)) throw error
         regs.rax = error.code
@@ -248,16 +250,22 @@ export class TdxModule {
     this.#last = undefined
   }
 
-  /** The vCPU that a SEAMCALL named last. */
-  #lastVcpu: { readonly tdvpr: bigint; readonly vcpu: Vcpu } | undefined
+  /** The vCPU that a SEAMCALL named last, and its TDVPR operand in halves. */
+  #lastVcpu: { readonly low: number; readonly high: number; readonly vcpu: Vcpu } | undefined
 
   /** The vCPU of a TDVPR operand. */
   vcpu(tdvpr: bigint, operand: 'RCX' | 'RDX'): Vcpu {
-    if (this.#lastVcpu?.tdvpr === tdvpr) return this.#lastVcpu.vcpu
-    const at = page(this, tdvpr, PT_TDVPR, operand)
+    return this.vcpuOf(Number(tdvpr & 0xffff_ffffn), Number(tdvpr >> 32n), operand)
+  }
+
+  /** The same, with the operand in halves. */
+  vcpuOf(low: number, high: number, operand: 'RCX' | 'RDX'): Vcpu {
+    const last = this.#lastVcpu
+    if (last !== undefined && last.low === low && last.high === high) return last.vcpu
+    const at = page(this, BigInt(low) | (BigInt(high) << 32n), PT_TDVPR, operand)
     const vcpu = this.vcpus.get(at)
     if (vcpu === undefined) throw new Error(`a PT_TDVPR page without a vCPU: ${at}`)
-    this.#lastVcpu = { tdvpr, vcpu }
+    this.#lastVcpu = { low, high, vcpu }
     return vcpu
   }
 

@@ -48,7 +48,9 @@ export class Td {
   attributes = 0n
   xfam = 0n
   maxVcpus = 0
-  configFlags = 0n
+  #configFlags = 0n
+  /** RBP is not the guest's to give to the host, nor the host's to lose: NO_RBP_MOD. */
+  keepsRbp = false
   /** 1 << 51 where CONFIG_FLAGS has GPAW, else 1 << 47; as a number, the first address that is not private. */
   sharedBit = 1n << 47n
   privateEnd = 2 ** 47
@@ -68,6 +70,8 @@ export class Td {
 
   // TDCS: TLB tracking
   epoch = 1n
+  /** Is the epoch even or odd? */
+  parity: 0 | 1 = 1
   /** vCPUs inside VP.ENTER since an even, an odd epoch. */
   readonly refcount: [number, number] = [0, 0]
 
@@ -95,12 +99,22 @@ export class Td {
     return (this.configFlags & TDX_CONFIG_FLAGS_GPAW) !== 0n ? 52 : 48
   }
 
-  get keepsRbp(): boolean {
-    return (this.configFlags & TDX_CONFIG_FLAGS_NO_RBP_MOD) !== 0n
+  get configFlags(): bigint {
+    return this.#configFlags
+  }
+  set configFlags(value: bigint) {
+    this.#configFlags = value
+    this.keepsRbp = (value & TDX_CONFIG_FLAGS_NO_RBP_MOD) !== 0n
   }
 
   get septRoot(): Hpa {
     return this.tdcx[SEPT_ROOT_PAGE_INDEX] as Hpa
+  }
+
+  /** Begins the next TLB epoch. */
+  nextEpoch(): void {
+    this.epoch++
+    this.parity = this.parity === 0 ? 1 : 0
   }
 
   /** Every TD operand's checks, in the module's order. helpers.c, check_state_map_tdcs_and_lock. */

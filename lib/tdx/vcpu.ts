@@ -8,7 +8,7 @@ import {
   VCPU_READY,
   VCPU_UNINITIALIZED,
 } from '#abi'
-import type { Hpa } from '#bits'
+import { type Hpa, hpa } from '#bits'
 import type { Cpu, VmExit } from '#x86'
 import type { TdStage } from './guest/stage.ts'
 import { VirtualApic } from './guest/vapic.ts'
@@ -18,6 +18,8 @@ import type { Td } from './td.ts'
 
 /** ASSOC_LPID of a vCPU that no logical processor holds. */
 export const NOT_ASSOCIATED = -1
+
+const PROCESS_POSTED = 0x80n
 
 /** VE_INFO: what TDG.VP.VEINFO.GET tells of the last #VE. */
 export type VeInfo = {
@@ -80,9 +82,12 @@ export class Vcpu {
   // TD VMCS fields that the host writes
   sharedEptp = 0n
   /** Posted-interrupt descriptor; bit 63 set until the host gives one. */
-  pidAddress = 0xffff_ffff_ffff_ffffn
+  #pidAddress = 0xffff_ffff_ffff_ffffn
+  descriptor: Hpa = hpa(0)
   notificationVector = 0xffff
-  pinbasedControls = 0n
+  #pinbasedControls = 0n
+  /** PINBASED_EXEC_CONTROLS: process posted interrupts. */
+  processesPosted = false
   secondaryControls = 0n
   instructionTimeout = 0n
   readonly vapic = new VirtualApic()
@@ -97,6 +102,22 @@ export class Vcpu {
   constructor(td: Td, tdvpr: Hpa) {
     this.td = td
     this.pages = [tdvpr]
+  }
+
+  get pidAddress(): bigint {
+    return this.#pidAddress
+  }
+  set pidAddress(value: bigint) {
+    this.#pidAddress = value
+    this.descriptor = hpa(Number(value))
+  }
+
+  get pinbasedControls(): bigint {
+    return this.#pinbasedControls
+  }
+  set pinbasedControls(value: bigint) {
+    this.#pinbasedControls = value
+    this.processesPosted = (value & PROCESS_POSTED) !== 0n
   }
 
   get tdvpr(): Hpa {

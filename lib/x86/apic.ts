@@ -222,6 +222,10 @@ export class Apic {
   get ticksToTimer(): number | undefined {
     return this.#timer.ticksLeft
   }
+  /** The timer is not set, and has nothing to say. */
+  get isTimerIdle(): boolean {
+    return this.#timer.isIdle
+  }
   /** Lets the timer fire if its time has come. */
   tick(): void {
     if (!this.#timer.hasFired()) return

@@ -97,6 +97,10 @@ export class ApicTimer {
     this.#host.changed()
   }
 
+  /** It is not set. */
+  get isIdle(): boolean {
+    return this.#due === undefined && this.#deadline === 0n
+  }
   /** Ticks until the timer has something to say; undefined: it never will. */
   get ticksLeft(): number | undefined {
     if (this.#mode === TIMER.DEADLINE) {

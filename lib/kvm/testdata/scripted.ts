@@ -1,7 +1,7 @@
 /** A TD whose VP.ENTER a test scripts. */
 import * as abi from '#abi'
 import type { Hva } from '#bits'
-import { freshRegs, type SeamcallRegs } from '#tdx'
+import { type RegisterValues, SeamcallRegs } from '#tdx'
 import { Sample } from '../sample.ts'
 
 export const SHARED = 1n << 51n
@@ -37,23 +37,23 @@ export const scripted = (prepare: (sample: Sample) => (vm: number) => void = () 
 
 /** The guest makes a TDVMCALL with these registers; the ones not named are 0. */
 export const vmcall =
-  (values: Partial<SeamcallRegs>) =>
+  (values: Partial<RegisterValues>) =>
   (regs: SeamcallRegs): void => {
     const { rbp } = regs
-    Object.assign(regs, { ...freshRegs(), rbp, rax: 77n, rcx: 0xfc00n, ...values })
+    Object.assign(regs, { ...new SeamcallRegs().values(), rbp, rax: 77n, rcx: 0xfc00n, ...values })
   }
 
 /** Keeps what the host passes to VP.ENTER, then leaves with ReportFatalError. */
-export const capture = (into: Partial<SeamcallRegs>) => (regs: SeamcallRegs) => {
-  Object.assign(into, { ...regs })
+export const capture = (into: Partial<RegisterValues>) => (regs: SeamcallRegs) => {
+  Object.assign(into, regs.values())
   vmcall({ r11: 0x10003n })(regs)
 }
 
 export const INVALID_OPERAND = abi.TDVMCALL_STATUS_INVALID_OPERAND
 
 /** A TDVMCALL that KVM answers itself. */
-export const answered = (td: Scripted, values: Partial<SeamcallRegs>): Partial<SeamcallRegs> => {
-  const seen: Partial<SeamcallRegs> = {}
+export const answered = (td: Scripted, values: Partial<RegisterValues>): Partial<RegisterValues> => {
+  const seen: Partial<RegisterValues> = {}
   td.enter.push(vmcall(values), capture(seen))
   const { result, reason } = td.sample.run(td.vcpu, td.run)
   if (result !== 0 || reason !== abi.KVM_EXIT_SYSTEM_EVENT) throw new Error(`exit reason ${reason} (${result})`)
@@ -61,8 +61,8 @@ export const answered = (td: Scripted, values: Partial<SeamcallRegs>): Partial<S
 }
 
 /** Goes on after an exit: what the guest gets. */
-export const resumed = (td: Scripted): Partial<SeamcallRegs> => {
-  const seen: Partial<SeamcallRegs> = {}
+export const resumed = (td: Scripted): Partial<RegisterValues> => {
+  const seen: Partial<RegisterValues> = {}
   td.enter.push(capture(seen))
   const { reason } = td.sample.run(td.vcpu, td.run)
   if (reason !== abi.KVM_EXIT_SYSTEM_EVENT) throw new Error(`exit reason ${reason}`)

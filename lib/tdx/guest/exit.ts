@@ -88,26 +88,28 @@ export const entryViolationExit = (
   eptViolationExit(vcpu, regs, gpa, EPT_QUALIFICATION.WRITE | rights, type | (BigInt(info) << 32n))
 }
 
-const TDCALL = BigInt(EXIT_REASON_TDCALL)
+const SUCCESS = Number(TDX_SUCCESS)
+const RCX = 1
+const RDX = 2
+const RBP = 5
+const REGISTERS = 16
 
 /** TDG.VP.VMCALL leaves: the registers the guest chose, the others zero. */
 export const vmcallExit = (vcpu: Vcpu, cpu: Cpu, regs: SeamcallRegs, mask: number): void => {
-  // One by one: a loop over names costs several times as much, for every ucall.
-  const { gpr } = cpu
-  regs.rdx = (mask & (1 << 2)) === 0 ? 0n : gpr[2]!
-  regs.rbx = (mask & (1 << 3)) === 0 ? 0n : gpr[3]!
-  if ((mask & (1 << 5)) !== 0) regs.rbp = gpr[5]!
-  else if (!vcpu.td.keepsRbp) regs.rbp = 0n
-  regs.rsi = (mask & (1 << 6)) === 0 ? 0n : gpr[6]!
-  regs.rdi = (mask & (1 << 7)) === 0 ? 0n : gpr[7]!
-  regs.r8 = (mask & (1 << 8)) === 0 ? 0n : gpr[8]!
-  regs.r9 = (mask & (1 << 9)) === 0 ? 0n : gpr[9]!
-  regs.r10 = (mask & (1 << 10)) === 0 ? 0n : gpr[10]!
-  regs.r11 = (mask & (1 << 11)) === 0 ? 0n : gpr[11]!
-  regs.r12 = (mask & (1 << 12)) === 0 ? 0n : gpr[12]!
-  regs.r13 = (mask & (1 << 13)) === 0 ? 0n : gpr[13]!
-  regs.r14 = (mask & (1 << 14)) === 0 ? 0n : gpr[14]!
-  regs.r15 = (mask & (1 << 15)) === 0 ? 0n : gpr[15]!
+  // The host's register file and the guest's have the same order.
+  const { words } = regs
+  const guest = cpu.words
+  const rbpLow = words[2 * RBP]!
+  const rbpHigh = words[2 * RBP + 1]!
+  for (let n = RDX; n < REGISTERS; n++) {
+    const isShown = (mask & (1 << n)) !== 0
+    words[2 * n] = isShown ? guest[2 * n]! : 0
+    words[2 * n + 1] = isShown ? guest[2 * n + 1]! : 0
+  }
+  if ((mask & (1 << RBP)) === 0 && vcpu.td.keepsRbp) {
+    words[2 * RBP] = rbpLow
+    words[2 * RBP + 1] = rbpHigh
+  }
   const xmms = mask >>> 16
   if (regs.xmm !== undefined) {
     regs.xmm.fill(0)
@@ -122,27 +124,22 @@ export const vmcallExit = (vcpu: Vcpu, cpu: Cpu, regs: SeamcallRegs, mask: numbe
   vcpu.vmcallMask = mask
   vcpu.state = VCPU_READY
   vcpu.lastExit = 'tdvmcall'
-  regs.rax = TDCALL
-  regs.rcx = gpr[1]!
+  words[0] = EXIT_REASON_TDCALL
+  words[1] = 0
+  words[2 * RCX] = guest[2 * RCX]!
+  words[2 * RCX + 1] = guest[2 * RCX + 1]!
 }
 
 /** The host's answer to a TDG.VP.VMCALL: the same registers come back, RAX is success. save_regs_after_tdvmcall. */
 export const vmcallReturn = (vcpu: Vcpu, cpu: Cpu, regs: SeamcallRegs): void => {
   const mask = vcpu.vmcallMask
-  const { gpr } = cpu
-  if ((mask & (1 << 2)) !== 0) gpr[2] = regs.rdx
-  if ((mask & (1 << 3)) !== 0) gpr[3] = regs.rbx
-  if ((mask & (1 << 5)) !== 0) gpr[5] = regs.rbp
-  if ((mask & (1 << 6)) !== 0) gpr[6] = regs.rsi
-  if ((mask & (1 << 7)) !== 0) gpr[7] = regs.rdi
-  if ((mask & (1 << 8)) !== 0) gpr[8] = regs.r8
-  if ((mask & (1 << 9)) !== 0) gpr[9] = regs.r9
-  if ((mask & (1 << 10)) !== 0) gpr[10] = regs.r10
-  if ((mask & (1 << 11)) !== 0) gpr[11] = regs.r11
-  if ((mask & (1 << 12)) !== 0) gpr[12] = regs.r12
-  if ((mask & (1 << 13)) !== 0) gpr[13] = regs.r13
-  if ((mask & (1 << 14)) !== 0) gpr[14] = regs.r14
-  if ((mask & (1 << 15)) !== 0) gpr[15] = regs.r15
+  const { words } = regs
+  const guest = cpu.words
+  for (let n = RDX; n < REGISTERS; n++) {
+    if ((mask & (1 << n)) === 0) continue
+    guest[2 * n] = words[2 * n]!
+    guest[2 * n + 1] = words[2 * n + 1]!
+  }
   const xmms = mask >>> 16
   if (xmms !== 0)
     for (let n = 0; n < 16; n++) {
@@ -152,6 +149,8 @@ export const vmcallReturn = (vcpu: Vcpu, cpu: Cpu, regs: SeamcallRegs): void => 
       else cpu.vec.set(regs.xmm.subarray(n * XMM_BYTES, (n + 1) * XMM_BYTES), to)
     }
   if (seen !== undefined && vcpu.asked >= 0n && ((mask >> 10) & 1) === 1) seen(`VMCALL ${vcpu.asked}`, `${cpu.gpr[10]}`)
-  cpu.gpr[0] = TDX_SUCCESS
-  cpu.gpr[1] = BigInt(mask >>> 0)
+  guest[0] = SUCCESS
+  guest[1] = 0
+  guest[2 * RCX] = mask
+  guest[2 * RCX + 1] = 0
 }

@@ -3,6 +3,7 @@ import * as abi from '#abi'
 import { NotModelled } from '#bits'
 import { invariants } from '../invariants.ts'
 import { Random } from '../random.ts'
+import { SeamcallRegs } from '../registers.ts'
 import { DATA_PAGE, guest, TDVMCALL } from '../testdata/guest.ts'
 
 /** Addresses of the TD, with a level or without; bits; rubbish. */
@@ -95,13 +96,13 @@ t.test('XMM registers follow their mask', async t => {
     ${REPORT}`)
   const { host } = g
   const xmm = new Uint8Array(256).fill(0xee)
-  host.regs = { ...host.regs, rax: BigInt(abi.TDH_VP_ENTER), rcx: g.tdvpr, xmm }
+  host.regs = new SeamcallRegs({ ...host.regs.values(), rax: BigInt(abi.TDH_VP_ENTER), rcx: g.tdvpr, xmm })
   host.module.seamcall(host.lp, host.regs)
   const view = new DataView(xmm.buffer)
   t.same([view.getBigUint64(16, true), view.getBigUint64(32, true)], [0x1111n, 0n], 'only the chosen one shows')
   view.setBigUint64(16, 0x3333n, true)
   view.setBigUint64(32, 0x4444n, true)
-  host.regs = { ...host.regs, rax: BigInt(abi.TDH_VP_ENTER), rcx: g.tdvpr }
+  host.regs = new SeamcallRegs({ ...host.regs.values(), rax: BigInt(abi.TDH_VP_ENTER), rcx: g.tdvpr })
   host.module.seamcall(host.lp, host.regs)
   t.same([host.regs.r12, host.regs.r13], [0x3333n, 0x2222n])
 })

@@ -198,6 +198,7 @@ const deliverWaiting = (vcpu: Vcpu, cpu: Cpu): boolean => {
     cpu.inject({ vector: VECTOR_NMI, kind: 'nmi' })
     return false
   }
+  if (vcpu.vapic.isIdle) return false
   const vector = vcpu.vapic.deliverable(cpu.cr8)
   if (vector < 0) return false
   if ((cpu.systemFlags & IF) === 0 || cpu.shadow !== 'none') return true

@@ -55,6 +55,11 @@ export class VirtualApic {
     return 0n
   }
 
+  /** Nothing is requested. */
+  get isIdle(): boolean {
+    return highest(this.irr) < 0
+  }
+
   /** The request that may be delivered now, as far as priority goes; -1 for none. */
   deliverable(cr8: bigint): number {
     const vector = highest(this.irr)

@@ -7,8 +7,8 @@ import { TRACK } from './op-states.ts'
 export const memTrack = seamcall(TDH_MEM_TRACK, (module, { rcx }) => {
   const td = module.td(rcx, 'RCX')
   td.checkState(TRACK)
-  check(td.refcount[Number((td.epoch + 1n) & 1n) as 0 | 1] === 0, TDX_PREVIOUS_TLB_EPOCH_BUSY)
+  check(td.refcount[td.parity === 0 ? 1 : 0] === 0, TDX_PREVIOUS_TLB_EPOCH_BUSY)
 
-  td.epoch++
+  td.nextEpoch()
   return TDX_SUCCESS
 })

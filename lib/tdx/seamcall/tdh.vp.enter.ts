@@ -1,5 +1,4 @@
 import { TDH_VP_ENTER, TDX_OPERAND_INVALID, VCPU_ACTIVE, VCPU_READY } from '#abi'
-import { hpa } from '#bits'
 import { EPT_QUALIFICATION } from '#x86'
 import { asyncExit, eptViolationExit, vmcallReturn } from '../guest/exit.ts'
 import { cpuOf } from '../guest/make.ts'
@@ -7,6 +6,7 @@ import { runVcpu } from '../guest/run.ts'
 import { checkCpuidLimit, checkEntryMsrs } from '../hostmsr.ts'
 import { seamcall } from '../leaf.ts'
 import { isEnterable } from '../metadata/vmcs.ts'
+import { WORD } from '../registers.ts'
 import { check } from '../status.ts'
 import { RUN } from './op-states.ts'
 
@@ -14,32 +14,32 @@ import { RUN } from './op-states.ts'
 const ENTRY_FAILURE = 0x8000_0000
 const EXIT_REASON_INVALID_STATE = 33
 
-const ADDRESS = 0xf_ffff_ffff_f000n
-const HOST_RECOVERABILITY_HINT = 1n << 52n
-const RESUME_L1 = 1n << 53n
-const RESERVED = ~(ADDRESS | HOST_RECOVERABILITY_HINT | RESUME_L1)
-/** PINBASED_EXEC_CONTROLS: process posted interrupts. */
-const PROCESS_POSTED = 0x80n
+/** RCX in halves: the low one, and in the high one the rest of the address and two flags. */
+const ADDRESS_LOW = 0xffff_f000
+const ADDRESS_HIGH = 0xf_ffff
+const HOST_RECOVERABILITY_HINT = 1 << 20
+const RESUME_L1 = 1 << 21
+const RESERVED_HIGH = ~(ADDRESS_HIGH | HOST_RECOVERABILITY_HINT | RESUME_L1)
 
 /** TDH.VP.ENTER: run a vCPU until a TD exit. tdh_vp_enter.c. */
 export const vpEnter = seamcall(TDH_VP_ENTER, (module, regs, lp) => {
-  const { rcx } = regs
+  const low = regs.words[WORD.RCX]!
+  const high = regs.words[WORD.RCX + 1]!
   const { msrs } = lp
   if (msrs !== undefined) checkCpuidLimit(msrs)
-  const isPlain = rcx <= ADDRESS
-  check(isPlain || (rcx & RESERVED) === 0n, TDX_OPERAND_INVALID, 'RCX')
-  const vcpu = module.vcpu(isPlain ? rcx : rcx & ADDRESS, 'RCX')
+  check((low & ~ADDRESS_LOW) === 0 && (high & RESERVED_HIGH) === 0, TDX_OPERAND_INVALID, 'RCX')
+  const vcpu = module.vcpuOf(low, high & ADDRESS_HIGH, 'RCX')
   const { td } = vcpu
   td.checkState(RUN)
   vcpu.checkPages()
   const wasAssociated = vcpu.assocLp === lp.id
   vcpu.associate(lp.id)
-  check(isPlain || (rcx & HOST_RECOVERABILITY_HINT) === 0n || vcpu.lastExit === 'trap', TDX_OPERAND_INVALID, 'RCX')
-  check(isPlain || (rcx & RESUME_L1) === 0n, TDX_OPERAND_INVALID, 'RCX')
+  check((high & HOST_RECOVERABILITY_HINT) === 0 || vcpu.lastExit === 'trap', TDX_OPERAND_INVALID, 'RCX')
+  check((high & RESUME_L1) === 0, TDX_OPERAND_INVALID, 'RCX')
   if (msrs !== undefined) checkEntryMsrs(vcpu, msrs)
 
   const cpu = cpuOf(module, vcpu)
-  const slot = Number(td.epoch & 1n) as 0 | 1
+  const slot = td.parity
   td.refcount[slot]++
   if (vcpu.epoch !== td.epoch || !wasAssociated) vcpu.stage?.invalidate()
   vcpu.epoch = td.epoch
@@ -50,12 +50,12 @@ export const vpEnter = seamcall(TDH_VP_ENTER, (module, regs, lp) => {
     if (blocked !== undefined) {
       td.refcount[slot]--
       eptViolationExit(vcpu, regs, blocked, EPT_QUALIFICATION.WRITE)
-      return regs.rax
+      return undefined
     }
     zeroStep.notify(vcpu, cpu)
   }
-  if ((vcpu.pinbasedControls & PROCESS_POSTED) !== 0n) {
-    const descriptor = hpa(Number(vcpu.pidAddress))
+  if (vcpu.processesPosted) {
+    const { descriptor } = vcpu
     if (vcpu.vapic.isPosted(module.memory, descriptor) && !module.isPrivate(descriptor))
       vcpu.vapic.takePosted(module.memory, descriptor)
   }
@@ -66,7 +66,7 @@ export const vpEnter = seamcall(TDH_VP_ENTER, (module, regs, lp) => {
       td.refcount[slot]--
       asyncExit(vcpu, regs, ENTRY_FAILURE + EXIT_REASON_INVALID_STATE)
       vcpu.hostWroteState = true
-      return regs.rax
+      return undefined
     }
   }
   vcpu.state = VCPU_ACTIVE
@@ -80,5 +80,5 @@ export const vpEnter = seamcall(TDH_VP_ENTER, (module, regs, lp) => {
     if (vcpu.state === VCPU_ACTIVE) vcpu.state = VCPU_READY
     if (msrs?.tsc !== undefined) vcpu.lastExitTsc = msrs.tsc
   }
-  return regs.rax
+  return undefined
 })

@@ -58,7 +58,8 @@ export const TDCALLS: readonly (Tdcall | undefined)[] = Array.from({ length: 32 
 /** The leaf's status, `resume` or `exit`. */
 const call = (module: TdxModule, vcpu: Vcpu, cpu: Cpu, regs: SeamcallRegs): TdcallResult => {
   // RAX in two halves: a bigint of each would be made for every ucall.
-  const [low, high] = [cpu.words[0]!, cpu.words[1]!]
+  const low = cpu.words[0]!
+  const high = cpu.words[1]!
   const number = low & 0xffff
   const version = (low >>> 16) & 0xff
   const leaf = TDCALLS[number]

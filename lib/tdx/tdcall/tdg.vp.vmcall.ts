@@ -10,7 +10,8 @@ const RBP = 1 << 5
 /** TDG.VP.VMCALL: ask the host, with the registers RCX selects. tdg_vp_vmcall.c. */
 export const vpVmcall = tdcall(TDG_VP_VMCALL, ({ vcpu, cpu, regs }) => {
   // RCX in two halves.
-  const [mask, high] = [cpu.words[2]!, cpu.words[3]!]
+  const mask = cpu.words[2]!
+  const high = cpu.words[3]!
   const forbidden = vcpu.td.keepsRbp ? NEVER | RBP : NEVER
   check((mask & forbidden) === 0 && high === 0, TDX_OPERAND_INVALID, 'RCX')
   vmcallExit(vcpu, cpu, regs, mask)

@@ -2,11 +2,12 @@
 import * as abi from '#abi'
 import type { Hpa } from '#bits'
 import { PhysicalMemory } from '#x86'
-import { freshRegs, type LogicalProcessor, type SeamcallRegs } from '../leaf.ts'
+import type { LogicalProcessor } from '../leaf.ts'
 import { type ModuleOptions, TdxModule } from '../module.ts'
 import { type Platform, SAPPHIRE_RAPIDS } from '../platform.ts'
+import { type RegisterValues, SeamcallRegs } from '../registers.ts'
 
-type Inputs = Partial<Omit<SeamcallRegs, 'rax' | 'xmm'>> & { version?: number }
+type Inputs = Partial<Omit<RegisterValues, 'rax' | 'xmm'>> & { version?: number }
 
 const GIB = 2 ** 30
 export const SEPT_LEVELS = { five: 0x26n, four: 0x1en } as const
@@ -30,7 +31,7 @@ export class Host {
   readonly memory: PhysicalMemory
   readonly lp: LogicalProcessor = { id: 0, quantum: 100_000 }
   /** Registers of the last call. */
-  regs: SeamcallRegs = freshRegs()
+  regs = new SeamcallRegs()
   #hkid: number
 
   constructor(
@@ -51,7 +52,7 @@ export class Host {
   /** One SEAMCALL on `lp`; returns the status. */
   call(leaf: number, inputs: Inputs = {}, lp: LogicalProcessor = this.lp): bigint {
     const { version = 0, ...rest } = inputs
-    this.regs = { ...freshRegs(), ...rest, rax: BigInt(leaf) | (BigInt(version) << 16n) }
+    this.regs = new SeamcallRegs({ ...rest, rax: BigInt(leaf) | (BigInt(version) << 16n) })
     this.module.seamcall(lp, this.regs)
     return this.regs.rax
   }

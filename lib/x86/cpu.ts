@@ -372,10 +372,31 @@ export class Cpu {
     this.refresh()
   }
 
+  /** What `refresh` went by last: rights of CS and SS. */
+  #csRights = -1
+  #ssRights = -1
+
+  /**
+   * `refresh`, where something may have changed that nobody tells of: segments, in other modes than 64-bit with all that they
+   * are, and breakpoints.
+   */
+  follow(): void {
+    const { segments } = this
+    const isSame =
+      this.mode === 64 &&
+      segments[CS]!.rights === this.#csRights &&
+      segments[SS]!.rights === this.#ssRights &&
+      (this.breakpoints ?? this.debugger) === undefined &&
+      this.dr[7] === DR7_INIT
+    if (!isSame) this.refresh()
+  }
+
   /** Works out anew what follows from segments and control registers. */
   refresh(): void {
     const cs = this.segments[CS]!.rights
     const ss = this.segments[SS]!.rights
+    this.#csRights = cs
+    this.#ssRights = ss
     this.mode = (this.#efer & EFER_LMA) !== 0n && (cs & RIGHTS.L) !== 0 ? 64 : (cs & RIGHTS.DB) !== 0 ? 32 : 16
     this.stackSize = this.mode === 64 ? 8 : (ss & RIGHTS.DB) !== 0 ? 4 : 2
     this.#cpl = (this.#cr0 & CR0_PE) === 0n ? 0 : (((ss & RIGHTS.DPL) >> 5) as 0 | 1 | 2 | 3)

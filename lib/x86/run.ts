@@ -6,7 +6,7 @@ import { repeatInBulk } from './bulk.ts'
 import { type CodeCache, type CodePage, codeOf } from './code.ts'
 import type { Cold } from './cold/cold.ts'
 import { lockstep } from './compile/lockstep.ts'
-import { type Compiler, enter, watch } from './compile/runtime.ts'
+import { type Compiler, type Entry, enter, watch } from './compile/runtime.ts'
 import type { Cpu } from './cpu.ts'
 import { decode, type Refused } from './decode.ts'
 import { Fault, Leave, vmExit } from './fault.ts'
@@ -29,12 +29,14 @@ const CS_BASE = STATE.BASES / 4 + CS * 2
 const TF = Number(RFLAGS_TF)
 const RF = Number(RFLAGS_RF)
 
-/** The page that a CPU fetches from, good while the code cache has not changed. */
+/** Pages that a CPU fetches from, good while the code cache has not changed. A ucall goes to and fro between two. */
+const PAGES = 8
 export class Fetch {
   readonly cache: CodeCache
   version = -1
-  frame: Hpa = hpa(-1)
-  page: CodePage | undefined
+  /** By the low bits of their frame's number. */
+  readonly #frames = new Float64Array(PAGES)
+  readonly #pages: CodePage[] = []
 
   constructor(cpu: Cpu) {
     this.cache = codeOf(cpu.memory)
@@ -42,11 +44,16 @@ export class Fetch {
 
   at(frame: Hpa): CodePage {
     const { cache } = this
-    if (frame === this.frame && cache.version === this.version) return this.page!
-    this.page = cache.page(frame)
-    this.frame = frame
-    this.version = cache.version
-    return this.page
+    if (cache.version !== this.version) {
+      this.#frames.fill(-1)
+      this.version = cache.version
+    }
+    const slot = (frame >>> 12) & (PAGES - 1)
+    if (this.#frames[slot] === frame) return this.#pages[slot]!
+    const page = cache.page(frame)
+    this.#pages[slot] = page
+    this.#frames[slot] = frame
+    return page
   }
 }
 
@@ -177,7 +184,7 @@ const answer = (cpu: Cpu, thrown: unknown): VmExit | undefined => {
 /** Runs at most `budget` instructions and deliveries. */
 export const run = (cpu: Cpu, budget: number): VmExit => {
   cpu.followStage()
-  cpu.refresh()
+  cpu.follow()
   return cpu.tier === 'interpret' ? interpret(cpu, budget) : compiled(cpu, budget)
 }
 
@@ -223,24 +230,36 @@ const runCompiled = (
   if (cpu.pending.length !== 0 || (cpu.words[STATE.SYSTEM_FLAGS / 4]! & (TF | RF)) !== 0) return 0
   const offset = host & 0xfff
   const page = cpu.fetch.at(hpa(host - offset))
-  let entry = compiler?.find(page, offset, jumped)
-  if (entry === undefined && cold !== undefined) {
-    const head = cold.head(page, offset)
-    if (head === 0) return 0
-    if (compiler !== undefined && cold.isHot(head)) {
-      compiler.heat(offset)
-      entry = compiler.find(page, offset, true)
-      if (entry === undefined) cold.cool(head)
-      else cold.replace(head)
+  const entry = compiler?.find(page, offset, jumped)
+  if (entry === undefined) return cold === undefined ? 0 : runCold(cpu, compiler, cold, page, offset, left)
+  return cpu.tier === 'lockstep' ? checked(cpu, entry, left) : enter(cpu, entry, left)
+}
+
+// Closures are made in functions of their own: what they hold would be kept for every run otherwise.
+const checked = (cpu: Cpu, entry: Entry, left: number): number => lockstep(cpu, () => enter(cpu, entry, left))
+const checkedCold = (cpu: Cpu, cold: Cold, head: number, left: number): number =>
+  lockstep(cpu, () => cold.run(head, left))
+
+const runCold = (
+  cpu: Cpu,
+  compiler: Compiler | undefined,
+  cold: Cold,
+  page: CodePage,
+  offset: number,
+  left: number,
+): number => {
+  const head = cold.head(page, offset)
+  if (head === 0) return 0
+  if (compiler !== undefined && cold.isHot(head)) {
+    compiler.heat(offset)
+    const entry = compiler.find(page, offset, true)
+    if (entry !== undefined) {
+      cold.replace(head)
+      return enter(cpu, entry, left)
     }
-    if (entry === undefined) {
-      const go = () => cold.run(head, left)
-      return cpu.tier === 'coldstep' ? lockstep(cpu, go) : go()
-    }
+    cold.cool(head)
   }
-  if (entry === undefined) return 0
-  const found = entry
-  return cpu.tier === 'lockstep' ? lockstep(cpu, () => enter(cpu, found, left)) : enter(cpu, found, left)
+  return cpu.tier === 'coldstep' ? checkedCold(cpu, cold, head, left) : cold.run(head, left)
 }
 
 /** One instruction in the interpreter, and nothing around it. */
@@ -279,10 +298,14 @@ export const step = (cpu: Cpu): VmExit | undefined => {
 
 /** See `Cpu.advance`. A single-step trap that is due then comes before the next instruction. */
 export const advance = (cpu: Cpu, length: number): void => {
-  cpu.rip = BigInt.asUintN(cpu.mode === 64 ? 64 : 32, cpu.rip + BigInt(length))
+  const { words } = cpu
+  const low = words[RIP]! + length
+  words[RIP] = low
+  if (low > 0xffff_ffff && cpu.mode === 64) words[RIP + 1] = words[RIP + 1]! + 1
   cpu.instructions++
   cpu.shadow = 'none'
   const flags = cpu.systemFlags
+  if ((flags & (RF | TF)) === 0) return
   cpu.systemFlags = flags & ~RF
   if ((flags & TF) !== 0) {
     cpu.dr[6] = cpu.dr[6]! | DR6_BS

@@ -1,5 +1,5 @@
 /** The machine that a worker's tests run on: a host process with /dev/kvm, its memory reused from test to test. */
-import { type Hva, PAGE_SIZE } from '#bits'
+import { type Hva, hva, PAGE_SIZE } from '#bits'
 import { Host, type HostOptions } from '#kvm'
 import type { Recorder } from './recorder.ts'
 import type { Trace } from './trace.ts'
@@ -103,12 +103,12 @@ export class Machine {
     return this.counts.reduce((sum, count) => sum + count(), 0)
   }
 
-  /** `size` bytes of the host process: in place where they lie in one page, else a copy. EFAULT. */
-  block(at: Hva, size: number): { readonly view: DataView; readonly at: number } {
+  /** `size` bytes of the host process, by their address: in place where they lie in one page, else a copy. EFAULT. */
+  block(at: number, size: number): { readonly view: DataView; readonly at: number } {
     const { host } = this
-    const hpa = host.hpa(at)
-    if ((hpa % PAGE_SIZE) + size <= PAGE_SIZE) return { view: host.memory.view, at: hpa }
-    return { view: new DataView(host.read(at, size).buffer), at: 0 }
+    const place = host.place(at)
+    if ((place % PAGE_SIZE) + size <= PAGE_SIZE) return { view: host.memory.view, at: place }
+    return { view: new DataView(host.read(hva(BigInt(at)), size).buffer), at: 0 }
   }
 
   /** Closes what the test opened. Throws where a frame of memory is not given back. */

@@ -14,7 +14,7 @@ import { seconds } from './show.ts'
 import type { Td } from './td.ts'
 import { describe } from './thrown.ts'
 import type { Trial } from './trial.ts'
-import { payloadOf, readUcall } from './ucall.ts'
+import { type Payload, payloadOf, readUcall } from './ucall.ts'
 import type { VcpuFile } from './vm.ts'
 import { caller, callerIn, siteOf } from './where.ts'
 
@@ -219,7 +219,7 @@ export class Vcpu {
   /** One KVM_RUN: the exit, or the ucall in it with its I/O completed. Undefined where the slice was over before. */
   #run(slice: number | undefined): Exit | Ucall | undefined {
     const { machine } = this.#trial
-    let payload: bigint | undefined
+    let payload: Payload | undefined
     const signalIn = this.#signalAt === undefined ? this.sleepLimit : this.#signalAt - this.instructions
     if (signalIn !== undefined && machine.slice !== 0)
       machine.slice = Math.max(0, Math.min(signalIn, slice ?? signalIn))

@@ -208,14 +208,18 @@ export class AddressSpace {
 
   /** Where the byte at `at` is in the machine's memory; first touch gives the page its frame. EFAULT. */
   hpa(at: Hva): Hpa {
-    const address = Number(at)
+    return this.place(Number(at))
+  }
+
+  /** The same for an address as a number, which those of a process are exactly. */
+  place(address: number): Hpa {
     const page = Math.floor(address / PAGE_SIZE)
     const frame = this.#chunk(page)?.[page % CHUNK]
     if (frame !== undefined && frame !== 0) return hpa(frame * PAGE_SIZE + (address - page * PAGE_SIZE))
     const area = this.#area(page)
-    if (area === undefined) throw new Errno('EFAULT', `no memory is mapped at host address ${hex(at)}`)
+    if (area === undefined) throw new Errno('EFAULT', `no memory is mapped at host address ${hex(address)}`)
     if (area.file !== undefined)
-      throw new Errno('EFAULT', `the page of a ${area.file.kind} at host address ${hex(at)} is private`)
+      throw new Errno('EFAULT', `the page of a ${area.file.kind} at host address ${hex(address)} is private`)
     const fresh = this.#memory.allocate()
     this.#setFrame(page, fresh >>> PAGE_SHIFT)
     return hpa(fresh + (address - page * PAGE_SIZE))

@@ -201,6 +201,11 @@ export class Host {
     return this.space.hpa(at)
   }
 
+  /** The same for an address as a number. */
+  place(address: number): Hpa {
+    return this.space.place(address)
+  }
+
   /** ENOENT for any other path. */
   open(path: string): number {
     if (path !== '/dev/kvm') throw new Errno('ENOENT', `open: ${path}; this host has /dev/kvm`)

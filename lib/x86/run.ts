@@ -37,6 +37,8 @@ export class Fetch {
   /** By the low bits of their frame's number. */
   readonly #frames = new Float64Array(PAGES)
   readonly #pages: CodePage[] = []
+  /** The one that came last. */
+  page: CodePage | undefined
 
   constructor(cpu: Cpu) {
     this.cache = codeOf(cpu.memory)
@@ -51,6 +53,7 @@ export class Fetch {
     const slot = (frame >>> 12) & (PAGES - 1)
     if (this.#frames[slot] === frame) return this.#pages[slot]!
     const page = cache.page(frame)
+    this.page = page
     this.#pages[slot] = page
     this.#frames[slot] = frame
     return page
@@ -188,6 +191,9 @@ export const run = (cpu: Cpu, budget: number): VmExit => {
   return cpu.tier === 'interpret' ? interpret(cpu, budget) : compiled(cpu, budget)
 }
 
+/** Is there nothing that wants to be looked at before each instruction? */
+const isCalm = (cpu: Cpu): boolean => cpu.pending.length === 0 && (cpu.words[STATE.SYSTEM_FLAGS / 4]! & (TF | RF)) === 0
+
 /** Runs what is compiled or predecoded, and interprets the rest. */
 const compiled = (cpu: Cpu, budget: number): VmExit => {
   const { words } = cpu
@@ -198,8 +204,11 @@ const compiled = (cpu: Cpu, budget: number): VmExit => {
       for (;;) {
         if (cpu.pending.length !== 0) deliverPending(cpu)
         if (left-- <= 0) return vmExit(EXIT_REASON_PREEMPTION_TIMER)
-        const host = place(cpu)
-        const count = runCompiled(cpu, cpu.compiler, cpu.cold, host, jumped, left + 1)
+        // Nothing that holds compiled code off, and it is known which follows?
+        const known = isCalm(cpu) ? cpu.compiler?.links.next() : undefined
+        let count = known === undefined ? 0 : runEntry(cpu, known, left + 1)
+        const host = count > 0 ? hpa(0) : place(cpu)
+        if (known === undefined) count = runCompiled(cpu, cpu.compiler, cpu.cold, host, jumped, left + 1)
         if (count > 0) {
           left -= count - 1
           jumped = true
@@ -227,13 +236,17 @@ const runCompiled = (
   jumped: boolean,
   left: number,
 ): number => {
-  if (cpu.pending.length !== 0 || (cpu.words[STATE.SYSTEM_FLAGS / 4]! & (TF | RF)) !== 0) return 0
+  if (!isCalm(cpu)) return 0
   const offset = host & 0xfff
   const page = cpu.fetch.at(hpa(host - offset))
   const entry = compiler?.find(page, offset, jumped)
   if (entry === undefined) return cold === undefined ? 0 : runCold(cpu, compiler, cold, page, offset, left)
-  return cpu.tier === 'lockstep' ? checked(cpu, entry, left) : enter(cpu, entry, left)
+  compiler?.links.add(entry)
+  return runEntry(cpu, entry, left)
 }
+
+const runEntry = (cpu: Cpu, entry: Entry, left: number): number =>
+  cpu.tier === 'lockstep' ? checked(cpu, entry, left) : enter(cpu, entry, left)
 
 // Closures are made in functions of their own: what they hold would be kept for every run otherwise.
 const checked = (cpu: Cpu, entry: Entry, left: number): number => lockstep(cpu, () => enter(cpu, entry, left))

@@ -9,9 +9,11 @@ import { lookup } from '../mmu.ts'
 import { STATE } from '../state.ts'
 import { TLB_ENTRY_WORDS, TLB_FRAME_WORD, TLB_WORD } from '../tlb.ts'
 import { type Context, contextOf } from './context.ts'
+import { Entries } from './entries.ts'
 import { settle } from './flagstate.ts'
 import { generate } from './generate.ts'
 import { help, LEFT_BEFORE } from './help.ts'
+import { Links } from './links.ts'
 import { listRegion } from './listing.ts'
 import { regionAt } from './region.ts'
 import { DYNAMIC, type Missed, SCRATCH, type Sites, STORED, type Way } from './sites.ts'
@@ -75,12 +77,14 @@ export type Entry = {
   readonly start: number
   readonly page: CodePage
   readonly code: PageCode
+  /** It has not been made anew, nor gone to make room. */
+  isLive: boolean
 }
 
 /** What is compiled of one page in one context. */
 class PageCode {
   readonly context: Context
-  readonly entries: (Entry | undefined)[] = []
+  readonly entries = new Entries()
   readonly heat = new Uint16Array(4096)
   /** Where computed jumps went that left their region, how many did, and how many more may before something is done. */
   readonly targets = new Set<number>()
@@ -192,15 +196,26 @@ const install = (cpu: Cpu, page: CodePage, code: PageCode, made: Made): void => 
   const own: [number, Entry][] = []
   for (const [block, offset] of entries.entries()) {
     if (map !== undefined && block < MOST_ENTRIES) memory.u8[map + offset] = block + 1
-    if (offset !== start && !dynamic && code.entries[offset] !== undefined) continue
-    const entry = { run, block, live: lives[block]!, sites, windows, map: map ?? 0, start, page, code }
-    code.entries[offset] = entry
+    if (offset !== start && !dynamic && code.entries.at(offset) !== undefined) continue
+    const entry: Entry = {
+      run,
+      block,
+      live: lives[block]!,
+      sites,
+      windows,
+      map: map ?? 0,
+      start,
+      page,
+      code,
+      isLive: true,
+    }
+    code.entries.set(offset, entry)
     own.push([offset, entry])
   }
   const drop = (): void => {
     for (const [offset, entry] of own) {
-      if (code.entries[offset] !== entry) continue
-      code.entries[offset] = undefined
+      if (!entry.isLive) continue
+      code.entries.set(offset, undefined)
       code.heat[offset] = 0
     }
   }
@@ -217,9 +232,12 @@ export class Compiler {
   #code: PageCode | undefined
   /** The last place asked for is hot, but the interpreter's: what follows it counts as jumped to. */
   #refused = false
+  /** Where it is known what follows. */
+  readonly links: Links
 
   constructor(cpu: Cpu, tier: TierName, most = tier === 'auto' ? MOST : FEW) {
     this.#cpu = cpu
+    this.links = new Links(cpu)
     this.#hot = tier === 'auto' ? HOT : 0
     this.#logs = tier === 'lockstep'
     this.#most = most
@@ -246,7 +264,7 @@ export class Compiler {
       this.#code = page.compiled[cpu.context.id] ??= this.#codeOf(page, cpu.context)
     }
     const code = this.#code!
-    const entry = code.entries[offset]
+    const entry = code.entries.at(offset)
     if (entry !== undefined || (!isHead && this.#hot !== 0)) return entry
     const heat = code.heat[offset]!
     if (heat > this.#hot) {
@@ -260,7 +278,7 @@ export class Compiler {
       install(cpu, page, code, made)
       stats.shared++
     } else if (heat === this.#hot) compile(cpu, page, code, offset, this.#hot === 0)
-    return code.entries[offset]
+    return code.entries.at(offset)
   }
 
   /**
@@ -295,9 +313,9 @@ const stray = (cpu: Cpu, { code, page, start }: Entry, low: number, high: number
 /** A region was made under an assumption that does not hold. */
 const anew = (cpu: Cpu, { sites, page, code, start }: Entry): void => {
   if (code.shared !== undefined) forget(code.shared, sites)
-  for (const [offset, entry] of code.entries.entries())
-    if (entry?.sites === sites) {
-      code.entries[offset] = undefined
+  for (const [offset, entry] of code.entries)
+    if (entry.sites === sites) {
+      code.entries.set(offset, undefined)
       code.heat[offset] = 0
     }
   compile(cpu, page, code, start, false)
@@ -386,20 +404,31 @@ export const enter = (cpu: Cpu, entry: Entry, left: number): number => {
     running.entry = next
     running.from = slice + count
     const site = once(cpu, next, slice)
-    const done = slice - words[SCRATCH.LEFT / 4]! + sites.done[site]!
+    const done: number = slice - words[SCRATCH.LEFT / 4]! + sites.done[site]!
     count += done
     if (windows.length > 0) closeWindows(cpu, next, done)
     stuck = done > 0 ? 0 : stuck + 1
     const missed: Missed | undefined = sites.missed[site]
-    next =
-      missed !== undefined && stuck < STUCK && refill(cpu, next, sites.offsets[site]!, missed)
-        ? code.entries[sites.offsets[site]!]
-        : undefined
+    if (missed === undefined) next = done > 0 ? cpu.compiler?.links.next() : undefined
+    else {
+      const isThere: boolean = stuck < STUCK && refill(cpu, next, sites.offsets[site]!, missed)
+      next = isThere ? code.entries.at(sites.offsets[site]!) : undefined
+    }
   }
   cpu.instructions += count
   if (count > 0) cpu.shadow = 'none'
   stats.retired += count
   return count
+}
+
+/** One by one: an object that is asked by name costs several times as much, for every region that is left. */
+const countExit = (way: Way): void => {
+  const { exits } = stats
+  if (way === 'edge') exits.edge++
+  else if (way === 'jump') exits.jump++
+  else if (way === 'access') exits.access++
+  else if (way === 'slice') exits.slice++
+  else exits.case++
 }
 
 /** Runs a region once: the site where it was left. */
@@ -424,6 +453,6 @@ const once = (cpu: Cpu, entry: Entry, slice: number): number => {
   const rule = sites.rules[site]!
   if (rule !== DYNAMIC) words[RULE] = rule
   stats.entered++
-  stats.exits[sites.ways[site]!]++
+  countExit(sites.ways[site]!)
   return site
 }

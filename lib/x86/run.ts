@@ -5,6 +5,7 @@ import { breakBefore } from './breakpoint.ts'
 import { repeatInBulk } from './bulk.ts'
 import { type CodeCache, type CodePage, codeOf } from './code.ts'
 import type { Cold } from './cold/cold.ts'
+import { isCalm } from './compile/links.ts'
 import { lockstep } from './compile/lockstep.ts'
 import { type Compiler, type Entry, enter, watch } from './compile/runtime.ts'
 import type { Cpu } from './cpu.ts'
@@ -191,9 +192,6 @@ export const run = (cpu: Cpu, budget: number): VmExit => {
   return cpu.tier === 'interpret' ? interpret(cpu, budget) : compiled(cpu, budget)
 }
 
-/** Is there nothing that wants to be looked at before each instruction? */
-const isCalm = (cpu: Cpu): boolean => cpu.pending.length === 0 && (cpu.words[STATE.SYSTEM_FLAGS / 4]! & (TF | RF)) === 0
-
 /** Runs what is compiled or predecoded, and interprets the rest. */
 const compiled = (cpu: Cpu, budget: number): VmExit => {
   const { words } = cpu
@@ -204,8 +202,7 @@ const compiled = (cpu: Cpu, budget: number): VmExit => {
       for (;;) {
         if (cpu.pending.length !== 0) deliverPending(cpu)
         if (left-- <= 0) return vmExit(EXIT_REASON_PREEMPTION_TIMER)
-        // Nothing that holds compiled code off, and it is known which follows?
-        const known = isCalm(cpu) ? cpu.compiler?.links.next() : undefined
+        const known = cpu.compiler?.links.next()
         let count = known === undefined ? 0 : runEntry(cpu, known, left + 1)
         const host = count > 0 ? hpa(0) : place(cpu)
         if (known === undefined) count = runCompiled(cpu, cpu.compiler, cpu.cold, host, jumped, left + 1)

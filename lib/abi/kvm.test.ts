@@ -68,6 +68,10 @@ t.test('structures have the sizes and offsets of the headers', async t => {
     [kvm.kvm_dirty_gfn, 16],
     [kvm.kvm_pit_channel_state, 24],
     [kvm.kvm_reinject_control, 32],
+    [kvm.kvm_stats_header, 24],
+    [kvm.kvm_stats_desc, 16],
+    [kvm.pvclock_vcpu_time_info, 32],
+    [kvm.pvclock_wall_clock, 12],
   ]
   for (const [layout, size] of sizes) t.equal(layout.size, size, layout.name)
   // The request's number has the size of its structure in bits 29:16.

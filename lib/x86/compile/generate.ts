@@ -7,6 +7,7 @@
  */
 import { type Code, I32, I64, type Label, Module, V128 } from '#wasm'
 import { STATE } from '../state.ts'
+import type { Flag } from '../tier.ts'
 import { Accesses } from './access.ts'
 import { Builder } from './build.ts'
 import type { Context } from './context.ts'
@@ -226,10 +227,10 @@ class RegionWriter {
     const after = this.#foresight.wanted(block)
     const { mark } = this.#accesses
     this.#accesses.begin(block.units, places, this.#loops.has(block))
-    for (const [k, unit] of block.units.entries()) {
-      this.#instruction(unit, after[k]!)
-      const { control } = unit
-      if (control === undefined) this.#done++
+    const { units } = block
+    for (let k = 0; k < units.length; k++) {
+      this.#instruction(units[k]!, after[k]!)
+      if (units[k]!.control === undefined) this.#done++
     }
     const last = block.units.at(-1)!
     if (last.control === undefined) this.#edge(block, block.next!)
@@ -304,12 +305,12 @@ class RegionWriter {
     const change = flags !== undefined && (wanted & flagsOf(flags.rule)) !== 0 ? flags : undefined
     const made = change === undefined ? undefined : recipeFor(change, node => isKept(unit, node))
     if (made !== undefined) this.#recipes.add(made.recipe)
-    for (const slot of made?.slots ?? []) if (slot !== undefined) this.#emit.count(slot)
+    if (made !== undefined) for (const slot of made.slots) if (slot !== undefined) this.#emit.count(slot)
     if (change?.condition !== undefined) this.#emit.count(change.condition)
     for (const node of unit.registers.values()) this.#emit.count(node)
     for (const node of unit.vectors.values()) this.#emit.count(node)
-    const singles = [...unit.single].filter(([flag]) => flag === 'df' || (wanted & flagBit(flag)) !== 0)
-    for (const [, node] of singles) this.#emit.count(node)
+    const singles = unit.single.size === 0 ? NO_FLAGS : wantedOf(unit.single, wanted)
+    for (const { node } of singles) this.#emit.count(node)
     const { control } = unit
     if (control?.condition !== undefined) this.#emit.count(control.condition)
     if (control?.kind === 'jump') this.#emit.count(control.target)
@@ -338,21 +339,23 @@ class RegionWriter {
         next = this.#flags.changeIf(change.condition, made, mask, after.live)
       } else {
         // Flags that neither the rule nor the instruction itself names leave the old recipe.
-        if (old.known)
-          for (const [f, flag] of FLAGS.entries()) {
-            const bit = flagBit(flag)
-            if ((old.lazy & bit & ~mask & wanted) === 0 || unit.single.has(flag)) continue
+        const rest = old.known ? old.lazy & ~mask & wanted : 0
+        if (rest !== 0)
+          for (let f = 0; f < FLAGS.length; f++) {
+            if ((rest & (1 << f)) === 0 || unit.single.has(FLAGS[f]!)) continue
             const node = this.#flags.flag(f)
             this.#emit.count(node)
             batch.push([node, LOCAL.FLAG + f])
           }
-        for (const [place, slot] of made.slots.entries())
+        for (let place = 0; place < 3; place++) {
+          const slot = made.slots[place]
           if (slot !== undefined) batch.push([n.to64(slot), LOCAL.FLAG_A + place])
+        }
         next = { known: true, recipe: made.recipe, lazy: mask }
       }
     }
     let singleMask = 0
-    for (const [flag, node] of singles) {
+    for (const { flag, node } of singles) {
       if (flag === 'df') {
         code.get(LOCAL.FRAME)
         this.#emit.put(node)
@@ -362,7 +365,7 @@ class RegionWriter {
       batch.push([n.to32(node), LOCAL.FLAG + FLAGS.indexOf(flag)])
       singleMask |= flagBit(flag)
     }
-    for (const [node] of batch) this.#emit.put(node)
+    for (let k = 0; k < batch.length; k++) this.#emit.put(batch[k]![0])
     for (let k = batch.length - 1; k >= 0; k--) code.set(batch[k]![1])
     if (singleMask !== 0) {
       if (next.known) next = { ...next, lazy: next.lazy & ~singleMask }
@@ -534,6 +537,14 @@ const storeFlags = (code: Code): void => {
   code.get(LOCAL.FRAME).get(LOCAL.FLAG_B).memory('i64.store', SCRATCH.FLAG_B)
   code.get(LOCAL.FRAME).get(LOCAL.FLAG_R).memory('i64.store', SCRATCH.FLAG_R)
 }
+
+/** Single flags with their new values, but for those that nobody looks at. */
+const wantedOf = (single: Unit['single'], wanted: number): { flag: Flag; node: Node }[] => {
+  const found: { flag: Flag; node: Node }[] = []
+  for (const [flag, node] of single) if (flag === 'df' || (wanted & flagBit(flag)) !== 0) found.push({ flag, node })
+  return found
+}
+const NO_FLAGS: ReturnType<typeof wantedOf> = []
 
 /** Where a vector register is, or (from number 16 on) the upper half of one. */
 const vectorAt = (r: number): number => STATE.VEC + (r & 15) * 32 + (r >> 4) * 16

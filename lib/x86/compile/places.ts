@@ -81,8 +81,9 @@ export class Places {
 
   /** An instruction has given registers new values. */
   assign(unit: Unit): void {
-    if (unit.effects.some(({ kind }) => kind === 'repeat' || kind === 'scan'))
-      for (const r of REPEAT) this.#values[r] = this.#fresh()
+    for (const { kind } of unit.effects)
+      if (kind === 'repeat' || kind === 'scan') for (const r of REPEAT) this.#values[r] = this.#fresh()
+    if (unit.registers.size === 0) return
     const before = this.#values.slice()
     for (const [r, node] of unit.registers) {
       const [from, plus] = node.op === 'i64.add' && node.b!.op === 'const' ? [node.a!, node.b!.value] : [node, 0n]

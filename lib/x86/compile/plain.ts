@@ -70,9 +70,16 @@ const shuffled = (lanes: readonly number[], a: number, b: number): number => {
   return facts
 }
 
+/** Does it write a vector register, or look whether numbers are plain? */
+const concerns = ({ vectors, effects }: Unit): boolean => {
+  if (vectors.size > 0) return true
+  for (const { kind } of effects) if (kind === 'check') return true
+  return false
+}
+
 /** Changes `facts` from those before a unit to those after it; `needed` is told of each check whether it is. */
 export const follow = (unit: Unit, facts: Facts, needed?: Set<object>): void => {
-  if (unit.vectors.size === 0 && !unit.effects.some(({ kind }) => kind === 'check')) return
+  if (!concerns(unit)) return
   const made = new Map<Node, number>()
   for (const effect of unit.effects) {
     if (effect.kind !== 'check') continue
@@ -94,13 +101,21 @@ export const noFacts = (): Facts => new Uint8Array(VECTORS)
 /** The facts where each block begins. */
 export const factsAt = (root: Block, blocks: readonly Block[]): Map<Block, Facts> => {
   const before = new Map<Block, Facts>()
+  if (!blocks.some(({ units }) => units.some(concerns))) {
+    const none = noFacts()
+    for (const block of blocks) before.set(block, none)
+    return before
+  }
   const after = new Map<Block, Facts>([[root, new Uint8Array(VECTORS)]])
   for (const block of blocks) after.set(block, new Uint8Array(VECTORS).fill(ALL))
   for (let changed = true; changed; ) {
     changed = false
     for (const block of blocks) {
       const facts = new Uint8Array(VECTORS).fill(ALL)
-      for (const pred of block.preds) for (const [r, known] of after.get(pred)!.entries()) facts[r] = facts[r]! & known
+      for (const pred of block.preds) {
+        const known = after.get(pred)!
+        for (let r = 0; r < VECTORS; r++) facts[r] = facts[r]! & known[r]!
+      }
       before.set(block, facts.slice())
       for (const unit of block.units) follow(unit, facts)
       const old = after.get(block)!

@@ -46,7 +46,7 @@ export class Block {
     const found: Block[] = []
     if (this.taken?.block !== undefined) found.push(this.taken.block)
     if (this.next?.block !== undefined) found.push(this.next.block)
-    found.push(...this.jumps)
+    for (const block of this.jumps) found.push(block)
     return found
   }
 
@@ -93,7 +93,7 @@ export const visibleBefore = (unit: Unit, visible: number): number =>
 export const killsOf = (unit: Unit): number => {
   const { flags, single } = unit
   let kills = flags === undefined || flags.condition !== undefined ? 0 : flagsOf(flags.rule)
-  for (const flag of single.keys()) kills |= bitOf(flag)
+  if (single.size > 0) for (const flag of single.keys()) kills |= bitOf(flag)
   return kills
 }
 const bitOf = (flag: string): number => 1 << ['cf', 'pf', 'af', 'zf', 'sf', 'of'].indexOf(flag)
@@ -262,7 +262,8 @@ const shape = (region: Region): Region => {
 }
 
 /** Edges as the structured code has them. */
-const edges = (from: Block): Block[] => from.successors.filter(to => !from.throughRoot.has(to))
+const edges = (from: Block): Block[] =>
+  from.throughRoot.size === 0 ? from.successors : from.successors.filter(to => !from.throughRoot.has(to))
 
 /** Reverse postorder from the root. */
 const order = (root: Block): Block[] => {

@@ -15,7 +15,7 @@ import { generate } from './generate.ts'
 import { help, LEFT_BEFORE } from './help.ts'
 import { Links } from './links.ts'
 import { listRegion } from './listing.ts'
-import { regionAt } from './region.ts'
+import { type Region, regionAt } from './region.ts'
 import { DYNAMIC, type Missed, SCRATCH, type Sites, STORED, type Way } from './sites.ts'
 import { forget, liveOf, share, sharedOf } from './store.ts'
 import { logStore } from './storelog.ts'
@@ -154,12 +154,26 @@ const importsOf = (memory: PhysicalMemory) => ({
 })
 const importsByMemory = new WeakMap<PhysicalMemory, ReturnType<typeof importsOf>>()
 
-const compile = (cpu: Cpu, page: CodePage, code: PageCode, offset: number, all: boolean): void => {
+const NONE: ReadonlySet<number> = new Set()
+
+/** Does it compute where it goes on, beyond where its own calls come back to? */
+const jumpsAway = ({ blocks }: Region): boolean =>
+  blocks.some(({ units, jumps }) => jumps.length === 0 && units.at(-1)!.control?.kind === 'jump')
+
+/**
+ * Makes the region around a place. One that computes where it goes on has the places that this was found to be as entries, and
+ * what is around them in it; `strays`: because it left for them too often.
+ */
+const compile = (cpu: Cpu, page: CodePage, code: PageCode, offset: number, all: boolean, strays = false): void => {
   const from = performance.now()
   const { context, targets, crossings } = code
   const isWide = (at: number): boolean => (crossings.get(at) ?? 0) < CROSSINGS
   const seen = all ? () => true : (at: number) => page.isKnown(at, context.mode)
-  const region = regionAt(page, offset, context, { seen, targets })
+  const alone = strays ? undefined : regionAt(page, offset, context, { seen, targets: NONE })
+  const region =
+    strays || (alone !== undefined && targets.size > 0 && jumpsAway(alone))
+      ? regionAt(page, offset, context, { seen, targets })
+      : alone
   if (region === undefined) return
   const { bytes, sites, windows, calls, recipes } = generate(region, context, isWide, code.scattered)
   const made: Made = {
@@ -307,7 +321,7 @@ const stray = (cpu: Cpu, { code, page, start }: Entry, low: number, high: number
   if (++code.strays < code.patience) return
   code.strays = 0
   code.patience *= 4
-  compile(cpu, page, code, start, false)
+  compile(cpu, page, code, start, false, true)
 }
 
 /** A region was made under an assumption that does not hold. */

@@ -68,6 +68,7 @@ The type Config of seamless/config checks it.
 Later ones win: the file, its profile (--profile or SEAMLESS_PROFILE; ci where CI is set, else local), the environment
 (--fail-on-flaky is SEAMLESS_FAIL_ON_FLAKY=1), the command line. seamless --show-config says where each comes from.
 SEAMLESS_STATE is the directory for records, instead of .seamless. SEAMLESS_IMAGE=none lets workers load the sources.
+SEAMLESS_TRANSLATIONS=none lets run-elf, run-flat and run-multiboot compile anew what they compiled before.
 
 ${optionLines(['profile', 'show-config'])}`,
   },

@@ -54,7 +54,7 @@ export type MachineStats = {
 
 /** The features of a bare machine's CPUs unless told otherwise. */
 export const BARE_FEATURES: readonly Feature[] = [
-  ...new Set<Feature>([...IMPLEMENTED, 'APIC', 'X2APIC', 'TSC_DEADLINE', 'HYPERVISOR']),
+  ...new Set<Feature>([...IMPLEMENTED, 'APIC', 'X2APIC', 'TSC_DEADLINE', 'TSC_ADJUST', 'HYPERVISOR']),
 ]
 
 const MiB = 2 ** 20

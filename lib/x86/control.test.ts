@@ -1,5 +1,5 @@
 import t from 'tap'
-import { IA32_EFER, IA32_LSTAR, IA32_PAT, IA32_TSC_AUX } from '#abi'
+import { IA32_EFER, IA32_LSTAR, IA32_PAT, IA32_TSC_ADJUST, IA32_TSC_AUX } from '#abi'
 import { hex } from '#bits'
 import { clts, lmsw, readCr, readDr, writeCr, writeDr } from './control.ts'
 import type { Cpu } from './cpu.ts'
@@ -232,6 +232,10 @@ t.test('MSRs of a CPU by itself', async t => {
   const before = rdtsc(cpu)
   cpu.wrmsr(0x10, 1000n)
   t.equal(rdtsc(cpu), 1000n)
+  t.equal(cpu.rdmsr(IA32_TSC_ADJUST), BigInt.asUintN(64, 1000n - before), 'the adjustment follows the TSC')
+  cpu.wrmsr(IA32_TSC_ADJUST, 7n)
+  t.equal(rdtsc(cpu), before + 7n, 'the TSC follows the adjustment')
+  cpu.wrmsr(0x10, 1000n)
   t.equal(before, 0n)
 })
 

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { describeCpu, FEATURES, featuresOf, IMPLEMENTED, nativeCpuid } from './cpuid.ts'
+import { describeCpu, FEATURES, featureNamed, featuresOf, IMPLEMENTED, nativeCpuid } from './cpuid.ts'
 import { semantics } from './semantics/index.ts'
 import { cpuid, xsetbv } from './system.ts'
 import { table } from './table.ts'
@@ -170,4 +170,14 @@ t.test('bits that follow registers: OSXSAVE, OSPKE, SYSCALL, the XSAVE size', as
   t.same([cpuid(cpu, 0xd, 0)[1], cpuid(cpu, 0xd, 1)[1]], [0xa88, 0x348])
   farJump(cpu, 0x18, 0n, 4)
   t.equal(bit(0x8000_0001, 3, 11), 0, 'no SYSCALL outside 64-bit mode')
+})
+
+t.test('features have the names of the SDM, of Linux and of QEMU', async t => {
+  // Of /proc/cpuinfo, where the processor here has the feature at all; then what QEMU's -cpu calls otherwise.
+  const linux =
+    'fpu de pse tsc msr pae mce cx8 apic sep pge cmov pat pse36 clflush mmx fxsr sse sse2 syscall nx pdpe1gb rdtscp lm pni pclmulqdq monitor ssse3 fma cx16 pcid sse4_1 sse4_2 x2apic movbe popcnt tsc_deadline_timer aes xsave avx f16c rdrand hypervisor lahf_lm abm 3dnowprefetch fsgsbase tsc_adjust bmi1 avx2 smep bmi2 erms invpcid rdseed adx smap clflushopt clwb sha_ni xsaveopt xsavec xgetbv1 xsaves wbnoinvd umip pku ospke waitpkg vaes vpclmulqdq la57 rdpid cldemote movdiri movdir64b serialize'
+  const qemu = 'sse4.1 sse4.2 tsc-deadline lahf-lm sha-ni pclmuldq pse36 PSE-36 pks ibt shstk'
+  for (const name of `${linux} ${qemu}`.split(' ')) t.ok(featureNamed(name), name)
+  t.equal(featureNamed('tsc-adjust'), 'TSC_ADJUST')
+  for (const name of ['avx512f', 'constructor', '', 'sse5']) t.equal(featureNamed(name), undefined, name)
 })

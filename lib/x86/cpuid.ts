@@ -54,6 +54,7 @@ export const FEATURES = {
   SSE: [1, 0, EDX, 25],
   SSE2: [1, 0, EDX, 26],
   FSGSBASE: [7, 0, EBX, 0],
+  TSC_ADJUST: [7, 0, EBX, 1],
   SGX: [7, 0, EBX, 2],
   BMI1: [7, 0, EBX, 3],
   AVX2: [7, 0, EBX, 5],
@@ -103,11 +104,35 @@ export const FEATURES = {
 export type Feature = keyof typeof FEATURES
 
 const isFeature = (name: string): name is Feature => Object.hasOwn(FEATURES, name)
-/** A feature by its name in any case, undefined where there is none. */
-export const featureNamed = (name: string): Feature | undefined =>
+/** Names that Linux and QEMU have for features which the SDM calls otherwise. Linux, arch/x86/include/asm/cpufeatures.h. */
+const ALIASES: Readonly<Record<string, Feature>> = {
+  pni: 'SSE3',
+  pclmuldq: 'PCLMULQDQ',
+  aes: 'AESNI',
+  tscdeadlinetimer: 'TSC_DEADLINE',
+  clflush: 'CLFSH',
+  shani: 'SHA',
+  abm: 'LZCNT',
+  lahflm: 'LAHF',
+  '3dnowprefetch': 'PREFETCHW',
+  keylocker: 'KL',
+  ospke: 'PKU',
+  shstk: 'CET_SS',
+  usershstk: 'CET_SS',
+  ibt: 'CET_IBT',
+}
+/** Marks between words, and case, are nobody's business. */
+const plainName = (name: string): string => name.toLowerCase().replace(/[-_.]/g, '')
+const byName = new Map(
   Object.keys(FEATURES)
     .filter(isFeature)
-    .find(known => known.toLowerCase() === name.toLowerCase())
+    .map(name => [plainName(name), name]),
+)
+/** A feature by its name in the SDM, in Linux or in QEMU; undefined where there is none. */
+export const featureNamed = (name: string): Feature | undefined => {
+  const plain = plainName(name)
+  return byName.get(plain) ?? (Object.hasOwn(ALIASES, plain) ? ALIASES[plain] : undefined)
+}
 
 /** What a CPUID answer says, as the CPU asks it again and again. */
 export type Features = {

@@ -149,9 +149,13 @@ export class Msrs {
         if (!isCanonicalBase(cpu, value)) return false
         cpu.segments[index === IA32_FS_BASE ? FS : GS]!.base = value
         return true
-      case IA32_TIME_STAMP_COUNTER:
-        cpu.tscOffset = BigInt.asIntN(64, cpu.tscOffset + value - cpu.tsc)
+      case IA32_TIME_STAMP_COUNTER: {
+        // The adjustment follows. SDM Vol. 3B, "IA32_TSC_ADJUST Register Support".
+        const by = value - cpu.tsc
+        cpu.tscOffset = BigInt.asIntN(64, cpu.tscOffset + by)
+        this.#values.set(IA32_TSC_ADJUST, BigInt.asUintN(64, this.get(IA32_TSC_ADJUST) + by))
         return true
+      }
       case IA32_TSC_ADJUST:
         cpu.tscOffset = BigInt.asIntN(64, cpu.tscOffset + value - this.get(index))
         break

@@ -1,5 +1,11 @@
 /** MSRs of an ordinary VM: the processor's own, the local APIC's, and those that KVM keeps. Linux arch/x86/kvm/x86.c, kvm_get_msr_common. */
-import { KVM_MSR_EXIT_REASON_FILTER, KVM_MSR_EXIT_REASON_INVAL, VECTOR_GP } from '#abi'
+import {
+  IA32_TIME_STAMP_COUNTER,
+  IA32_TSC_ADJUST,
+  KVM_MSR_EXIT_REASON_FILTER,
+  KVM_MSR_EXIT_REASON_INVAL,
+  VECTOR_GP,
+} from '#abi'
 import { exitMsr } from '../exit/msr.ts'
 import type { Vcpu } from '../vcpu.ts'
 import { IA32_APIC_BASE, IA32_TSC_DEADLINE, isX2apic, type OrdinaryCpu } from './cpu.ts'
@@ -35,8 +41,17 @@ export const writeMsr = (vcpu: Vcpu, ordinary: OrdinaryCpu, index: number, value
     return true
   }
   if (apic !== undefined && index === IA32_APIC_BASE) return apic.writeBase(value, vcpu.vm.stage.width, vcpu.hasX2apic)
+  if (isHost && (index === IA32_TIME_STAMP_COUNTER || index === IA32_TSC_ADJUST)) return setTsc(ordinary, index, value)
   if (cpu.msrs.read(cpu, index) !== undefined) return cpu.msrs.write(cpu, index, value)
   return vcpu.msrs.set(index, value, isHost)
+}
+
+/** A host's TSC and TSC_ADJUST are two values, of which neither moves the other: kvm selftest tsc_msrs_test expects this. */
+const setTsc = ({ cpu }: OrdinaryCpu, index: number, value: bigint): true => {
+  const adjust = index === IA32_TSC_ADJUST ? value : cpu.msrs.read(cpu, IA32_TSC_ADJUST)!
+  if (index === IA32_TIME_STAMP_COUNTER) cpu.msrs.write(cpu, index, value)
+  cpu.msrs.set(IA32_TSC_ADJUST, adjust)
+  return true
 }
 
 const raise = ({ cpu }: OrdinaryCpu): boolean => {

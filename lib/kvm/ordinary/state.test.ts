@@ -146,3 +146,26 @@ t.test('an irqchip is made once', async t => {
   })
   s.host.close()
 })
+
+t.test("a host's TSC and TSC_ADJUST do not move each other", async t => {
+  const { s, vcpu } = sample(t)
+  const [TSC, ADJUST] = [abi.IA32_TIME_STAMP_COUNTER, abi.IA32_TSC_ADJUST]
+  const msr = (request: number, index: number, value = 0n): bigint => {
+    // struct kvm_msrs of one entry: nmsrs, pad; index, reserved, data.
+    const bytes = new Uint8Array(24)
+    const view = new DataView(bytes.buffer)
+    view.setUint32(0, 1, true)
+    view.setUint32(8, index, true)
+    view.setBigUint64(16, value, true)
+    s.host.write(s.data, bytes)
+    t.equal(s.host.ioctl(vcpu, request, s.data), 1)
+    return new DataView(Uint8Array.from(s.host.read(s.data, 24)).buffer).getBigUint64(16, true)
+  }
+  msr(abi.KVM_SET_MSRS, TSC, 0x1_0000_0000n)
+  t.equal(msr(abi.KVM_GET_MSRS, ADJUST), 0n)
+  const before = msr(abi.KVM_GET_MSRS, TSC)
+  t.ok(before >= 0x1_0000_0000n)
+  msr(abi.KVM_SET_MSRS, ADJUST, 0x1234_5678_9abcn)
+  t.equal(msr(abi.KVM_GET_MSRS, ADJUST), 0x1234_5678_9abcn)
+  t.equal(msr(abi.KVM_GET_MSRS, TSC), before)
+})

@@ -180,6 +180,10 @@ t.test('a page of 2 MiB has one PAMT entry and 512 pages', async t => {
     'TDX_PAGE_METADATA_INCORRECT | RCX',
   )
   t.same(invariants(host.module), [])
+  const reclaim = (at: bigint) => said(host, abi.TDH_PHYMEM_PAGE_RECLAIM, { rcx: at })
+  t.equal(reclaim(BigInt(other) + 0x5000n), 'TDX_OPERAND_INVALID | RCX', 'its middle is not it')
+  t.same([host.regs.rcx, host.regs.rdx, host.regs.r8], [BigInt(abi.PT_REG), tdr, 1n], 'but what it is in is told')
+  t.equal(reclaim(BigInt(other)), 'TDX_LIFECYCLE_STATE_INCORRECT')
   t.equal(call(abi.TDH_MEM_PAGE_REMOVE, gpa | 1n), 'TDX_SUCCESS')
   t.equal(td.childCount, children)
   t.same(invariants(host.module), [])

@@ -162,7 +162,8 @@ const make = async (): Promise<void> => {
   const into = `${IMAGE}.new`
   if (!lock(into)) return say('another process makes it')
   try {
-    setPriority(constants.priority.PRIORITY_LOW)
+    // Beside a run it is in nobody's way; who asks for it waits for it.
+    if (process.argv.includes('--quiet')) setPriority(constants.priority.PRIORITY_LOW)
     const id = crypto.randomUUID().slice(0, 8)
     publish(into, id, await build(into, id))
     say(`made in ${IMAGE}`)

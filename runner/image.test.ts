@@ -129,3 +129,11 @@ t.test('an image that this Node does not take is none', async t => {
   rmSync(blob())
   t.match(seamless('selftests/a_test.ts', '-t', 'tells'), /^# # from the sources$/m)
 })
+
+t.test('a manifest of another form is none', async t => {
+  const manifest = join(directory(), 'manifest.json')
+  const { guests: _, ...older } = named('manifest.json')
+  writeFileSync(manifest, JSON.stringify(older))
+  t.match(seamless('selftests/a_test.ts', '-t', 'tells'), /^# # from the sources$/m)
+  t.match(make(), /^image: made in /)
+})

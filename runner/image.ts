@@ -57,7 +57,10 @@ const mayBe = (): boolean =>
 
 const manifest = (): Manifest | undefined => {
   try {
-    return JSON.parse(readFileSync(MANIFEST, 'utf8'))
+    const { blob, guests, guestsSize, stamps }: Partial<Manifest> = JSON.parse(readFileSync(MANIFEST, 'utf8'))
+    // One that an older version of this file has written is none.
+    if (blob === undefined || guests === undefined || guestsSize === undefined || stamps === undefined) return undefined
+    return { blob, guests, guestsSize, stamps }
   } catch {
     return undefined
   }

@@ -176,6 +176,9 @@ t.test(
       seamless(['run-elf', '--stats', program, 'x']).stderr,
       /system calls +1 exit_group, 1 write|system calls +1 write, 1 exit_group/,
     )
+    const cold = seamless(['run-elf', '--stats', '--tier', 'cold', program, 'x']).stderr
+    t.match(cold, /^ *run by handlers +[1-9]\d* instructions in [1-9]\d* calls$/m)
+    t.match(cold, /^ *time by tier .* ms handlers, \d+ ms writing them, /m)
   },
 )
 

@@ -123,23 +123,31 @@ export const countsOf = (counts: Readonly<Record<string, number>>): string =>
     .sort(([, a], [, b]) => b - a)
     .map(([name, count]) => `${count} ${name}`)
     .join(', ') || 'none'
-/** What the compiler did, for `showStats`; nothing where it did nothing. */
-export const compiledFigures = (stats: Compiled, watch: Watch, ms: number): Readonly<Record<string, string>> =>
-  stats.regions + stats.shared === 0
-    ? {}
-    : {
-        'time by tier': `${(watch.compiledMs ?? 0).toFixed(0)} ms compiled code, ${stats.ms.toFixed(0)} ms compiling, ${(ms - (watch.compiledMs ?? 0) - stats.ms).toFixed(0)} ms interpreter and all else`,
-        compiled: `${stats.regions} regions, ${stats.instructions} instructions, ${stats.bytes} bytes of WebAssembly in ${stats.ms.toFixed(0)} ms`,
-        'run compiled': `${stats.retired} instructions in ${stats.entered} calls`,
-        'left compiled code': countsOf(stats.exits),
-        interpreted: countsOf(Object.fromEntries(mostOf(watch.interpreted ?? new Map(), 12))),
-      }
+/** What the compiler and the cold tier did, for `showStats`; nothing where they did nothing. */
+export const compiledFigures = (stats: Compiled, watch: Watch, ms: number): Readonly<Record<string, string>> => {
+  const { cold } = stats
+  if (stats.regions + stats.shared + cold.blocks === 0) return {}
+  const whole = (figure: number): string => figure.toFixed(0)
+  const { compiledMs = 0, coldMs = 0 } = watch
+  const rest = ms - compiledMs - stats.ms - coldMs - cold.ms
+  return {
+    'time by tier': `${whole(compiledMs)} ms compiled code, ${whole(stats.ms)} ms compiling, ${whole(coldMs)} ms handlers, ${whole(cold.ms)} ms writing them, ${whole(rest)} ms interpreter and all else`,
+    compiled: `${stats.regions} regions, ${stats.instructions} instructions, ${stats.bytes} bytes of WebAssembly in ${whole(stats.ms)} ms`,
+    'run compiled': `${stats.retired} instructions in ${stats.entered} calls`,
+    'left compiled code': countsOf(stats.exits),
+    'made for handlers': `${cold.blocks} blocks, ${cold.records} records; ${cold.handlers} handlers, ${cold.bytes} bytes of WebAssembly`,
+    'run by handlers': `${cold.retired} instructions in ${cold.entered} calls`,
+    interpreted: countsOf(Object.fromEntries(mostOf(watch.interpreted ?? new Map(), 12))),
+  }
+}
+
 /** The largest counts. */
 const mostOf = (counts: ReadonlyMap<string, number>, most: number): [string, number][] =>
   [...counts].sort(([, a], [, b]) => b - a).slice(0, most)
 
 type Watch = {
   compiledMs: number | undefined
+  coldMs: number | undefined
   interpreted: Map<string, number> | undefined
   listing: ((text: string) => void) | undefined
 }
@@ -147,6 +155,7 @@ type Watch = {
 export const watchFor = (line: Words, watch: Watch): void => {
   if (isSet(line, 'stats')) {
     watch.compiledMs = 0
+    watch.coldMs = 0
     watch.interpreted = new Map()
   }
   if (isSet(line, 'listing')) watch.listing = text => process.stderr.write(text)
@@ -156,6 +165,7 @@ type Compiled = Readonly<
   Record<'regions' | 'shared' | 'instructions' | 'bytes' | 'ms' | 'entered' | 'retired', number>
 > & {
   readonly exits: Readonly<Record<string, number>>
+  readonly cold: Readonly<Record<'blocks' | 'records' | 'handlers' | 'bytes' | 'ms' | 'entered' | 'retired', number>>
 }
 
 /** Speed in millions of instructions a second. */

@@ -6,6 +6,7 @@ import { writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { buildRows } from './build.ts'
 import { cpuRows } from './cpu.ts'
+import { distinctRows } from './distinct.ts'
 import { guestRows } from './guests.ts'
 import { kernelSection } from './kernels.ts'
 import { leafRows, leafTable } from './leaves.ts'
@@ -20,6 +21,7 @@ const KERNEL_ROUNDS = 3
 const rows = [
   ...(await guestRows(ROUNDS)),
   ...(await cpuRows(ROUNDS)),
+  ...distinctRows(ROUNDS),
   ...buildRows(ROUNDS),
   ...(await startRows(ROUNDS)),
   ...(await runnerRows(ROUNDS)),

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { contextOf } from '../compile/context.ts'
-import { usualTier } from '../compile/runtime.ts'
+import { usualTier, watch } from '../compile/runtime.ts'
 import { Cpu } from '../cpu.ts'
 import { decode } from '../decode.ts'
 import { PhysicalMemory } from '../memory.ts'
@@ -100,4 +100,14 @@ t.test('the environment may name the tier', async t => {
   t.equal(usualTier(), 'cold')
   if (before === undefined) delete process.env['SEAMLESS_TIER']
   else process.env['SEAMLESS_TIER'] = before
+})
+
+t.test('a listing has every block that is made', async t => {
+  const m = longMode({ tier: 'coldstep' })
+  m.asm(CODE, LOOP)
+  const listed: string[] = []
+  watch.listing = text => listed.push(text)
+  m.cpu.run(1_000_000)
+  watch.listing = undefined
+  t.match(listed[0], /^block at [0-9a-f]+: [1-9]\d* records\n {2}[0-9a-f]+ {2}mov ecx, 0x3e8 +handler \d+$/m)
 })

@@ -5,19 +5,18 @@
 import type { CodePage } from '../code.ts'
 import { type Context, contextOf } from '../compile/context.ts'
 import { settle } from '../compile/flagstate.ts'
-import { reaches, type TierName } from '../compile/runtime.ts'
+import { reaches, type TierName, watch } from '../compile/runtime.ts'
 import { SCRATCH } from '../compile/sites.ts'
 import { logStore } from '../compile/storelog.ts'
 import type { Cpu } from '../cpu.ts'
-import type { Insn } from '../insn.ts'
 import type { PhysicalMemory } from '../memory.ts'
 import { STATE } from '../state.ts'
 import { TLB_ENTRY_WORDS } from '../tlb.ts'
+import { CODE_FRAME, ColdPage, type Into, layBlock, listBlock, type Step } from './block.ts'
 import { era, writeHandlers } from './dispatch.ts'
 import { type FlagsAt, UNKNOWN } from './handler.ts'
 import { type Doors, Machine } from './machine.ts'
 import {
-  ENTRY,
   HEAD,
   JUMP_BYTES,
   JUMP_ENTRIES,
@@ -34,7 +33,6 @@ import { stats } from './stats.ts'
 
 const RIP = STATE.RIP / 4
 const NEXT = STATE.NEXT / 4
-const CODE_FRAME = 4096
 
 /** Of `auto`: times that the interpreter takes an instruction before its block is made, and that it does so for want of handlers. */
 const AFTER = 4
@@ -81,24 +79,6 @@ const COLLECTED_FROM = 3 / 4
 /** A block waits for handlers: one of the numbers below REFUSED, another one each time that handlers were written. */
 const waits = (): number => -2 - stats.batches
 
-/** The blocks of one page in one context. */
-export class ColdPage {
-  shapes: Shapes | undefined
-  generation = -1
-  /** Head of the block that begins at an offset; 0: none yet. */
-  readonly heads = new Int32Array(CODE_FRAME)
-  /** How often the interpreter came by an offset. */
-  readonly visits = new Uint8Array(CODE_FRAME)
-  /** Branches that wait for a block: the places of their links, by its offset. */
-  readonly waiting = new Map<number, number[]>()
-
-  restart(generation: number): void {
-    this.generation = generation
-    this.shapes = undefined
-    this.heads.fill(0)
-    this.waiting.clear()
-  }
-}
 /** By number of the context. */
 export type ColdPages = (ColdPage | undefined)[]
 
@@ -129,15 +109,13 @@ export type ColdOptions = {
   readonly logs: boolean
 }
 
-/** An instruction of a block that is being made. */
-type Step = { readonly insn: Insn; readonly offset: number; readonly handler: Handler; readonly settles: boolean }
-
 /** The cold tier of one CPU. */
 export class Cold {
   readonly #cpu: Cpu
   readonly #machine: Machine
   readonly #options: ColdOptions
   readonly #words: Uint32Array
+  readonly #into: Into
   #page: CodePage | undefined
   #code: ColdPage | undefined
   #context: Context | undefined
@@ -150,6 +128,7 @@ export class Cold {
     this.#options = options
     this.#machine = machineOf(cpu.memory)
     this.#words = new Uint32Array(cpu.memory.memory.buffer)
+    this.#into = { memory: cpu.memory, machine: this.#machine, heat: options.heat, most: options.most }
   }
 
   close(): void {
@@ -217,7 +196,8 @@ export class Cold {
       if (!written) code.restart(this.#machine.generation)
       return this.#make(page, code, offset, context)
     }
-    const head = this.#lay(code, offset, steps)
+    const head = layBlock(this.#into, code, offset, steps)
+    if (watch.listing !== undefined) watch.listing(listBlock(steps, this.#cpu.rip & ~0xfffn))
     stats.blocks++
     stats.records += steps.length
     stats.ms += performance.now() - from
@@ -242,109 +222,6 @@ export class Cold {
       if (handler.ends === 'ends') break
     }
     return steps
-  }
-
-  /** Writes the block into records. */
-  #lay(code: ColdPage, start: number, steps: readonly Step[]): number {
-    const last = steps.at(-1)!
-    const settling = steps.reduce((sum, step) => sum + (step.settles ? 1 : 0), 0)
-    const isOpen = last.handler.ends !== 'ends'
-    const head = this.#machine.room(1 + steps.length + settling + (isOpen ? 1 : 0))
-    if (code.generation !== this.#machine.generation) code.restart(this.#machine.generation)
-    const words = this.#words
-    words[(head + HEAD.NEED) / 4] = steps.length
-    words[(head + HEAD.HEAT) / 4] = this.#options.heat
-    let at = head + RECORD_BYTES
-    const begin = (handler: number, offset: number, refund: number): void => {
-      words.fill(0, at / 4, (at + RECORD_BYTES) / 4)
-      words[at / 4] = handler
-      words[at / 4 + 1] = offset | (refund << 16)
-    }
-    for (const [k, step] of steps.entries()) {
-      if (step.settles) {
-        begin(ENTRY.SETTLE, step.offset, steps.length - k)
-        at += RECORD_BYTES
-      }
-      begin(step.handler.index, step.offset, steps.length - k)
-      this.#operands(code, at, step)
-      at += RECORD_BYTES
-    }
-    if (isOpen) this.#open(code, at, last.offset + last.insn.length, steps.length, begin)
-    code.heads[start] = head
-    for (const link of code.waiting.get(start) ?? []) words[link / 4] = head
-    code.waiting.delete(start)
-    return head
-  }
-
-  /** Behind a block that no jump ends: another follows, or the interpreter has to take what is there. */
-  #open(
-    code: ColdPage,
-    at: number,
-    offset: number,
-    length: number,
-    begin: (handler: number, offset: number, refund: number) => void,
-  ): void {
-    const goes = length === this.#options.most || offset === CODE_FRAME
-    begin(goes ? ENTRY.GO : ENTRY.LEAVE, offset, 0)
-    if (!goes) return
-    this.#cpu.memory.view.setInt32(at + RECORD.TARGET_OFFSET, offset, true)
-    this.#link(code, at + RECORD.TARGET, offset)
-  }
-
-  #operands(code: ColdPage, at: number, { insn, offset }: Step): void {
-    const { u8, view } = this.#cpu.memory
-    const next = BigInt(offset + insn.length)
-    let registers = 0
-    let immediates = 0
-    let hasTarget = false
-    const { operands } = insn
-    for (const [k, operand] of operands.entries()) {
-      // A register that is named twice is one operand.
-      if (operands.indexOf(operand) < k) continue
-      switch (operand.kind) {
-        case 'reg': {
-          const place = placeOf(operand.file, operand.index)
-          if (place < 0) break
-          if (registers === 0) view.setUint16(at + RECORD.FIRST, place, true)
-          else if (registers === 1) view.setUint16(at + RECORD.SECOND, place, true)
-          else if (registers === 2) view.setUint16(at + RECORD.THIRD, place, true)
-          registers++
-          break
-        }
-        case 'mem': {
-          if (insn.row.forms[k]?.place === 'implied') break
-          // There is always a base: the page, or zero.
-          const base = operand.ripRelative ? STATE.RIP : operand.base >= 0 ? operand.base * 8 : STATE.NEXT
-          u8[at + RECORD.BASE] = base
-          u8[at + RECORD.INDEX] = operand.index >= 0 ? operand.index * 8 : STATE.NEXT
-          u8[at + RECORD.SCALE] = 31 - Math.clz32(operand.scale)
-          view.setBigInt64(at + RECORD.DISPLACEMENT, operand.ripRelative ? operand.disp + next : operand.disp, true)
-          break
-        }
-        case 'imm':
-          if (immediates++ === 0) view.setBigUint64(at + RECORD.IMMEDIATE, operand.value, true)
-          break
-        case 'rel': {
-          const target = offset + insn.length + Number(operand.disp)
-          hasTarget = true
-          view.setInt32(at + RECORD.TARGET_OFFSET, target, true)
-          this.#link(code, at + RECORD.TARGET, target)
-          break
-        }
-        case 'far':
-      }
-    }
-    if (hasTarget) view.setBigInt64(at + RECORD.DISPLACEMENT, next, true)
-    else if (insn.row.semantics === 'call' && immediates === 0) view.setBigInt64(at + RECORD.IMMEDIATE, next, true)
-  }
-
-  #link(code: ColdPage, place: number, target: number): void {
-    const head = target >= 0 && target < CODE_FRAME ? code.heads[target]! : 0
-    this.#words[place / 4] = head > 0 ? head : this.#machine.nowhere
-    if (head > 0 || target < 0 || target >= CODE_FRAME) return
-    const waiting = code.waiting.get(target)
-    if (waiting === undefined) code.waiting.set(target, [place])
-    else waiting.push(place)
   }
 
   /** Has the block been entered often enough to be compiled? */
@@ -377,7 +254,9 @@ export class Cold {
       frame[RIP] = frame[RIP]! & ~0xfff
       frame[MISSED / 4] = 0
       const { tlb } = cpu
+      const from = watch.coldMs === undefined ? 0 : performance.now()
       this.#machine.run(cpu, tlb.frame, tlb.mask * (TLB_ENTRY_WORDS * 4), record, rest)
+      if (watch.coldMs !== undefined) watch.coldMs += performance.now() - from
       rest = frame[SCRATCH.LEFT / 4]!
       const missed = frame[MISSED / 4]! | 0
       // An instruction that finds one page at the cost of another is the interpreter's.
@@ -427,13 +306,6 @@ export class Cold {
     words[at + 1] = high
     words[at + 2] = head
   }
-}
-
-/** Offset in the state frame of a register that handlers know. */
-const placeOf = (file: string, index: number): number => {
-  if (file === 'gpr') return STATE.GPR + index * 8
-  if (file === 'high') return STATE.GPR + index * 8 + 1
-  return file === 'vec' ? STATE.VEC + index * 32 : -1
 }
 
 const ALL: ColdOptions = { after: 0, debt: 0, heat: NEVER, most: MOST_IN_BLOCK, logs: false }

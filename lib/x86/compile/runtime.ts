@@ -2,6 +2,7 @@
  * Compiled code at run time: which places are hot, entering a region, and what it left behind.
  */
 import type { CodePage } from '../code.ts'
+import { stats as cold } from '../cold/stats.ts'
 import type { Cpu } from '../cpu.ts'
 import { Fault, Leave } from '../fault.ts'
 import type { PhysicalMemory } from '../memory.ts'
@@ -121,17 +122,21 @@ export const stats = {
   retired: 0,
   /** Why regions were left. */
   exits: { slice: 0, edge: 0, jump: 0, access: 0, case: 0 } satisfies Record<Way, number>,
+  /** The cold tier's. */
+  cold,
 }
 
 /** What `--stats` and `--listing` ask for beyond that, which costs time. */
 export const watch: {
   /** Milliseconds in compiled code, where they are to be measured. */
   compiledMs: number | undefined
+  /** Milliseconds in handlers, likewise. */
+  coldMs: number | undefined
   /** How often the interpreter took an instruction, by its name, where that is to be counted. */
   interpreted: Map<string, number> | undefined
-  /** Is told of every region that is compiled. */
+  /** Is told of every region that is compiled, and of every block of the cold tier. */
   listing: ((text: string) => void) | undefined
-} = { compiledMs: undefined, interpreted: undefined, listing: undefined }
+} = { compiledMs: undefined, coldMs: undefined, interpreted: undefined, listing: undefined }
 
 /** What runs now; `from` less the instructions that are left is how many were retired since `cpu.instructions` was right. */
 const running: { cpu: Cpu | undefined; entry: Entry | undefined; from: number } = {

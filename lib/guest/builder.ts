@@ -49,10 +49,6 @@ export class GuestBuilder {
   #apic: Apic | undefined
   /** The processor's instructions. */
   readonly cpu: Cpu
-  /** Stops the test where it does not hold. */
-  readonly assert: Assertions
-  /** Notes a failure and goes on. */
-  readonly expect: Assertions
 
   constructor(shop: Workshop, scope: Scope) {
     this.#shop = shop
@@ -60,11 +56,18 @@ export class GuestBuilder {
     this.#says = new Says(this, shop.sites)
     this.#io = ioOf(this, this.#says, shop.isTd, shop.sharedBit)
     this.cpu = cpuOf(this)
-    this.assert = this.#says.assert
-    this.expect = this.#says.expect
   }
 
-  // Words that few guests use are made when one does.
+  // Words that not all guests use are made when one does.
+
+  /** Stops the test where it does not hold. */
+  get assert(): Assertions {
+    return this.#says.assert
+  }
+  /** Notes a failure and goes on. */
+  get expect(): Assertions {
+    return this.#says.expect
+  }
 
   get tdcall(): Tdcalls {
     this.#tdcall ??= tdcallsOf(this)

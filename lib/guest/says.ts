@@ -80,14 +80,21 @@ export const MOST_VALUES = 6 + UCALL_BUFFER_LEN / 8
 export class Says {
   readonly #builder: GuestBuilder
   readonly #sites: Site[]
-  readonly assert: Assertions
-  readonly expect: Assertions
+  #assert: Assertions | undefined
+  #expect: Assertions | undefined
 
   constructor(builder: GuestBuilder, sites: Site[]) {
     this.#builder = builder
     this.#sites = sites
-    this.assert = this.#assertions('assert')
-    this.expect = this.#assertions('expect')
+  }
+
+  get assert(): Assertions {
+    this.#assert ??= this.#assertions('assert')
+    return this.#assert
+  }
+  get expect(): Assertions {
+    this.#expect ??= this.#assertions('expect')
+    return this.#expect
   }
 
   #site(kind: SiteKind, place: Place, rest: Partial<Site> = {}): number {

@@ -60,8 +60,18 @@ export class Sept {
     return this.#pages.get(gfn)
   }
 
+  /** The 2 MiB, as a number of them, whose tables were seen to last: most pages follow each other. */
+  #seen = -1
+
   /** TDH.MEM.SEPT.ADD for every table on the way to the page that is not there. */
   #tablesFor(gfn: number): void {
+    const range = Math.floor(gfn / 512)
+    if (range === this.#seen) return
+    this.#addTables(gfn)
+    this.#seen = range
+  }
+
+  #addTables(gfn: number): void {
     for (let level = this.#levels - 1; level > 0; level--) {
       const range = 512 ** level
       const index = Math.floor(gfn / range)
@@ -157,6 +167,7 @@ export class Sept {
       for (const table of tables.values()) this.#reclaimOne(table)
       tables.clear()
     }
+    this.#seen = -1
   }
 
   #reclaimOne(frame: Hpa): void {

@@ -34,9 +34,11 @@ export const CR0_MASK = CR0_PE | CR0_NE | CR0_NW | CR0_CD | (U64 & ~CR0_DEFINED)
 export const CR0_SHADOW = CR0_PE | CR0_NE
 export const CR4_SHADOW = CR4_MCE
 
+const CR4_FIXED = CR4_MCE | CR4_VMXE | CR4_SMXE | (1n << 15n) | (U64 & ~0x3ff_ffffn) | CR4_KL
+
 /** Bits of CR4 that this TD may not change by itself. */
 export const cr4Mask = (td: Td): bigint => {
-  let mask = CR4_MCE | CR4_VMXE | CR4_SMXE | (1n << 15n) | (U64 & ~0x3ff_ffffn) | CR4_KL
+  let mask = CR4_FIXED
   if ((td.xfam & XFAM_PKRU) === 0n) mask |= CR4_PKE
   if ((td.xfam & XFAM_CET) === 0n) mask |= CR4_CET
   if ((td.xfam & XFAM_UINTR) === 0n) mask |= CR4_UINTR

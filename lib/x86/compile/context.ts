@@ -26,7 +26,12 @@ export type Context = {
   readonly most: number
 }
 
-const known = new Map<string, Context>()
+/** By all that is asked of a CPU, in one number: CPUs of the same kind come and go. */
+const known = new Map<number, Context>()
+const MODES = { 32: 0, 64: 1 } as const
+const FLOATS = { none: 0, exact: 1, any: 2 } as const
+/** More than any number of instructions of a region. */
+const MOST = 2 ** 16
 const featureIds = new WeakMap<Features, number>()
 const featureNames = new Map<string, number>()
 
@@ -73,7 +78,9 @@ export const contextOf = (cpu: Cpu, logs: boolean, most: number): Context | unde
   const x87 = (cpu.cr0 & (CR0_EM | CR0_TS)) === 0n
   const id = featureId(cpu.features)
   const sharedMemory = cpu.memory.isShared
-  const key = `${mode} ${sse} ${avx} ${float} ${x87} ${sharedMemory} ${id} ${logs} ${most}`
+  const flags =
+    Number(sse) | (Number(avx) << 1) | (Number(x87) << 2) | (Number(sharedMemory) << 3) | (Number(logs) << 4)
+  const key = (id * 256 + flags + FLOATS[float] * 32 + MODES[mode] * 128) * MOST + most
   const before = known.get(key)
   if (before !== undefined) return before
   const { stackSize, features } = cpu

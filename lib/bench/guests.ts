@@ -8,7 +8,8 @@ import { collect } from '#harness'
 import type { Row } from './measure.ts'
 
 const LIVES = 100
-const WARM = 1000
+/** V8 compiles for good what it has called 3000 times, and most of a life happens once in it. */
+const WARM = 4000
 
 /** Microseconds on a real /dev/kvm: an ordinary VM's whole life and one port exit; or why there are none. */
 type Real = { readonly life: readonly number[]; readonly exit: readonly number[] } | { readonly skip: string }
@@ -51,7 +52,6 @@ export const guestRows = async (count: number): Promise<Row[]> => {
   }
   // First of all: what this process holds already is not theirs.
   const many = Number(await run('many'))
-  // V8 takes some hundreds of lives to compile what it will compile.
   for (let n = 0; n < WARM; n++) await run('life')
   const empty: number[] = []
   const whole: number[] = []

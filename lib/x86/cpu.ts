@@ -366,7 +366,15 @@ export class Cpu {
     return this.#canonicalShift === 15 ? 48 : 57
   }
 
+  /** Control registers as walks ask for them: low halves, and where the root table is. */
+  readonly paging = { cr0: Number(this.#cr0), cr4: 0, efer: 0, root: 0 }
+
   #pagingChanged(): void {
+    const { paging } = this
+    paging.cr0 = Number(this.#cr0 & 0xffff_ffffn)
+    paging.cr4 = Number(this.#cr4 & 0xffff_ffffn)
+    paging.efer = Number(this.#efer & 0xffff_ffffn)
+    paging.root = Number(this.#cr3 & 0xf_ffff_ffff_f000n)
     this.#pdptes = undefined
     this.tlb.flush()
     this.refresh()

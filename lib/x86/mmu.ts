@@ -28,6 +28,18 @@ const ACCESS_QUALIFICATION: Record<Access, bigint> = {
   fetch: EPT_QUALIFICATION.FETCH,
 }
 
+/** Bits of control registers, as numbers: see `Cpu.paging`. */
+const CR0 = { PG: Number(CR0_PG), WP: Number(CR0_WP) }
+const CR4 = {
+  PSE: Number(CR4_PSE),
+  PAE: Number(CR4_PAE),
+  LA57: Number(CR4_LA57),
+  SMEP: Number(CR4_SMEP),
+  PKE: Number(CR4_PKE),
+  PKS: Number(CR4_PKS),
+}
+const EFER = { LMA: Number(EFER_LMA), NXE: Number(EFER_NXE) }
+
 /** A 64-bit number taken apart without making a bigint. */
 const whole = new BigUint64Array(1)
 const half = new Uint32Array(whole.buffer)
@@ -76,9 +88,9 @@ const LEVEL5: Paging = { levels: 5, entrySize: 8 }
 
 /** `undefined` where paging is off. */
 const pagingOf = (cpu: Cpu): Paging | undefined => {
-  if ((cpu.cr0 & CR0_PG) === 0n) return undefined
-  if ((cpu.efer & EFER_LMA) !== 0n) return (cpu.cr4 & CR4_LA57) === 0n ? LEVEL4 : LEVEL5
-  return (cpu.cr4 & CR4_PAE) === 0n ? PAGING32 : PAE
+  if ((cpu.paging.cr0 & CR0.PG) === 0) return undefined
+  if ((cpu.paging.efer & EFER.LMA) !== 0) return (cpu.paging.cr4 & CR4.LA57) === 0 ? LEVEL4 : LEVEL5
+  return (cpu.paging.cr4 & CR4.PAE) === 0 ? PAGING32 : PAE
 }
 
 /** Byte offset of the entry for `high:low` in its table at `level` (1 is the page table). */
@@ -103,14 +115,14 @@ const hasReserved = (cpu: Cpu, paging: Paging, level: number, low: number, high:
   const { width } = cpu.stage
   const isLarge = level > 1 && (low & PS) !== 0
   if (paging === PAGING32) {
-    if (!isLarge || (cpu.cr4 & CR4_PSE) === 0n) return false
+    if (!isLarge || (cpu.paging.cr4 & CR4.PSE) === 0) return false
     // Bits 20:13 hold address bits 39:32 of a 4 MiB page (PSE-36); bit 21 is reserved.
     const known = width >= 40 ? 0xff : (1 << Math.max(0, width - 32)) - 1
     return (low & 0x20_0000) !== 0 || ((low >>> 13) & 0xff & ~known) !== 0
   }
   let reserved = width >= 52 ? 0 : 0xf_ffff & ~((1 << (width - 32)) - 1)
   if (paging === PAE) reserved |= 0x7ff0_0000
-  if ((cpu.efer & EFER_NXE) === 0n) reserved |= XD
+  if ((cpu.paging.efer & EFER.NXE) === 0) reserved |= XD
   if ((high & reserved) !== 0) return true
   if (!isLarge) return false
   if (level === 2) return (low & 0x1f_e000) !== 0
@@ -125,8 +137,8 @@ const fault = (cpu: Cpu, linear: bigint, access: Access, key: number, code: numb
   if (key === KEY_USER) errorCode |= PF.USER
   // I/D is set only where fetches can be told from reads.
   if (access === 'fetch') {
-    const nxe = (cpu.efer & EFER_NXE) !== 0n && (cpu.cr4 & CR4_PAE) !== 0n
-    if (nxe || (cpu.cr4 & CR4_SMEP) !== 0n) errorCode |= PF.FETCH
+    const nxe = (cpu.paging.efer & EFER.NXE) !== 0 && (cpu.paging.cr4 & CR4.PAE) !== 0
+    if (nxe || (cpu.paging.cr4 & CR4.SMEP) !== 0) errorCode |= PF.FETCH
   }
   throw new Fault(VECTOR_PF, errorCode, linear)
 }
@@ -136,10 +148,10 @@ const fault = (cpu: Cpu, linear: bigint, access: Access, key: number, code: numb
  * each only where CR4 says so. SDM Vol. 3A, "Protection Keys".
  */
 const keyDenies = (cpu: Cpu, protectionKey: number, userPage: boolean, access: Access, user: boolean): boolean => {
-  if ((cpu.cr4 & (userPage ? CR4_PKE : CR4_PKS)) === 0n) return false
+  if ((cpu.paging.cr4 & (userPage ? CR4.PKE : CR4.PKS)) === 0) return false
   const rights = ((userPage ? cpu.pkru : cpu.msrs.pkrs) >>> (protectionKey * 2)) & 3
   if ((rights & 1) !== 0) return true
-  return (rights & 2) !== 0 && access === 'write' && (user || (cpu.cr0 & CR0_WP) !== 0n)
+  return (rights & 2) !== 0 && access === 'write' && (user || (cpu.paging.cr0 & CR0.WP) !== 0)
 }
 
 /**
@@ -152,8 +164,8 @@ const denied = (cpu: Cpu, rights: number, xd: boolean, protectionKey: number, ac
   let denies = access === 'fetch' && xd
   if (user) denies ||= !userPage || (access === 'write' && (rights & RW) === 0)
   else {
-    if (access === 'write' && (rights & RW) === 0 && (cpu.cr0 & CR0_WP) !== 0n) denies = true
-    if (userPage && access === 'fetch' && (cpu.cr4 & CR4_SMEP) !== 0n) denies = true
+    if (access === 'write' && (rights & RW) === 0 && (cpu.paging.cr0 & CR0.WP) !== 0) denies = true
+    if (userPage && access === 'fetch' && (cpu.paging.cr4 & CR4.SMEP) !== 0) denies = true
     if (userPage && access !== 'fetch' && key === KEY_SMAP) denies = true
   }
   const code = denies ? PF.P : 0
@@ -189,7 +201,7 @@ const walk = (cpu: Cpu, paging: Paging, linear: bigint, access: Access, key: num
     const pointer = cpu.pdptes[linearLow >>> 30]!
     if ((pointer & 1n) === 0n) return fault(cpu, linear, access, key, 0)
     table = Number(pointer & 0xf_ffff_ffff_f000n)
-  } else table = Number(cpu.cr3 & (paging === PAGING32 ? 0xffff_f000n : 0xf_ffff_ffff_f000n))
+  } else table = paging === PAGING32 ? cpu.paging.root % TWO_32 : cpu.paging.root
   let rights = RW | US
   let xd = 0
   let count = 0
@@ -204,12 +216,12 @@ const walk = (cpu: Cpu, paging: Paging, linear: bigint, access: Access, key: num
     seen[count++] = low
     rights &= low
     xd |= high & XD
-    const isLarge = level > 1 && (low & PS) !== 0 && (paging !== PAGING32 || (cpu.cr4 & CR4_PSE) !== 0n)
+    const isLarge = level > 1 && (low & PS) !== 0 && (paging !== PAGING32 || (cpu.paging.cr4 & CR4.PSE) !== 0)
     if (level > 1 && !isLarge) {
       table = (high & 0xf_ffff) * TWO_32 + ((low & 0xffff_f000) >>> 0)
       continue
     }
-    const keyed = paging.levels >= 4 && (cpu.cr4 & (CR4_PKE | CR4_PKS)) !== 0n
+    const keyed = paging.levels >= 4 && (cpu.paging.cr4 & (CR4.PKE | CR4.PKS)) !== 0
     const code = denied(cpu, rights, xd !== 0, keyed ? (high >>> 27) & 15 : -1, access, key)
     if (code !== 0) return fault(cpu, linear, access, key, code)
     mark(cpu, count, access, linear)

@@ -12,13 +12,13 @@ const product = (a: number, b: number): number => {
 const rotated8 = (n: number, by: number): number => ((n << by) | (n >> (8 - by))) & 0xff
 
 /** The S-box: the inverse in the field, then an affine map. FIPS 197, "SubBytes()". */
-const SBOX = Uint8Array.from({ length: 256 }, (_, n) => {
+export const SBOX = Uint8Array.from({ length: 256 }, (_, n) => {
   // The inverse of n is n^254.
   let inverse = 1
   for (let k = 0; k < 254; k++) inverse = product(inverse, n)
   return inverse ^ rotated8(inverse, 1) ^ rotated8(inverse, 2) ^ rotated8(inverse, 3) ^ rotated8(inverse, 4) ^ 0x63
 })
-const INVERSE_SBOX = new Uint8Array(256)
+export const INVERSE_SBOX = new Uint8Array(256)
 for (const [n, substituted] of SBOX.entries()) INVERSE_SBOX[substituted] = n
 
 const timesTable = (by: number): Uint8Array => Uint8Array.from({ length: 256 }, (_, n) => product(n, by))

@@ -18,6 +18,7 @@ import { packed, packedPair } from './lanewise.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
 import * as simd from './simd.ts'
+import { cryptoCall } from './unit/crypto.ts'
 import {
   type Control,
   type Effect,
@@ -532,8 +533,23 @@ export class Builder implements Tier<Node, Node> {
   // SIMD
 
   packed(name: PackedName, bytes: number, a: Node, b: Node, imm: number): Node {
-    if (bytes === 32) return packedPair(name, a, b, imm) ?? refuse()
-    return (bytes === 16 ? packed(name, a, b, imm) : undefined) ?? refuse()
+    if (bytes === 32) return packedPair(name, a, b, imm) ?? this.#cryptoPair(name, a, b, imm)
+    if (bytes !== 16) throw unsupported
+    return packed(name, a, b, imm) ?? cryptoCall(name, a, b, imm, this.#unit) ?? refuse()
+  }
+  #cryptoPair(name: string, a: Node, b: Node, imm: number): Node {
+    if (name === 'sha256rnds2') return simd.pair(cryptoCall(name, a, b, imm, this.#unit)!, simd.zeroVector())
+    const of = (half: 0 | 1) => cryptoCall(name, simd.half(a, half), simd.half(b, half), imm, this.#unit) ?? refuse()
+    return simd.pair(of(0), of(1))
+  }
+  /** The result of a function that cannot fail. */
+  readonly #unit = (name: string, ...args: Node[]): Node => this.#result(name, args, 128)
+  #result(name: string, args: readonly Node[], bits: 32 | 64 | 128): Node {
+    if (this.#operands !== undefined) throw unsupported
+    const to = n.temp(bits, bits)
+    const whole = args.map(arg => (arg.width === 'pair' ? simd.to128(arg) : arg))
+    this.#effect({ kind: 'unit', name, args: whole, fails: false, to })
+    return to
   }
   float(name: string, bytes: number, a: Node, b: Node, imm: number, addend?: Node): Node {
     if (this.#context.float === 'none' || addend !== undefined) throw unsupported
@@ -576,6 +592,8 @@ export class Builder implements Tier<Node, Node> {
     }
     const made = this.#operands === undefined ? x87Call(name, a, b, c, this.#doors) : undefined
     if (made !== undefined) return made
+    if ((name === 'pext' || name === 'pdep') && a !== undefined && b !== undefined)
+      return this.#result(name, [n.to64(a), n.to64(b)], 64)
     if (name === 'stmxcsr') return n.frameWord(STATE.MXCSR)
     if (
       name === 'requireAligned' &&

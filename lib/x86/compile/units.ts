@@ -2,6 +2,7 @@
 import { F32, F64, I32, I64, type Module, V128, type ValueType } from '#wasm'
 import type { PhysicalMemory } from '../memory.ts'
 import type { Node } from './node.ts'
+import { cryptoModule } from './unit/crypto.ts'
 import { x87Module } from './unit/x87.ts'
 import type { Effect } from './unit.ts'
 
@@ -26,6 +27,9 @@ export const importUnits = (module: Module, effects: Iterable<Effect>): Map<stri
 /** For memory that is shared, and for other. */
 const x87 = new Map<boolean, WebAssembly.Module>()
 
+/** What needs no memory. */
+let pure: Functions | undefined
+
 const made = new WeakMap<PhysicalMemory, Functions>()
 /** All of them, on this memory. */
 export const unitsOf = (memory: PhysicalMemory): Functions => {
@@ -34,7 +38,8 @@ export const unitsOf = (memory: PhysicalMemory): Functions => {
   const module = x87.get(memory.isShared) ?? new WebAssembly.Module(x87Module(memory.isShared))
   x87.set(memory.isShared, module)
   const { exports } = new WebAssembly.Instance(module, { env: { memory: memory.memory } })
-  const all = exports as Functions
+  pure ??= new WebAssembly.Instance(new WebAssembly.Module(cryptoModule())).exports as Functions
+  const all = { ...pure, ...exports } as Functions
   made.set(memory, all)
   return all
 }

@@ -14,7 +14,7 @@ import { STATE } from '../state.ts'
 import type { Flag, Tier } from '../tier.ts'
 import type { Context } from './context.ts'
 import { type Check, type Format, floating, isLanewise } from './float.ts'
-import { packed, packedPair } from './lanewise.ts'
+import { packed, packedHalf, packedPair } from './lanewise.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
 import * as simd from './simd.ts'
@@ -202,6 +202,7 @@ export class Builder implements Tier<Node, Node> {
       const low = this.#vector(r.index)
       return r.size === (32 as number) ? simd.pair(low, this.#vector(r.index + 16)) : low
     }
+    if (r.file === 'mm') return n.make('cell', 64, 64, undefined, undefined, undefined, STATE.X87 + r.index * 10)
     throw unsupported
   }
 
@@ -213,6 +214,13 @@ export class Builder implements Tier<Node, Node> {
     if (r.file === 'vec' && this.#condition === undefined) {
       this.#vectors.set(r.index, this.#loadedVector(value) ?? simd.half(value, 0))
       if (this.#insn.vectorLength !== 0) this.#vectors.set(r.index + 16, simd.half(value, 1))
+      return
+    }
+    if (r.file === 'mm' && this.#condition === undefined) {
+      // When nothing can leave any more; exponent and sign become ones.
+      const at = STATE.X87 + r.index * 10
+      this.#last.push({ kind: 'frame', at, size: 8, value: simd.lane(value, 0, 8) })
+      this.#last.push({ kind: 'frame', at: at + 8, size: 2, value: n.number(0xffff) })
       return
     }
     let whole: Node
@@ -534,6 +542,7 @@ export class Builder implements Tier<Node, Node> {
 
   packed(name: PackedName, bytes: number, a: Node, b: Node, imm: number): Node {
     if (bytes === 32) return packedPair(name, a, b, imm) ?? this.#cryptoPair(name, a, b, imm)
+    if (bytes === 8) return packedHalf(name, a, b, imm) ?? refuse()
     if (bytes !== 16) throw unsupported
     return packed(name, a, b, imm) ?? cryptoCall(name, a, b, imm, this.#unit) ?? refuse()
   }
@@ -564,8 +573,7 @@ export class Builder implements Tier<Node, Node> {
     return simd.pair(of(0), of(1))
   }
   signs(a: Node, bytes: number, size: 1 | 4 | 8): Node {
-    if (bytes < 16) throw unsupported
-    if (bytes === 16) return simd.signs(a, size)
+    if (bytes <= 16) return simd.signs(a, size)
     const high = n.shl(4, simd.signs(simd.half(a, 1), size), n.number(16 / size))
     return n.or(simd.signs(simd.half(a, 0), size), high)
   }

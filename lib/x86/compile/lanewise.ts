@@ -323,6 +323,30 @@ const made = (name: string, a: Node, b: Node): Node | undefined => {
   }
 }
 
+/** Operations on 8 bytes that put what they make of `a` before what they make of `b`. */
+const JOINED = /^(pack|phadd|phsub)/
+
+/** The operation on 8 bytes of MMX registers, as the lower half of one on 16. */
+export const packedHalf = (name: string, a: Node, b: Node, imm: number): Node | undefined => {
+  const low = (v: Node | undefined): Node | undefined => (v === undefined ? undefined : lane(v, 0, 8))
+  const both = (first: Node, second: Node): Node =>
+    shuffle(
+      to128(first),
+      to128(second),
+      lanesOf(k => (k < 8 ? k : k + 8)),
+    )
+  if (JOINED.test(name)) return low(packed(name, both(a, b), both(a, b), imm))
+  if (name.startsWith('punpckh')) {
+    const whole = packed(name.replace('punpckh', 'punpckl'), a, b, imm)
+    return whole === undefined ? undefined : lane(whole, 1, 8)
+  }
+  if (name === 'palignr') return low(packed('psrldq', both(b, a), zeroVector(), Math.min(imm, 16)))
+  if (name === 'pshufb') return low(packed(name, a, and(to128(b), splat(1, 0x87)), imm))
+  if (name === 'pshufw') return low(packed('pshuflw', a, b, imm))
+  const counts = SHIFTS[name] !== undefined && n.isConst(b)
+  return low(packed(name, a, counts ? b : to128(b), imm))
+}
+
 /** Bytes of its source that 16 bytes of PMOVSX or PMOVZX are made from, by its last letters. */
 const SOURCE: Record<string, number> = { bw: 8, bd: 4, bq: 2, wd: 8, wq: 4, dq: 8 }
 

@@ -77,7 +77,10 @@ export class Accesses {
   count(effect: Effect): void {
     if (effect.kind === 'repeat' || effect.kind === 'scan' || effect.kind === 'help') return
     if (effect.kind === 'leaveIf') this.#emit.count(effect.condition)
-    else if (effect.kind === 'check') {
+    else if (effect.kind === 'loadIf') {
+      this.#emit.count(effect.condition)
+      this.#emit.count(effect.at)
+    } else if (effect.kind === 'check') {
       this.#emit.count(effect.fast)
       this.#emit.count(effect.slow)
     } else if (effect.kind === 'crc') {
@@ -107,6 +110,22 @@ export class Accesses {
         if (effect.to.width === 128) code.vectorMemory(VECTOR_LOADS[effect.size]!, offset)
         else code.memory(LOADS[effect.size]!, offset)
         this.#bind(effect.to)
+        return
+      }
+      case 'loadIf': {
+        // What is worked out once for several of these is worked out whether this one loads or not.
+        const at = this.#emit.temp(64)
+        this.#linear(effect.at)
+        code.set(at)
+        effect.to.temp = this.#emit.temp(effect.to.width)
+        if (effect.to.width === 64) code.i64(0n)
+        else code.i32(0)
+        code.set(effect.to.temp)
+        this.#emit.put(effect.condition)
+        code.if(() => {
+          const host = this.#lookUp(n.local(at, 64, 64), effect.size, effect.size, false, leave, this.#emit.temp(32))
+          code.get(host).memory(LOADS[effect.size]!).set(effect.to.temp)
+        })
         return
       }
       case 'store': {

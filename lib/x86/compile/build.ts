@@ -13,7 +13,8 @@ import { elementSize } from '../semantics/operands.ts'
 import { STATE } from '../state.ts'
 import type { Flag, Tier } from '../tier.ts'
 import type { Context } from './context.ts'
-import { type Check, type Format, floating, isLanewise } from './float.ts'
+import { type Check, type Leave as FloatLeave, type Format, floating, isLanewise } from './float.ts'
+import { fromHalves, fused, toHalves } from './fused.ts'
 import { packed, packedHalf, packedPair } from './lanewise.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
@@ -211,7 +212,12 @@ export class Builder implements Tier<Node, Node> {
       this.#operands.write(r, value, this.#condition)
       return
     }
-    if (r.file === 'vec' && this.#condition === undefined) {
+    if (r.file === 'vec' && this.#condition !== undefined) {
+      this.#vectorIf(this.#condition, r.index, simd.half(value, 0))
+      if (this.#insn.vectorLength !== 0) this.#vectorIf(this.#condition, r.index + 16, simd.half(value, 1))
+      return
+    }
+    if (r.file === 'vec') {
       this.#vectors.set(r.index, this.#loadedVector(value) ?? simd.half(value, 0))
       if (this.#insn.vectorLength !== 0) this.#vectors.set(r.index + 16, simd.half(value, 1))
       return
@@ -240,6 +246,10 @@ export class Builder implements Tier<Node, Node> {
     const to = n.temp(128, 128)
     this.#effects[this.#effects.length - 1] = { ...last, to }
     return to
+  }
+
+  #vectorIf(condition: Node, index: number, value: Node): void {
+    this.#vectors.set(index, n.make('select', 128, 128, value, this.#vector(index), condition))
   }
 
   #setGpr(index: number, whole: Node): void {
@@ -292,6 +302,10 @@ export class Builder implements Tier<Node, Node> {
     }
     if (size > 8 && size !== (16 as number)) throw unsupported
     const to = n.temp(size > 8 ? 128 : size === 8 ? 64 : 32, size * 8)
+    if (this.#condition !== undefined && this.#operands === undefined && seg < FS && size <= 8) {
+      this.#effects.push({ kind: 'loadIf', condition: this.#condition, at: this.#linear(seg, offset), size, to })
+      return to
+    }
     this.#effect({ kind: 'load', at: this.#linear(seg, offset), size, to })
     return to
   }
@@ -553,24 +567,37 @@ export class Builder implements Tier<Node, Node> {
   }
   /** The result of a function that cannot fail. */
   readonly #unit = (name: string, ...args: Node[]): Node => this.#result(name, args, 128)
-  #result(name: string, args: readonly Node[], bits: 32 | 64 | 128): Node {
+  #result(name: string, args: readonly Node[], width: 32 | 64 | 128 | 'f32' | 'f64'): Node {
     if (this.#operands !== undefined) throw unsupported
-    const to = n.temp(bits, bits)
+    const to = n.temp(width, width === 'f32' ? 32 : width === 'f64' ? 64 : width)
     const whole = args.map(arg => (arg.width === 'pair' ? simd.to128(arg) : arg))
     this.#effect({ kind: 'unit', name, args: whole, fails: false, to })
     return to
   }
   float(name: string, bytes: number, a: Node, b: Node, imm: number, addend?: Node): Node {
-    if (this.#context.float === 'none' || addend !== undefined) throw unsupported
-    const leave = {
+    if (this.#context.float === 'none') throw unsupported
+    const leave: FloatLeave = {
       unless: (format: Format, check: Check) => this.#effect({ kind: 'check', format, ...check }),
       when: (condition: Node) => this.#effect({ kind: 'leaveIf', condition }),
       inexact: this.#context.float === 'exact',
     }
+    if (addend !== undefined) return this.#fused(name, bytes, a, b, addend, leave)
+    if (name === 'cvtph2ps') return this.#fromHalves(bytes, b, leave)
+    if (name === 'cvtps2ph' && (imm & 7) % 4 === 0 && bytes === 16) return toHalves(b, leave) ?? refuse()
     if (bytes !== 32) return floating(name, bytes, a, b, imm, leave) ?? refuse()
     if (!isLanewise(name)) throw unsupported
     const of = (half: 0 | 1) => floating(name, 16, simd.half(a, half), simd.half(b, half), imm, leave) ?? refuse()
     return simd.pair(of(0), of(1))
+  }
+  #fused(name: string, bytes: number, a: Node, b: Node, addend: Node, leave: FloatLeave): Node {
+    const call = (of: string, args: readonly Node[], width: 128 | 'f32' | 'f64') => this.#result(of, args, width)
+    const half = (k: 0 | 1): Node =>
+      fused(name, simd.half(a, k), simd.half(b, k), simd.half(addend, k), leave, call) ?? refuse()
+    return bytes === 32 ? simd.pair(half(0), half(1)) : half(0)
+  }
+  #fromHalves(bytes: number, b: Node, leave: FloatLeave): Node {
+    const low = fromHalves(b, leave)
+    return bytes === 32 ? simd.pair(low, fromHalves(simd.lane(b, 1, 8), leave)) : low
   }
   signs(a: Node, bytes: number, size: 1 | 4 | 8): Node {
     if (bytes <= 16) return simd.signs(a, size)

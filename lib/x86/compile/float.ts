@@ -14,7 +14,7 @@ import { simd, to128, zeroVector } from './simd.ts'
  * is used nowhere else.
  */
 export type Check = { readonly value: Node; readonly fast: Node; readonly slow: Node }
-type Leave = {
+export type Leave = {
   readonly unless: (f: Format, check: Check) => void
   readonly when: (condition: Node) => void
   /** Nothing was inexact before: what is has to be left. */
@@ -92,7 +92,8 @@ const bitsOf = (f: Format, value: Node): Node =>
 /** The number in a lane of a register, or in what was loaded. */
 const number = (f: Format, from: Node, at = 0): Node =>
   from.width === 128 ? simd(f.lanes.extract, f.type, f.size * 8, from, undefined, [at]) : asFloat(f, from)
-const withNumber = (f: Format, a: Node, value: Node): Node => simd(f.lanes.replace, 128, 128, to128(a), value, [0])
+export const withNumber = (f: Format, a: Node, value: Node): Node =>
+  simd(f.lanes.replace, 128, 128, to128(a), value, [0])
 const apply = (f: Format, op: string, a: Node, b?: Node): Node =>
   n.make(`${f.type}.${op}` as 'f64.add', f.type, f.size * 8, a, b)
 const compare = (f: Format, op: string, a: Node, b: Node): Node => n.make(`${f.type}.${op}` as 'f64.lt', 32, 1, a, b)
@@ -100,7 +101,7 @@ const compare = (f: Format, op: string, a: Node, b: Node): Node => n.make(`${f.t
 const twice = (f: Format, bits: Node): Node => n.shl(f.size, bits, n.number(1))
 const isZero = (f: Format, value: Node): Node => n.isZero(twice(f, bitsOf(f, value)))
 /** Not 0 where the exponent is neither the least nor the greatest: adding one to those leaves only its lowest bit. */
-const normal = (f: Format, value: Node): Node => {
+export const normal = (f: Format, value: Node): Node => {
   const exponent = n.to32(n.shr(f.size, bitsOf(f, value), n.number(f.fraction)))
   return n.and(n.add(4, exponent, n.number(1)), n.number(f.exponent))
 }
@@ -116,7 +117,7 @@ const wide = (f: Format, op: string, a: Node, b?: Node): Node => simd(f.vector[o
 const allTrue = (f: Format, a: Node): Node => simd(f.vector['allTrue']!, 32, 1, a)
 const anyOf = (a: Node, b: Node): Node => simd(0x50, 128, 128, a, b)
 const bothOf = (a: Node, b: Node): Node => simd(0x4e, 128, 128, a, b)
-const normals = (f: Format, value: Node): Node => {
+export const normals = (f: Format, value: Node): Node => {
   const exponents = simd(f.vector['bitsShift']!, 128, 128, value, n.number(f.fraction))
   return bothOf(wide(f, 'bitsAdd', exponents, splat(f, 1)), splat(f, f.exponent))
 }
@@ -134,16 +135,16 @@ const ROUND = /^round(s|p)(s|d)$/
 /** By the immediate (VEX has more bits, which only tell NaNs apart): what holds where no operand is a NaN. */
 const PREDICATES = ['eq', 'lt', 'le', undefined, 'ne', 'ge', 'gt', undefined]
 const ROUNDINGS = ['nearest', 'floor', 'ceil', 'trunc', 'nearest', 'nearest', 'nearest', 'nearest']
-const formatOf = (letter: string | undefined): Format => (letter === 'd' ? DOUBLE : SINGLE)
+export const formatOf = (letter: string | undefined): Format => (letter === 'd' ? DOUBLE : SINGLE)
 
 const lanesOf = (f: Format): number[] => Array.from({ length: 16 / f.size }, (_, k) => k)
 
-const checkNumber = (f: Format, from: Node, { unless }: Leave): Node => {
+export const checkNumber = (f: Format, from: Node, { unless }: Leave): Node => {
   const value = number(f, from)
   unless(f, { value, fast: normal(f, value), slow: isZero(f, number(f, from)) })
   return value
 }
-const checkVector = (f: Format, value: Node, { unless }: Leave): void =>
+export const checkVector = (f: Format, value: Node, { unless }: Leave): void =>
   unless(f, { value, fast: allTrue(f, normals(f, value)), slow: normalsOr(f, value, zeros(f, value)) })
 
 /** Lane 0 of `a` with `b`. */

@@ -46,6 +46,10 @@ const effectText = (effect: Effect, names: Names): string => {
       const at = of(effect.at)
       return `${found(effect.to)} = load${effect.size * 8} [${at}]`
     }
+    case 'loadIf': {
+      const parts = `load${effect.size * 8} [${of(effect.at)}] if ${of(effect.condition)}`
+      return `${found(effect.to)} = ${parts}`
+    }
     case 'store':
       return `store${effect.size * 8} [${of(effect.at)}] = ${of(effect.value)}`
     case 'probe': {

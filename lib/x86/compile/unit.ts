@@ -25,6 +25,14 @@ export const refuse = (): never => {
 /** What happens before the registers change, in order. Each may leave the region before the instruction. */
 export type Effect =
   | { readonly kind: 'load'; readonly at: Node; readonly size: number; readonly to: Node }
+  /** The same where it holds; else 0. */
+  | {
+      readonly kind: 'loadIf'
+      readonly condition: Node
+      readonly at: Node
+      readonly size: number
+      readonly to: Node
+    }
   | { readonly kind: 'store'; readonly at: Node; readonly size: number; readonly value: Node }
   /** Finds where a write of `size` bytes goes; `to` is the host address. */
   | { readonly kind: 'probe'; readonly at: Node; readonly size: number; readonly to: Node }

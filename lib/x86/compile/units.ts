@@ -3,6 +3,7 @@ import { F32, F64, I32, I64, type Module, V128, type ValueType } from '#wasm'
 import type { PhysicalMemory } from '../memory.ts'
 import type { Node } from './node.ts'
 import { cryptoModule } from './unit/crypto.ts'
+import { fuseModule } from './unit/fuse.ts'
 import { x87Module } from './unit/x87.ts'
 import type { Effect } from './unit.ts'
 
@@ -30,6 +31,9 @@ const x87 = new Map<boolean, WebAssembly.Module>()
 /** What needs no memory. */
 let pure: Functions | undefined
 
+const instance = (bytes: Uint8Array<ArrayBuffer>): Functions =>
+  new WebAssembly.Instance(new WebAssembly.Module(bytes)).exports as Functions
+
 const made = new WeakMap<PhysicalMemory, Functions>()
 /** All of them, on this memory. */
 export const unitsOf = (memory: PhysicalMemory): Functions => {
@@ -38,7 +42,7 @@ export const unitsOf = (memory: PhysicalMemory): Functions => {
   const module = x87.get(memory.isShared) ?? new WebAssembly.Module(x87Module(memory.isShared))
   x87.set(memory.isShared, module)
   const { exports } = new WebAssembly.Instance(module, { env: { memory: memory.memory } })
-  pure ??= new WebAssembly.Instance(new WebAssembly.Module(cryptoModule())).exports as Functions
+  pure ??= { ...instance(cryptoModule()), ...instance(fuseModule()) }
   const all = { ...pure, ...exports } as Functions
   made.set(memory, all)
   return all

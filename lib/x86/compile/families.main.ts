@@ -17,7 +17,7 @@ const family = (name: string, body: string, before = ''): Family => ({
 
 const FAMILIES: readonly Family[] = [
   family('add r, r (compiled)', 'add rax, rbx\nadd rdx, rbx\nadd rsi, rbx\nadd r8, rbx'),
-  family('mulsd (compiled)', 'mulsd xmm2, xmm3\nmulsd xmm4, xmm3\nmulsd xmm5, xmm3\nmulsd xmm6, xmm3'),
+  family('mulsd (compiled)', 'movapd xmm2, xmm4\nmulsd xmm2, xmm3\nmovapd xmm5, xmm4\nmulsd xmm5, xmm3'),
   family('x87 load, add, store', x87('fld qword [rdi]', 'fadd qword [rdi+8]', 'fstp qword [rdi+32]')),
   family('x87 mul, sub', x87('fld qword [rdi]', 'fmul qword [rdi+8]', 'fsub qword [rdi+16]', 'fstp qword [rdi+32]')),
   family('x87 div', x87('fld qword [rdi]', 'fdiv qword [rdi+8]', 'fstp qword [rdi+32]')),

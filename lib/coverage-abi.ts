@@ -19,7 +19,8 @@ export const parse = (lines: readonly string[]): Met => {
   const met = new Map<string, Map<string, Set<string>>>()
   for (const line of lines) {
     const [by, what, answer] = line.split('\t')
-    if (by === undefined || what === undefined || answer === undefined) continue
+    // A worker that began with an image has no name before its first test.
+    if (by === undefined || by === '' || what === undefined || answer === undefined) continue
     const answers = met.get(what) ?? new Map<string, Set<string>>()
     met.set(what, answers)
     const files = answers.get(answer) ?? new Set<string>()

@@ -3,7 +3,7 @@ import { enableCompileCache, registerHooks } from 'node:module'
 import { pathToFileURL } from 'node:url'
 import { queryObjects, setFlagsFromString, startupSnapshot } from 'node:v8'
 import * as harness from '#harness'
-import { ROOT, withOriginals } from './image.ts'
+import { HUGE_PAGES, ROOT, withOriginals } from './image.ts'
 import { serve } from './serve.ts'
 
 /** The harness as a module that test files import: no file, and no second copy of it. */
@@ -46,6 +46,8 @@ startupSnapshot.setDeserializeMainFunction(() => {
   enableCompileCache()
   // A test that forks wants its own script to run, not another worker.
   process.execArgv = []
+  const [tunables, huge] = HUGE_PAGES
+  if (process.env[tunables] === huge) Reflect.deleteProperty(process.env, tunables)
   const plain = Error.prepareStackTrace
   Error.prepareStackTrace = (error, frames) => {
     const text = plain === undefined ? `${error}\n    at ${frames.join('\n    at ')}` : String(plain(error, frames))

@@ -24,6 +24,7 @@ test('tells', t => t.log(isImage() ? 'from the image' : 'from the sources'))
 test('boots', async t => { await t.td({ guest: g => g.done() }).vcpu.until('UCALL_DONE') })
 test('throws', () => { null.x })
 test('is_refused', t => { t.td({ guest: g => g.done(), attributes: 1n }) })
+test('has_its_environment', t => t.log('tunables: ' + process.env['GLIBC_TUNABLES']))
 test('forks', async t => {
   const child = fork(import.meta.dirname + '/../child.mjs')
   t.assert.eq(await new Promise(resolve => child.on('message', resolve)), 'hello')
@@ -61,7 +62,8 @@ t.test('a run without an image, with one, and with one of other sources', async 
   const withImage = seamless('selftests/a_test.ts')
   t.equal(withImage, without.replace('from the sources', 'from the image'), 'every other byte is the same')
   t.match(withImage, /stack {2}at perform \(lib\/harness\/trial\.ts:\d+:\d+\)/, 'a stack names the sources')
-  t.match(withImage, /^# ok 5 global\.forks$/m)
+  t.match(withImage, /^# # tunables: undefined$/m, 'what its process was started with is not for the tests')
+  t.match(withImage, /^# ok 6 global\.forks$/m)
 
   const source = join(copy, 'lib/harness/thrown.ts')
   writeFileSync(source, readFileSync(source, 'utf8').replace(/\$\{error\.name\}: \$\{error\.message\}/g, 'CHANGED'))

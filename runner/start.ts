@@ -1,7 +1,7 @@
 /** Starts worker processes; the first, where the command line will want one, while the command itself still loads. */
 import { type ChildProcess, fork } from 'node:child_process'
 import { getCompileCacheDir } from 'node:module'
-import { type Image, IN_USE, imageOf } from './image.ts'
+import { HUGE_PAGES, type Image, IN_USE, imageOf } from './image.ts'
 import { signal } from './processes.ts'
 
 /** Beside us: a source, or in an installed tree a bundle. */
@@ -13,6 +13,7 @@ const FLAGS = ['--disable-warning=ExperimentalWarning', '--no-rehash-snapshot', 
 /** A new worker process: from the image, or loading the sources. */
 export const start = (image: Image | undefined): ChildProcess => {
   const cache = getCompileCacheDir()
+  const [tunables, huge] = HUGE_PAGES
   return fork(ENTRY, {
     // The port that a dump asks for, should it be needed: any that is free.
     execArgv: ['--inspect-port=0', ...(image === undefined ? [] : [...FLAGS, image.blob])],
@@ -23,7 +24,7 @@ export const start = (image: Image | undefined): ChildProcess => {
       ...process.env,
       // Workers share what the launcher's Node has compiled.
       ...(cache !== undefined && { NODE_COMPILE_CACHE: cache }),
-      ...(image !== undefined && { [IN_USE]: image.blob }),
+      ...(image !== undefined && { [tunables]: process.env[tunables] ?? huge, [IN_USE]: image.blob }),
     },
   })
 }

@@ -120,6 +120,12 @@ t.test('INIT_VM', async t => {
     'EIO',
     'a vCPU before INIT_VM',
   )
+  for (const khz of [0x7fff_ffff, 0xffff_ffff])
+    t.equal(
+      outcome(() => sample.host.ioctl(vm, abi.KVM_SET_TSC_KHZ, khz)),
+      'EINVAL',
+      'faster than a TSC is scaled',
+    )
   sample.host.ioctl(vm, abi.KVM_SET_TSC_KHZ, 50_000)
   t.equal(init(), 'EINVAL', 'TSC frequency the module does not want')
   t.equal(sample.hwError, abi.TDX_OPERAND_INVALID | 70n)

@@ -5,7 +5,8 @@ import type { Context } from './context.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
 import { SCRATCH } from './sites.ts'
-import { EXCHANGED, KINDS, type Kind, TO_FLAGS, TURN_DESTINATION, TURN_SOURCE } from './unit/x87.ts'
+import { EXCHANGED, TO_FLAGS, TURN_DESTINATION, TURN_SOURCE } from './unit/x87operands.ts'
+import { KINDS, type Kind } from './unit/x87unit.ts'
 import type { Effect } from './unit.ts'
 
 /** What a call may do to the instruction that is being built. */

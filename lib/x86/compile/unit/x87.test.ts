@@ -7,7 +7,8 @@ import { CODE, longMode } from '../../testdata/machine.ts'
 import { POPS } from '../../x87calls.ts'
 import { SCRATCH } from '../sites.ts'
 import { unitsOf } from '../units.ts'
-import { EXCHANGED, KINDS, TO_FLAGS, TURN_DESTINATION, TURN_SOURCE } from './x87.ts'
+import { EXCHANGED, TO_FLAGS, TURN_DESTINATION, TURN_SOURCE } from './x87operands.ts'
+import { KINDS } from './x87unit.ts'
 
 /** xorshift128+, so that a failure can be met again. */
 const random = (() => {

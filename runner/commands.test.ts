@@ -61,6 +61,16 @@ t.test('run-flat prints the state, as text and as JSON', async t => {
   t.match(JSON.parse(fault.stdout), { stop: 'exception', exc: [6, '0'] })
 })
 
+t.test('--stats tells what the interpreter did in place for compiled code, by instruction', async t => {
+  // mov esi, 10000; again: xor eax, eax; cpuid; dec esi; jne again; hlt
+  const loop = file('cpuid.bin', bytes('be 10 27 00 00 31 c0 0f a2 ff ce 75 f8 f4'))
+  const words = ['run-flat', loop, '--mode', '64', '--at', '200000', '--stats', '--tier']
+  const compiled = seamless([...words, 'compile']).stderr
+  t.match(compiled, /^ *done in place +10000 instructions: 10000 cpuid$/m)
+  t.match(compiled, /^ *interpreted +1 hlt$/m)
+  t.notMatch(seamless([...words, 'interpret']).stderr, /done in place/)
+})
+
 t.test('run-flat: what is wrong', async t => {
   const at = ['--mode', '64', '--at', '1000']
   t.equal(await complaint(['run-flat', flat, '--at', '1000']), '--mode : 64, 32 or 16')

@@ -135,15 +135,17 @@ export const compiledFigures = (stats: Compiled, watch: Watch, ms: number): Read
     compiled: `${stats.regions} regions, ${stats.instructions} instructions, ${stats.bytes} bytes of WebAssembly in ${whole(stats.ms)} ms`,
     'run compiled': `${stats.retired} instructions in ${stats.entered} calls`,
     'left compiled code': countsOf(stats.exits),
+    'done in place':
+      stats.helps.count === 0 ? 'none' : `${stats.helps.count} instructions: ${most(stats.helps.byName)}`,
     'made for handlers': `${cold.blocks} blocks, ${cold.records} records; ${cold.handlers} handlers, ${cold.bytes} bytes of WebAssembly`,
     'run by handlers': `${cold.retired} instructions in ${cold.entered} calls`,
-    interpreted: countsOf(Object.fromEntries(mostOf(watch.interpreted ?? new Map(), 12))),
+    interpreted: most(watch.interpreted),
   }
 }
 
 /** The largest counts. */
-const mostOf = (counts: ReadonlyMap<string, number>, most: number): [string, number][] =>
-  [...counts].sort(([, a], [, b]) => b - a).slice(0, most)
+const most = (counts: ReadonlyMap<string, number> = new Map()): string =>
+  countsOf(Object.fromEntries([...counts].sort(([, a], [, b]) => b - a).slice(0, 12)))
 
 type Watch = {
   compiledMs: number | undefined
@@ -152,8 +154,9 @@ type Watch = {
   listing: ((text: string) => void) | undefined
 }
 /** Asks the compiler for what `--stats` and `--listing` show. */
-export const watchFor = (line: Words, watch: Watch): void => {
+export const watchFor = (line: Words, stats: Compiled, watch: Watch): void => {
   if (isSet(line, 'stats')) {
+    stats.helps.byName = new Map()
     watch.compiledMs = 0
     watch.coldMs = 0
     watch.interpreted = new Map()
@@ -165,6 +168,7 @@ type Compiled = Readonly<
   Record<'regions' | 'shared' | 'instructions' | 'bytes' | 'ms' | 'entered' | 'retired', number>
 > & {
   readonly exits: Readonly<Record<string, number>>
+  readonly helps: { readonly count: number; byName: Map<string, number> | undefined }
   readonly cold: Readonly<Record<'blocks' | 'records' | 'handlers' | 'bytes' | 'ms' | 'entered' | 'retired', number>>
 }
 

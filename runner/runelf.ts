@@ -49,7 +49,7 @@ export const runElf = async (argv: readonly string[]): Promise<number> => {
   const tier = tierOf(line, 'auto')
   const budget = whole(line, 'budget', 1, Number.MAX_SAFE_INTEGER)
   const bytes = bytesOf(file)
-  watchFor(line, compileWatch)
+  watchFor(line, compileStats, compileWatch)
   const start = performance.now()
   const used = process.cpuUsage()
   try {

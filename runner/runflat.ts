@@ -131,7 +131,7 @@ export const flat = async (argv: readonly string[]): Promise<number> => {
   const dump = textOf(line, 'dump') ?? 'text'
   if (dump !== 'json' && dump !== 'text') throw new UsageError(`--dump ${dump}: json or text`)
   const budget = whole(line, 'budget', 1, Number.MAX_SAFE_INTEGER)
-  watchFor(line, compileWatch)
+  watchFor(line, compileStats, compileWatch)
   const start = performance.now()
   try {
     const end = runFlat(bytesOf(file), {

@@ -84,7 +84,7 @@ export const runMultiboot = async (argv: readonly string[]): Promise<number> => 
   const memory = (whole(line, 'mem', 2, 3072) ?? 128) * MiB
   const cpus = whole(line, 'cpus', 1, 255) ?? 1
   const timeout = decimal(line, 'timeout', 0, 1e6)
-  watchFor(line, compileWatch)
+  watchFor(line, compileStats, compileWatch)
   const start = performance.now()
   const used = process.cpuUsage()
   try {

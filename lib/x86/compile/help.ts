@@ -35,7 +35,7 @@ const isChanged = (cpu: Cpu): boolean => {
   )
 }
 
-/** For `--stats`: instructions done in place. */
+/** For `--stats`: instructions done in place; by name, where that is to be counted. */
 export const helps = { count: 0, byName: undefined as Map<string, number> | undefined }
 
 /**

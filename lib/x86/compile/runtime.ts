@@ -13,7 +13,7 @@ import { type Context, contextOf } from './context.ts'
 import { Entries } from './entries.ts'
 import { settle } from './flagstate.ts'
 import { generate } from './generate.ts'
-import { help, LEFT_BEFORE } from './help.ts'
+import { help, helps, LEFT_BEFORE } from './help.ts'
 import { Links } from './links.ts'
 import { listRegion } from './listing.ts'
 import { type Region, regionAt } from './region.ts'
@@ -122,6 +122,8 @@ export const stats = {
   retired: 0,
   /** Why regions were left. */
   exits: { slice: 0, edge: 0, jump: 0, access: 0, case: 0 } satisfies Record<Way, number>,
+  /** What the interpreter did in place, for compiled code. */
+  helps,
   /** The cold tier's. */
   cold,
 }

@@ -10,23 +10,30 @@ import type { Insn, Mode } from './insn.ts'
 import type { PhysicalMemory } from './memory.ts'
 import type { Tlb } from './tlb.ts'
 
-/** Pages kept for content that no frame has any more. */
+/** Pages kept for content, most of which no frame has any more. */
 const MOST_PAGES = 4096
+/** Of these, how many keep what the cold tier has of them: up to 20 KiB for each context. */
+const MOST_IDLE = 256
 /** A frame written this often while it held code is a page of data with some code in it: nothing of it is kept. */
 const OFTEN = 255
 
 /** What was decoded from one page of bytes. Instructions that go on in the next page are not in here. */
 export class CodePage {
   readonly bytes: Uint8Array
+  /** Is it found by its content, when a frame has that again? */
+  readonly isShared: boolean
   readonly #index: Record<Mode, Uint16Array | undefined> = { 16: undefined, 32: undefined, 64: undefined }
   readonly #insns: (Insn | undefined)[] = [undefined]
   /** What is compiled of it; see compile/runtime.ts. */
   readonly compiled: Compiled = []
   /** What handlers execute of it; see cold/cold.ts. */
   readonly cold: ColdPages = []
+  /** How many frames have it now. */
+  frames = 0
 
-  constructor(bytes: Uint8Array) {
+  constructor(bytes: Uint8Array, isShared: boolean) {
     this.bytes = bytes
+    this.isShared = isShared
   }
 
   /** The instruction at `offset`, or why there is none. `truncated`: it goes on in the next page. */
@@ -70,6 +77,8 @@ export class CodeCache {
   readonly #byFrame = new Map<number, CodePage>()
   readonly #byHash = new Map<number, CodePage[]>()
   #pages = 0
+  /** Pages that no frame has and whose blocks are kept, the longest idle first. */
+  readonly #idle = new Set<CodePage>()
 
   constructor(memory: PhysicalMemory) {
     this.#memory = memory
@@ -83,7 +92,21 @@ export class CodeCache {
 
   #forget(frame: Hpa): void {
     this.version++
-    this.#byFrame.delete(frame >>> PAGE_SHIFT)
+    const number = frame >>> PAGE_SHIFT
+    const page = this.#byFrame.get(number)
+    this.#byFrame.delete(number)
+    if (page !== undefined && --page.frames === 0 && page.isShared && page.cold.length > 0) this.#rest(page)
+  }
+
+  /** No frame has the page any more: its blocks are kept until many others' are. */
+  #rest(page: CodePage): void {
+    this.#idle.add(page)
+    if (this.#idle.size <= MOST_IDLE) return
+    for (const oldest of this.#idle) {
+      oldest.cold.length = 0
+      this.#idle.delete(oldest)
+      return
+    }
   }
 
   /** The decoded page of what is in `frame` now. */
@@ -94,8 +117,10 @@ export class CodeCache {
     const bytes = this.#memory.u8.subarray(frame, frame + PAGE_SIZE)
     this.#memory.holdsCode[number] = 1
     for (const tlb of this.tlbs) tlb.dropWrites(frame)
-    const page = this.#memory.rewrites[number]! < OFTEN ? this.#shared(frame, bytes) : new CodePage(bytes)
+    const page = this.#memory.rewrites[number]! < OFTEN ? this.#shared(frame, bytes) : new CodePage(bytes, false)
     this.#byFrame.set(number, page)
+    page.frames++
+    this.#idle.delete(page)
     return page
   }
 
@@ -106,9 +131,10 @@ export class CodeCache {
     if (found !== undefined) return found
     if (this.#pages++ === MOST_PAGES) {
       this.#byHash.clear()
+      this.#idle.clear()
       this.#pages = 1
     }
-    const page = new CodePage(bytes.slice())
+    const page = new CodePage(bytes.slice(), true)
     const list = this.#byHash.get(hash)
     if (list === undefined) this.#byHash.set(hash, [page])
     else list.push(page)

@@ -9,21 +9,32 @@ import type { Handler, Shapes } from './shapes.ts'
 
 export const CODE_FRAME = 4096
 
+/** Of all pages that have no block. */
+const NO_HEADS: Readonly<Int32Array> = new Int32Array(CODE_FRAME)
+
 /** The blocks of one page in one context. */
 export class ColdPage {
   shapes: Shapes | undefined
   generation = -1
-  /** Head of the block that begins at an offset; 0: none yet. */
-  readonly heads = new Int32Array(CODE_FRAME)
+  /** Head of the block that begins at an offset; 0: none yet. Most pages are seldom executed, and never have one. */
+  heads = NO_HEADS
+  #own: Int32Array | undefined
   /** How often the interpreter came by an offset. */
   readonly visits = new Uint8Array(CODE_FRAME)
   /** Branches that wait for a block: the places of their links, by its offset. */
   readonly waiting = new Map<number, number[]>()
 
+  setHead(offset: number, head: number): void {
+    this.#own ??= new Int32Array(CODE_FRAME)
+    this.#own[offset] = head
+    this.heads = this.#own
+  }
+
   restart(generation: number): void {
     this.generation = generation
     this.shapes = undefined
-    this.heads.fill(0)
+    this.#own = undefined
+    this.heads = NO_HEADS
     this.waiting.clear()
   }
 }
@@ -77,7 +88,7 @@ export const layBlock = (into: Into, code: ColdPage, start: number, steps: reado
     at += RECORD_BYTES
   }
   if (isOpen) open(into, code, at, last.offset + last.insn.length, steps.length, begin)
-  code.heads[start] = head
+  code.setHead(start, head)
   for (const link of code.waiting.get(start) ?? []) words[link / 4] = head
   code.waiting.delete(start)
   return head

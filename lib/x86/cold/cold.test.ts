@@ -94,6 +94,27 @@ t.test('records are dropped when there are too many, and made again', async t =>
   t.ok(stats.dropped > 0)
 })
 
+t.test('blocks of content that no frame has are kept, but not for many pages', async t => {
+  const m = longMode({ tier: 'coldstep' })
+  const { cpu } = m
+  /** How many blocks it takes to execute the nth content; four frames take turns. */
+  const made = (n: number): number => {
+    const at = CODE + BigInt(n % 4) * 0x1000n
+    m.asm(at, `mov eax, ${n}\nadd eax, 5\nhlt`)
+    cpu.rip = at
+    const { blocks } = stats
+    t.equal(cpu.run(1000).reason, EXIT_REASON_HLT)
+    t.equal(cpu.gpr[0], BigInt(n + 5))
+    return stats.blocks - blocks
+  }
+  for (let n = 0; n < 100; n++) made(n)
+  t.equal(made(0), 0, 'kept')
+  for (let n = 100; n < 400; n++) made(n)
+  t.equal(made(399), 0)
+  t.equal(made(300), 0)
+  t.ok(made(20) > 0, 'made again')
+})
+
 t.test('the environment may name the tier', async t => {
   const before = process.env['SEAMLESS_TIER']
   process.env['SEAMLESS_TIER'] = 'cold'

@@ -180,14 +180,14 @@ export class Cold {
     const from = performance.now()
     const steps = this.#steps(page, code, offset, context)
     if (steps.length === 0) {
-      code.heads[offset] = REFUSED
+      code.setHead(offset, REFUSED)
       return 0
     }
     const before = wanted.size
     for (const { handler } of steps) if (handler.index < 0) wanted.add(handler)
     if (wanted.size > before || steps.some(({ handler }) => handler.index < 0)) {
       if (debt < this.#options.debt) {
-        code.heads[offset] = waits()
+        code.setHead(offset, waits())
         return 0
       }
       const written = writeHandlers([...wanted])

@@ -15,6 +15,18 @@ import { Emitter } from './emit.ts'
 import { encode, type FlagState, Flags, UNKNOWN } from './flags.ts'
 import { Foresight } from './foresight.ts'
 import { LEFT_BEFORE } from './help.ts'
+import {
+  loadFlags,
+  loadRecipe,
+  loadRegisters,
+  readOf,
+  registersIn,
+  storeFlags,
+  storeGeneral,
+  storeRule,
+  storeVectors,
+  writtenOf,
+} from './inframe.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
 import { Places } from './places.ts'
@@ -101,56 +113,20 @@ class RegionWriter {
     for (const type of [I32, I32, I64, I64, I64, I64, I32, I32, I32, I32, I32, I32] as const) code.local(type)
     for (let r = LOCAL.GPR; r < FIRST_VEC; r++) code.local(I64)
 
-    let vectorsWritten = 0
-    let vectorsUsed = 0
-    let written = 0
-    let used = 0
-    for (const { units } of this.#region.blocks)
-      for (const unit of units) {
-        used |= unit.uses
-        vectorsUsed |= unit.vectorUses
-        for (const r of unit.vectors.keys()) vectorsWritten |= 1 << r
-        for (const r of unit.registers.keys()) written |= 1 << r
-      }
-    used |= written
-    vectorsUsed |= vectorsWritten
-    if (vectorsUsed !== 0) for (let r = 0; r < (vectorsUsed >>> 16 === 0 ? 16 : 32); r++) code.local(V128)
+    const { used, written } = registersIn(this.#region.blocks)
+    if (used.vectors !== 0) for (let r = 0; r < (used.vectors >>> 16 === 0 ? 16 : 32); r++) code.local(V128)
     code.get(LOCAL.FRAME).memory('i64.load', STATE.RIP).i64(-4096n).op('i64.and').set(LOCAL.BASE)
-    each(used, r =>
-      code
-        .get(LOCAL.FRAME)
-        .memory('i64.load', STATE.GPR + r * 8)
-        .set(LOCAL.GPR + r),
-    )
-    each(vectorsUsed, r =>
-      code
-        .get(LOCAL.FRAME)
-        .vectorMemory('load', vectorAt(r))
-        .set(FIRST_VEC + r),
-    )
+    loadRegisters(code, used)
     loadFlags(code)
     // Flags may be yet to be worked out from before.
-    code.get(LOCAL.FRAME).memory('i64.load', SCRATCH.FLAG_A).set(LOCAL.FLAG_A)
-    code.get(LOCAL.FRAME).memory('i64.load', SCRATCH.FLAG_B).set(LOCAL.FLAG_B)
-    code.get(LOCAL.FRAME).memory('i64.load', SCRATCH.FLAG_R).set(LOCAL.FLAG_R)
-    code.get(LOCAL.FRAME).memory('i32.load', SCRATCH.RULE).set(LOCAL.RULE)
+    loadRecipe(code)
     const windows = this.#windows()
     code.block(exit => {
       this.#exit = exit
       this.#tree(this.#region.root, UNKNOWN, 0)
     })
-    each(vectorsWritten, r =>
-      code
-        .get(LOCAL.FRAME)
-        .get(FIRST_VEC + r)
-        .vectorMemory('store', vectorAt(r)),
-    )
-    each(written, r =>
-      code
-        .get(LOCAL.FRAME)
-        .get(LOCAL.GPR + r)
-        .memory('i64.store', STATE.GPR + r * 8),
-    )
+    storeVectors(code, written)
+    storeGeneral(code, written)
     storeFlags(code)
     code.get(LOCAL.FRAME).get(LOCAL.RULE).memory('i32.store', SCRATCH.RULE)
     code.get(LOCAL.FRAME).get(LOCAL.LEFT).memory('i32.store', SCRATCH.LEFT)
@@ -409,41 +385,19 @@ class RegionWriter {
   #help(unit: Unit, { insn, flags }: Effect & { readonly kind: 'help' }): void {
     const code = this.#code
     const { helped } = this.#sites
-    const { state } = this.#flags
-    const frame = (): Code => code.get(LOCAL.FRAME)
-    frame().get(LOCAL.BASE).i64(BigInt(unit.offset)).op('i64.add').memory('i64.store', STATE.RIP)
-    each(unit.uses, r =>
-      frame()
-        .get(LOCAL.GPR + r)
-        .memory('i64.store', STATE.GPR + r * 8),
-    )
-    each(unit.vectorUses, r =>
-      frame()
-        .get(FIRST_VEC + r)
-        .vectorMemory('store', vectorAt(r)),
-    )
+    code.get(LOCAL.FRAME).get(LOCAL.BASE).i64(BigInt(unit.offset)).op('i64.add').memory('i64.store', STATE.RIP)
+    storeGeneral(code, readOf(unit))
+    storeVectors(code, readOf(unit))
     if (flags) {
       storeFlags(code)
-      frame()
-      if (state.known) code.i32(encode(state))
-      else code.get(LOCAL.RULE)
-      code.memory('i32.store', SCRATCH.RULE)
+      storeRule(code, this.#flags.state)
     }
     const went = this.#emit.temp(32)
     code.i32(helped.length).get(LOCAL.LEFT).i32(this.#done).op('i32.sub').call(this.#helper).tee(went)
     helped.push({ offset: unit.offset, flags })
     code.i32(LEFT_BEFORE).op('i32.eq')
     code.if(() => this.#leave('case', unit.offset))
-    each(registersOf(unit.registers), r =>
-      frame()
-        .memory('i64.load', STATE.GPR + r * 8)
-        .set(LOCAL.GPR + r),
-    )
-    each(registersOf(unit.vectors), r =>
-      frame()
-        .vectorMemory('load', vectorAt(r))
-        .set(FIRST_VEC + r),
-    )
+    loadRegisters(code, writtenOf(unit))
     if (flags) {
       loadFlags(code)
       this.#flags.state = { known: true, recipe: undefined, lazy: 0 }
@@ -510,34 +464,6 @@ function* effectsOf({ blocks }: Region): Generator<Effect> {
   for (const { units } of blocks) for (const { effects } of units) yield* effects
 }
 
-const each = (mask: number, act: (r: number) => void): void => {
-  for (let r = 0; r < 32; r++) if ((mask & (1 << r)) !== 0) act(r)
-}
-const registersOf = (values: ReadonlyMap<number, Node>): number => {
-  let mask = 0
-  for (const r of values.keys()) mask |= 1 << r
-  return mask
-}
-
-const loadFlags = (code: Code): void => {
-  for (const [f, at] of FLAG_AT.entries())
-    code
-      .get(LOCAL.FRAME)
-      .memory('i32.load8_u', at)
-      .set(LOCAL.FLAG + f)
-}
-/** The flags' bytes, and what others follow from. */
-const storeFlags = (code: Code): void => {
-  for (const [f, at] of FLAG_AT.entries())
-    code
-      .get(LOCAL.FRAME)
-      .get(LOCAL.FLAG + f)
-      .memory('i32.store8', at)
-  code.get(LOCAL.FRAME).get(LOCAL.FLAG_A).memory('i64.store', SCRATCH.FLAG_A)
-  code.get(LOCAL.FRAME).get(LOCAL.FLAG_B).memory('i64.store', SCRATCH.FLAG_B)
-  code.get(LOCAL.FRAME).get(LOCAL.FLAG_R).memory('i64.store', SCRATCH.FLAG_R)
-}
-
 /** Single flags with their new values, but for those that nobody looks at. */
 const wantedOf = (single: Unit['single'], wanted: number): { flag: Flag; node: Node }[] => {
   const found: { flag: Flag; node: Node }[] = []
@@ -546,13 +472,9 @@ const wantedOf = (single: Unit['single'], wanted: number): { flag: Flag; node: N
 }
 const NO_FLAGS: ReturnType<typeof wantedOf> = []
 
-/** Where a vector register is, or (from number 16 on) the upper half of one. */
-const vectorAt = (r: number): number => STATE.VEC + (r & 15) * 32 + (r >> 4) * 16
 /** Will a register hold the node's value? */
 const isKept = ({ registers }: Unit, node: Node): boolean => {
   for (const whole of registers.values())
     if (whole === node || (whole.op === 'i64.extend_i32_u' && whole.a === node)) return true
   return false
 }
-
-const FLAG_AT = [STATE.CF, STATE.PF, STATE.AF, STATE.ZF, STATE.SF, STATE.OF]

@@ -3,23 +3,19 @@
  * registers and flags, which all appear at once when nothing can fault any more.
  */
 import type { Size } from '#bits'
-import { MOST_REPEATS } from '../bulk.ts'
 import type { CallName } from '../calls.ts'
-import { type FlagRule, sub } from '../flags.ts'
+import type { FlagRule } from '../flags.ts'
 import { CS, FS, type Imm, type Insn, type Mem, type Operand, type Reg, type Rel, type Seg } from '../insn.ts'
 import type { PackedName } from '../packed.ts'
 import { semantics } from '../semantics/index.ts'
-import { elementSize } from '../semantics/operands.ts'
 import { STATE } from '../state.ts'
 import type { Flag, Tier } from '../tier.ts'
 import type { Context } from './context.ts'
-import { type Check, type Leave as FloatLeave, type Format, floating, isLanewise } from './float.ts'
-import { fromHalves, fused, toHalves } from './fused.ts'
-import { packed, packedHalf, packedPair } from './lanewise.ts'
+import { buildDivide } from './dividebuild.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
 import * as simd from './simd.ts'
-import { cryptoCall } from './unit/crypto.ts'
+import { buildRepeat } from './stringbuild.ts'
 import {
   type Control,
   type Effect,
@@ -29,11 +25,11 @@ import {
   flagBit,
   isTorn,
   LOCAL,
-  refuse,
   type Unit,
   Unsupported,
   unsupported,
 } from './unit.ts'
+import { buildBlend, buildFloat, buildPacked, buildSigns, type VectorDoors } from './vectorbuild.ts'
 import { type Doors, isStored, x87Call } from './x87build.ts'
 
 const registerNodes = Array.from({ length: 16 }, (_, i) => n.local(LOCAL.GPR + i, 64, 64))
@@ -63,7 +59,7 @@ const NOTHING: readonly CallName[] = ['pause']
 
 export class Builder implements Tier<Node, Node> {
   readonly stackSize: 2 | 4 | 8
-  readonly #doors: Doors
+  readonly #doors: Doors & VectorDoors
   readonly #context: Context
   #insn: Insn
   #offset = 0
@@ -94,6 +90,7 @@ export class Builder implements Tier<Node, Node> {
       effect: effect => this.#effect(effect),
       last: effect => this.#last.push(effect),
       setFlag: (flag, to) => this.setFlag(flag, to),
+      result: (name, args, width) => this.#result(name, args, width),
       here: () => n.add(8, pageBase, n.number(this.#offset)),
     }
     this.#insn = insn
@@ -374,34 +371,8 @@ export class Builder implements Tier<Node, Node> {
   readonly trailingZeros = n.trailingZeros
   readonly byteSwap = n.byteSwap
 
-  /** Divisions that fault are the interpreter's, and signed ones that need more than 64 bits. */
   divide(size: Size, high: Node, low: Node, by: Node, signed: boolean): { quotient: Node; remainder: Node } {
-    const leaveIf = (condition: Node) => this.#effect({ kind: 'leaveIf', condition })
-    const cut = (node: Node) => n.truncate(node, size)
-    // A multiplication costs less than a second division.
-    const both = (quotient: Node, dividend: Node) => {
-      const remainder = n.sub(8, n.to64(dividend), n.mul(8, n.to64(quotient), n.to64(by)))
-      return { quotient: cut(quotient), remainder: cut(remainder) }
-    }
-    if (!signed) {
-      // A quotient that does not fit, and a divisor of 0, are one comparison.
-      leaveIf(n.no(n.below(high, by)))
-      if (size === 8) {
-        const quotient = n.temp(64, 64)
-        this.#effect({ kind: 'divide', high: n.to64(high), low: n.to64(low), by: n.to64(by), to: quotient })
-        return both(quotient, low)
-      }
-      const dividend = n.or(n.shl(8, n.to64(high), n.number(size * 8)), n.to64(low))
-      return both(n.divide('div_u', dividend, by), dividend)
-    }
-    leaveIf(n.isZero(by))
-    leaveIf(n.no(n.equal(high, n.sar(size, low, n.number(size * 8 - 1)))))
-    const least = n.constant(1n << BigInt(size * 8 - 1))
-    const minusOne = n.constant((1n << BigInt(size * 8)) - 1n)
-    leaveIf(n.both(n.equal(low, least), n.equal(by, minusOne)))
-    const [dividend, divisor] = [n.signExtend(low, size, 8), n.signExtend(by, size, 8)]
-    const quotient = n.divide('div_s', dividend, divisor)
-    return { quotient: cut(quotient), remainder: cut(n.sub(8, n.to64(dividend), n.mul(8, quotient, n.to64(divisor)))) }
+    return buildDivide(size, high, low, by, signed, this.#doors.effect)
   }
 
   modulo(value: Node, by: number): Node {
@@ -516,57 +487,23 @@ export class Builder implements Tier<Node, Node> {
 
   repeat(i: Insn, body: () => Node): void {
     if (i.rep === '') body()
-    else this.#repeatInBulk(i)
+    else this.#repeat(i)
   }
 
-  /** It jumps to itself while there is more to do. */
-  #scan(i: Insn, compares: boolean, addressSize: 4 | 8): void {
-    const size = elementSize(i)
-    const operand = () => n.temp(size === 8 ? 64 : 32, size * 8)
-    const [a, b, ran, again] = [operand(), operand(), n.temp(32, 1), n.temp(32, 1)]
-    this.#effect({ kind: 'scan', compares, whileEqual: i.rep !== 'repne', size, addressSize, a, b, ran, again })
-    for (const r of compares ? [1, 6, 7] : [1, 7]) this.#registers.set(r, this.#gpr(r))
-    if (!compares) this.#gpr(0)
-    this.#flags = { rule: sub, size, a, b, r: n.sub(size, a, b), condition: ran }
-    this.#control = { kind: 'goto', offset: this.#offset, condition: again }
-  }
-
-  /** Ascending and in flat segments, and not longer than what the interpreter does at once. */
-  #repeatInBulk(i: Insn): void {
-    const { semantics: name } = i.row
-    const { addressSize } = i
-    const scans = name === 'cmps' || name === 'scas'
-    if ((name !== 'movs' && name !== 'stos' && !scans) || addressSize === 2) throw unsupported
-    const from = i.operands.find(o => o.kind === 'mem' && o.base === 6)
-    if (from?.kind === 'mem' && from.seg >= FS) throw unsupported
-    const count = n.truncate(this.#gpr(1), addressSize)
-    const refused = n.either(n.frameByte(STATE.DF), n.no(n.atMost(count, n.number(MOST_REPEATS))))
-    this.#effect({ kind: 'leaveIf', condition: refused })
-    if (scans) {
-      this.#scan(i, name === 'cmps', addressSize)
-      return
-    }
-    const moves = name === 'movs'
-    this.#effect({ kind: 'repeat', moves, size: elementSize(i), addressSize })
-    for (const r of moves ? [1, 6, 7] : [1, 7]) this.#registers.set(r, this.#gpr(r))
-    if (!moves) this.#gpr(0)
+  #repeat(i: Insn): void {
+    const { offset, effect } = { offset: this.#offset, effect: this.#doors.effect }
+    const { registers, flags, control } = buildRepeat(i, { offset, effect, general: r => this.#gpr(r) })
+    for (const r of registers) this.#registers.set(r, this.#gpr(r))
+    if (flags !== undefined) this.#flags = flags
+    if (control !== undefined) this.#control = control
   }
 
   // SIMD
 
   packed(name: PackedName, bytes: number, a: Node, b: Node, imm: number): Node {
-    if (bytes === 32) return packedPair(name, a, b, imm) ?? this.#cryptoPair(name, a, b, imm)
-    if (bytes === 8) return packedHalf(name, a, b, imm) ?? refuse()
-    if (bytes !== 16) throw unsupported
-    return packed(name, a, b, imm) ?? cryptoCall(name, a, b, imm, this.#unit) ?? refuse()
-  }
-  #cryptoPair(name: string, a: Node, b: Node, imm: number): Node {
-    if (name === 'sha256rnds2') return simd.pair(cryptoCall(name, a, b, imm, this.#unit)!, simd.zeroVector())
-    const of = (half: 0 | 1) => cryptoCall(name, simd.half(a, half), simd.half(b, half), imm, this.#unit) ?? refuse()
-    return simd.pair(of(0), of(1))
+    return buildPacked(name, bytes, a, b, imm, this.#doors)
   }
   /** The result of a function that cannot fail. */
-  readonly #unit = (name: string, ...args: Node[]): Node => this.#result(name, args, 128)
   #result(name: string, args: readonly Node[], width: 32 | 64 | 128 | 'f32' | 'f64'): Node {
     if (this.#operands !== undefined) throw unsupported
     const to = n.temp(width, width === 'f32' ? 32 : width === 'f64' ? 64 : width)
@@ -575,40 +512,10 @@ export class Builder implements Tier<Node, Node> {
     return to
   }
   float(name: string, bytes: number, a: Node, b: Node, imm: number, addend?: Node): Node {
-    if (this.#context.float === 'none') throw unsupported
-    const leave: FloatLeave = {
-      unless: (format: Format, check: Check) => this.#effect({ kind: 'check', format, ...check }),
-      when: (condition: Node) => this.#effect({ kind: 'leaveIf', condition }),
-      inexact: this.#context.float === 'exact',
-    }
-    if (addend !== undefined) return this.#fused(name, bytes, a, b, addend, leave)
-    if (name === 'cvtph2ps') return this.#fromHalves(bytes, b, leave)
-    if (name === 'cvtps2ph' && (imm & 7) % 4 === 0 && bytes === 16) return toHalves(b, leave) ?? refuse()
-    if (bytes !== 32) return floating(name, bytes, a, b, imm, leave) ?? refuse()
-    if (!isLanewise(name)) throw unsupported
-    const of = (half: 0 | 1) => floating(name, 16, simd.half(a, half), simd.half(b, half), imm, leave) ?? refuse()
-    return simd.pair(of(0), of(1))
+    return buildFloat(name, bytes, a, b, imm, addend, this.#doors)
   }
-  #fused(name: string, bytes: number, a: Node, b: Node, addend: Node, leave: FloatLeave): Node {
-    const call = (of: string, args: readonly Node[], width: 128 | 'f32' | 'f64') => this.#result(of, args, width)
-    const half = (k: 0 | 1): Node =>
-      fused(name, simd.half(a, k), simd.half(b, k), simd.half(addend, k), leave, call) ?? refuse()
-    return bytes === 32 ? simd.pair(half(0), half(1)) : half(0)
-  }
-  #fromHalves(bytes: number, b: Node, leave: FloatLeave): Node {
-    const low = fromHalves(b, leave)
-    return bytes === 32 ? simd.pair(low, fromHalves(simd.lane(b, 1, 8), leave)) : low
-  }
-  signs(a: Node, bytes: number, size: 1 | 4 | 8): Node {
-    if (bytes <= 16) return simd.signs(a, size)
-    const high = n.shl(4, simd.signs(simd.half(a, 1), size), n.number(16 / size))
-    return n.or(simd.signs(simd.half(a, 0), size), high)
-  }
-  blend(mask: Node, bytes: number, size: 1 | 4 | 8, then: Node, otherwise: Node): Node {
-    const of = (half: 0 | 1) =>
-      simd.blend(size, simd.half(mask, half), simd.half(then, half), simd.half(otherwise, half))
-    return bytes === 32 ? simd.pair(of(0), of(1)) : of(0)
-  }
+  readonly signs = buildSigns
+  readonly blend = buildBlend
   lane(a: Node, at: number, size: number): Node {
     // Of what FST stores: itself, and the mark that it is to be stored.
     if (isStored(a)) return at === 0 ? a : n.number(1)

@@ -75,6 +75,8 @@ export class CodeCache {
   readonly #memory: PhysicalMemory
   readonly #words: Uint32Array
   readonly #byFrame = new Map<number, CodePage>()
+  /** What frames were before they were written: a machine whose guests come one after the other has the same pages there again. */
+  readonly #before = new Map<number, CodePage>()
   readonly #byHash = new Map<number, CodePage[]>()
   #pages = 0
   /** Pages that no frame has and whose blocks are kept, the longest idle first. */
@@ -95,6 +97,7 @@ export class CodeCache {
     const number = frame >>> PAGE_SHIFT
     const page = this.#byFrame.get(number)
     this.#byFrame.delete(number)
+    if (page?.isShared === true) this.#before.set(number, page)
     if (page !== undefined && --page.frames === 0 && page.isShared && page.cold.length > 0) this.#rest(page)
   }
 
@@ -125,6 +128,8 @@ export class CodeCache {
   }
 
   #shared(frame: Hpa, bytes: Uint8Array): CodePage {
+    const before = this.#before.get(frame >>> PAGE_SHIFT)
+    if (before !== undefined && isSame(before.bytes, bytes)) return before
     const hash = hashOf(this.#words, frame / 4)
     const same = this.#byHash.get(hash)
     const found = same?.find(page => isSame(page.bytes, bytes))

@@ -171,6 +171,8 @@ export class Cpu {
   /** Gives the state and TLB frames back. The CPU must not be used any more. */
   close(): void {
     this.memory.free(this.frame)
+    this.compiler?.links.close()
+    this.stepper?.links.close()
     this.cold?.close()
     this.coldStepper?.close()
     this.fetch.cache.tlbs.delete(this.tlb)

@@ -32,11 +32,13 @@ const RF = Number(RFLAGS_RF)
 
 /** Pages that a CPU fetches from, good while the code cache has not changed. A ucall goes to and fro between two. */
 const PAGES = 8
+const NO_FRAMES: readonly number[] = Array.from({ length: PAGES }, () => -1)
+
 export class Fetch {
   readonly cache: CodeCache
   version = -1
-  /** By the low bits of their frame's number. */
-  readonly #frames = new Float64Array(PAGES)
+  /** Numbers of frames, by their low bits. */
+  readonly #frames = NO_FRAMES.slice()
   readonly #pages: CodePage[] = []
   /** The one that came last. */
   page: CodePage | undefined
@@ -51,12 +53,13 @@ export class Fetch {
       this.#frames.fill(-1)
       this.version = cache.version
     }
-    const slot = (frame >>> 12) & (PAGES - 1)
-    if (this.#frames[slot] === frame) return this.#pages[slot]!
+    const number = frame >>> 12
+    const slot = number & (PAGES - 1)
+    if (this.#frames[slot] === number) return this.#pages[slot]!
     const page = cache.page(frame)
     this.page = page
     this.#pages[slot] = page
-    this.#frames[slot] = frame
+    this.#frames[slot] = number
     return page
   }
 }

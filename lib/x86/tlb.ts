@@ -54,7 +54,7 @@ class Table {
   frames = 0
   misses = 0
   /** The first entries made since the last flush, as word offsets, and how many were made. */
-  readonly entered = new Uint32Array(FEW)
+  readonly entered: number[] = []
   count = 0
 
   constructor(memory: PhysicalMemory, frame: Hpa, entries: number) {

@@ -1,6 +1,6 @@
 /** SEAMCALLs as KVM makes them: one logical processor, one set of registers that every call reuses. */
 import { hex } from '#bits'
-import { type LogicalProcessor, SeamcallRegs, type TdxModule } from '#tdx'
+import { type LogicalProcessor, SeamcallRegs, type TdxModule, WORD } from '#tdx'
 
 /** Class, number and flags of a completion status without the operand in bits 31:0. */
 export const statusOf = (rax: bigint): bigint => rax & 0xffff_ffff_0000_0000n
@@ -28,6 +28,21 @@ export class Seam {
     regs.rdx = rdx
     regs.r8 = r8
     regs.r9 = r9
+    this.module.seamcall(this.lp, regs)
+    return regs.rax
+  }
+
+  /** A SEAMCALL on an address, in RCX, of a TD, in RDX: what is called sixteen times for each page. */
+  callAt(leaf: number, at: number, tdr: number): bigint {
+    const { regs } = this
+    const { words } = regs
+    regs.rax = RAX[leaf] ?? BigInt(leaf)
+    words[WORD.RCX] = at
+    words[WORD.RCX + 1] = at / 2 ** 32
+    words[WORD.RDX] = tdr
+    words[WORD.RDX + 1] = tdr / 2 ** 32
+    regs.r8 = 0n
+    regs.r9 = 0n
     this.module.seamcall(this.lp, regs)
     return regs.rax
   }

@@ -20,8 +20,6 @@ import type { Errno } from './errno.ts'
 import type { Seam } from './seam.ts'
 
 const EXTEND_CHUNK = 256
-/** Where the chunks of a page begin. */
-const CHUNKS: readonly bigint[] = Array.from({ length: PAGE_SIZE / EXTEND_CHUNK }, (_, n) => BigInt(n * EXTEND_CHUNK))
 
 /** A SEAMCALL that KVM expected to succeed did not: the VM is dead, and this is the EIO to throw where an ioctl can still fail. */
 export type BugOn = (status: bigint, what: string) => Errno
@@ -100,8 +98,10 @@ export class Sept {
     if (status !== 0n) throw this.#bugOn(status, 'TDH.MEM.PAGE.ADD')
     this.#pages.set(gfn, frame)
     if (!measure) return
-    for (const offset of CHUNKS) {
-      const extended = this.#seam.call(TDH_MR_EXTEND, gpa + offset, this.#tdr)
+    const start = gfn * PAGE_SIZE
+    const tdr = Number(this.#tdr)
+    for (let at = start; at < start + PAGE_SIZE; at += EXTEND_CHUNK) {
+      const extended = this.#seam.callAt(TDH_MR_EXTEND, at, tdr)
       if (extended !== 0n) throw this.#bugOn(extended, 'TDH.MR.EXTEND')
     }
   }

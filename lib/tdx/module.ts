@@ -232,15 +232,21 @@ export class TdxModule {
     return key
   }
 
-  /** The TD that a SEAMCALL named last: most name the one that the call before them named. */
-  #last: { readonly tdr: bigint; readonly td: Td } | undefined
+  /** The TD that a SEAMCALL named last, and its TDR operand in halves: most name the one that the call before them named. */
+  #last: { readonly low: number; readonly high: number; readonly td: Td } | undefined
 
   /** The TD of a TDR operand. */
   td(tdr: bigint, operand: 'RCX' | 'RDX'): Td {
-    if (this.#last?.tdr === tdr) return this.#last.td
-    page(this, tdr, PT_TDR, operand)
-    const td = this.ownerOf(this.pamt.find(Number(tdr)), Number(tdr))
-    this.#last = { tdr, td }
+    return this.tdOf(Number(tdr & 0xffff_ffffn), Number(tdr >> 32n), operand)
+  }
+
+  /** The same, with the operand in halves. */
+  tdOf(low: number, high: number, operand: 'RCX' | 'RDX'): Td {
+    const last = this.#last
+    if (last !== undefined && last.low === low && last.high === high) return last.td
+    const at = page(this, BigInt(low) | (BigInt(high) << 32n), PT_TDR, operand)
+    const td = this.ownerOf(this.pamt.find(at), at)
+    this.#last = { low, high, td }
     return td
   }
 

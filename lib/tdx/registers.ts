@@ -24,6 +24,9 @@ export type RegisterValues = {
 export const WORD = {
   RAX: 0,
   RCX: 2,
+  RDX: 4,
+  R8: 16,
+  R9: 18,
   R10: 20,
   R11: 22,
   R12: 24,

@@ -2,6 +2,7 @@
 
 import { KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid2, TD_FIELDS, TDH_MNG_RD } from '#abi'
 import { hva } from '#bits'
+import { WORD } from '#tdx'
 import { type CpuidEntry, entriesOf, writeCpuid } from '../cpuid.ts'
 import { Errno } from '../errno.ts'
 import type { Seam } from '../seam.ts'
@@ -34,28 +35,24 @@ const idsOf = (leaf: number, subleaf: number | undefined): Ids => {
   return ids
 }
 
-/** EAX and EBX of a leaf, ECX and EDX. */
-const elements = new BigUint64Array(2)
-const registers = new Uint32Array(elements.buffer)
-
 /** The values of a leaf, or of a sub-leaf of it; undefined where the module has none. */
 const readLeaf = ({ vcpu, seam, tdr }: Reading, leaf: number, subleaf: number | undefined): CpuidEntry | undefined => {
   const [first, second] = idsOf(leaf, subleaf)
   if (seam.call(TDH_MNG_RD, tdr, first) !== 0n) return undefined
-  elements[0] = seam.regs.r8
+  const { words } = seam.regs
+  const eax = words[WORD.R8]!
+  const ebx = words[WORD.R8 + 1]!
   const status = seam.call(TDH_MNG_RD, tdr, second)
   if (status !== 0n) throw vcpu.vm.bug('SEAMCALL TDH.MNG.RD of a second CPUID element failed', status)
-  elements[1] = seam.regs.r8
-  const eax = registers[0]!
   return {
     function: leaf,
     index: subleaf ?? 0,
     flags: subleaf === undefined ? 0 : KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
     // The module leaves the guest physical width 0; KVM puts it back.
     eax: leaf === WIDTHS ? ((eax & ~0xff_0000) | (vcpu.vm.td.gpaWidth << 16)) >>> 0 : eax,
-    ebx: registers[1]!,
-    ecx: registers[2]!,
-    edx: registers[3]!,
+    ebx,
+    ecx: words[WORD.R8]!,
+    edx: words[WORD.R8 + 1]!,
   }
 }
 

@@ -44,8 +44,11 @@ const CPUID_VALUES = TD_FIELDS.find(row => row.name === 'CPUID_VALUES')!
 /** TDR fields are readable whatever the TD's state. */
 export const isTdrField = (id: bigint): boolean => {
   whole[0] = id
-  return ((half[1]! >>> 24) & 0x3f) <= 2
+  return isTdrHalf(half[1]!)
 }
+
+/** The same of the upper half of an id. */
+export const isTdrHalf = (high: number): boolean => ((high >>> 24) & 0x3f) <= 2
 
 /** Row of CPUID_LOOKUP and element that a CPUID_VALUES id names: leaf and sub-leaf are in the field code. */
 const cpuidElement = (id: bigint): Element => {
@@ -63,18 +66,30 @@ const cpuidElement = (id: bigint): Element => {
 const asked = new Map<number, Map<number, Element | TdxStatus>>()
 const MOST_ASKED = 4096
 let count = 0
+/** Those with the upper half that was asked for last. */
+let lastHigh = -1
+let likeLast = new Map<number, Element | TdxStatus>()
 
 /** The element that an id names, or the status that says why there is none. */
 export const seekTdField = (id: bigint): Element | TdxStatus => {
   whole[0] = id
-  const [low, high] = [half[0]!, half[1]!]
-  const before = asked.get(high)?.get(low)
-  if (before !== undefined) return before
-  const answer = orStatus(() => findIn(id))
+  return seekTdHalves(half[0]!, half[1]!)
+}
+
+/** The same of an id in halves. */
+export const seekTdHalves = (low: number, high: number): Element | TdxStatus => {
+  if (high !== lastHigh) {
+    likeLast = asked.get(high) ?? new Map()
+    lastHigh = high
+  }
+  return likeLast.get(low) ?? ask(low, high)
+}
+
+const ask = (low: number, high: number): Element | TdxStatus => {
+  const answer = orStatus(() => findIn(BigInt(low) | (BigInt(high) << 32n)))
   if (count++ < MOST_ASKED) {
-    const like = asked.get(high)
-    if (like === undefined) asked.set(high, new Map([[low, answer]]))
-    else like.set(low, answer)
+    likeLast.set(low, answer)
+    asked.set(high, likeLast)
   }
   return answer
 }

@@ -136,6 +136,7 @@ export class CodeCache {
     if (found !== undefined) return found
     if (this.#pages++ === MOST_PAGES) {
       this.#byHash.clear()
+      this.#before.clear()
       this.#idle.clear()
       this.#pages = 1
     }

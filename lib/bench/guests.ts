@@ -10,6 +10,8 @@ import type { Row } from './measure.ts'
 const LIVES = 100
 /** V8 compiles for good what it has called 3000 times, and most of a life happens once in it. */
 const WARM = 4000
+/** The path of a ucall is compiled for good after some 40 000 round trips: one function after the other, in the background. */
+const WARM_TRIPS = 10
 
 /** Microseconds on a real /dev/kvm: an ordinary VM's whole life and one port exit; or why there are none. */
 type Real = { readonly life: readonly number[]; readonly exit: readonly number[] } | { readonly skip: string }
@@ -53,6 +55,7 @@ export const guestRows = async (count: number): Promise<Row[]> => {
   // First of all: what this process holds already is not theirs.
   const many = Number(await run('many'))
   for (let n = 0; n < WARM; n++) await run('life')
+  for (let n = 0; n < WARM_TRIPS; n++) await run('round_trips')
   const empty: number[] = []
   const whole: number[] = []
   const trips: number[] = []

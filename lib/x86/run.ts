@@ -18,7 +18,7 @@ import { lookup } from './mmu.ts'
 import { withoutFeature } from './older.ts'
 import { STATE } from './state.ts'
 import { TLB_DELTA_WORD, TLB_ENTRY_WORDS } from './tlb.ts'
-import { EXIT_REASON_PREEMPTION_TIMER, type VmExit } from './vmx.ts'
+import { EXIT_REASON_PREEMPTION_TIMER, EXIT_REASON_TDCALL, type VmExit } from './vmx.ts'
 
 /** Time in a guest is counted: every retired instruction is one tick of the TSC. */
 export const TICKS_PER_INSTRUCTION = 1
@@ -171,6 +171,18 @@ const one = (cpu: Cpu, host = place(cpu)): VmExit | undefined => {
   return undefined
 }
 
+/** The TDCALL at RIP, which is known to leave: what `one` comes to. */
+const tdcall = (cpu: Cpu, length: number): VmExit => {
+  const { words } = cpu
+  const low = words[RIP]! + length
+  words[NEXT] = low
+  words[NEXT + 1] = low > 0xffff_ffff ? words[RIP + 1]! + 1 : words[RIP + 1]!
+  cpu.shadow = 'none'
+  const { interpreted } = watch
+  if (interpreted !== undefined) interpreted.set('tdcall', (interpreted.get('tdcall') ?? 0) + 1)
+  return vmExit(EXIT_REASON_TDCALL, { instructionLength: length })
+}
+
 /** Answers what ended an instruction early: delivers a fault, returns the exit of a leave. */
 const answer = (cpu: Cpu, thrown: unknown): VmExit | undefined => {
   cpu.insn = undefined
@@ -207,6 +219,10 @@ const compiled = (cpu: Cpu, budget: number): VmExit => {
         if (left-- <= 0) return vmExit(EXIT_REASON_PREEMPTION_TIMER)
         const known = cpu.compiler?.links.next()
         let count = known === undefined ? 0 : runEntry(cpu, known, left + 1)
+        if (known === undefined) {
+          const length = cpu.compiler?.links.tdcall() ?? 0
+          if (length !== 0) return tdcall(cpu, length)
+        }
         const host = count > 0 ? hpa(0) : place(cpu)
         if (known === undefined) count = runCompiled(cpu, cpu.compiler, cpu.cold, host, jumped, left + 1)
         if (count > 0) {
@@ -216,7 +232,10 @@ const compiled = (cpu: Cpu, budget: number): VmExit => {
         }
         const from = words[RIP]!
         const exit = one(cpu, host)
-        if (exit !== undefined) return exit
+        if (exit !== undefined) {
+          if (exit.reason === EXIT_REASON_TDCALL) cpu.compiler?.links.addTdcall(exit.instructionLength)
+          return exit
+        }
         jumped = (words[RIP]! - from) >>> 0 > LONGEST
       }
     } catch (thrown) {

@@ -29,6 +29,10 @@ export class Links {
   /** RIP in halves. */
   readonly #rips: Uint32Array
   readonly #entries: (Entry | undefined)[]
+  /** RIP and length of the TDCALL that left the guest last, 0: of none. A guest has few of them. */
+  #tdcallLow = 0
+  #tdcallHigh = 0
+  #tdcallLength = 0
   #tlb = -1
   #code = -1
   #context: Context | undefined
@@ -49,15 +53,8 @@ export class Links {
 
   /** The entry at RIP, where it is known, and nothing wants to be looked at before each instruction. */
   next(): Entry | undefined {
+    if (!this.#holds()) return undefined
     const cpu = this.#cpu
-    if (
-      cpu.context !== this.#context ||
-      cpu.tlb.generation !== this.#tlb ||
-      cpu.fetch.cache.version !== this.#code ||
-      this.#context === undefined ||
-      !isCalm(cpu)
-    )
-      return undefined
     const low = cpu.words[RIP]!
     const slot = slotOf(low)
     if (this.#rips[2 * slot] !== low || this.#rips[2 * slot + 1] !== cpu.words[RIP + 1]) return undefined
@@ -66,21 +63,55 @@ export class Links {
     return entry?.isLive === true ? entry : undefined
   }
 
+  /** The length of the TDCALL at RIP that leaves the guest; 0: it is not known to be one. */
+  tdcall(): number {
+    const { words, cpl, controls } = this.#cpu
+    if (words[RIP] !== this.#tdcallLow || words[RIP + 1] !== this.#tdcallHigh) return 0
+    return cpl === 0 && controls !== undefined && this.#holds() ? this.#tdcallLength : 0
+  }
+
+  #holds(): boolean {
+    const cpu = this.#cpu
+    return (
+      cpu.context === this.#context &&
+      cpu.tlb.generation === this.#tlb &&
+      cpu.fetch.cache.version === this.#code &&
+      this.#context !== undefined &&
+      isCalm(cpu)
+    )
+  }
+
   /** This is the entry at RIP. */
   add(entry: Entry): void {
-    const cpu = this.#cpu
-    const { context, tlb, fetch, words } = cpu
-    if (cpu.mode !== 64 || context === null || context === undefined) return
-    if (context !== this.#context || tlb.generation !== this.#tlb || fetch.cache.version !== this.#code) {
-      this.#entries.fill(undefined)
-      this.#context = context
-      this.#tlb = tlb.generation
-      this.#code = fetch.cache.version
-    }
+    if (!this.#follow()) return
+    const { words } = this.#cpu
     const low = words[RIP]!
     const slot = slotOf(low)
     this.#rips[2 * slot] = low
     this.#rips[2 * slot + 1] = words[RIP + 1]!
     this.#entries[slot] = entry
+  }
+
+  /** The instruction at RIP is a TDCALL that leaves the guest. One in two pages would have to ask for both. */
+  addTdcall(length: number): void {
+    const { words } = this.#cpu
+    const low = words[RIP]!
+    if ((low & 0xfff) + length > 4096 || !this.#follow()) return
+    this.#tdcallLow = low
+    this.#tdcallHigh = words[RIP + 1]!
+    this.#tdcallLength = length
+  }
+
+  /** Forgets what was good for another state; whether this is one that anything can be said about. */
+  #follow(): boolean {
+    const { context, tlb, fetch, mode } = this.#cpu
+    if (mode !== 64 || context === null || context === undefined) return false
+    if (context === this.#context && tlb.generation === this.#tlb && fetch.cache.version === this.#code) return true
+    this.#entries.fill(undefined)
+    this.#tdcallLength = 0
+    this.#context = context
+    this.#tlb = tlb.generation
+    this.#code = fetch.cache.version
+    return true
   }
 }

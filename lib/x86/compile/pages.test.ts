@@ -2,7 +2,7 @@
 import t, { type Test } from 'tap'
 import { Cpu } from '../cpu.ts'
 import { CODE, longMode, type TestMachine } from '../testdata/machine.ts'
-import { EXIT_REASON_HLT } from '../vmx.ts'
+import { EXIT_REASON_HLT, EXIT_REASON_TDCALL, type VmxControls } from '../vmx.ts'
 import type { TierName } from './runtime.ts'
 
 const TIERS: readonly TierName[] = ['interpret', 'cold', 'compile', 'auto', 'lockstep', 'coldstep']
@@ -199,4 +199,63 @@ t.test('ENTER over a border reads the frames that were there before it began', a
     return `${m.cpu.gpr[3]} ${m.cpu.gpr[2]} ${m.cpu.gpr[4]} ${m.cpu.gpr[5]} ${m.cpu.instructions}`
   })
   t.match(seen, / 2201$/)
+})
+
+/** Whatever can leave leaves. */
+const controls: VmxControls = {
+  io: true,
+  hlt: true,
+  monitorMwait: true,
+  wbinvd: true,
+  rdpmc: true,
+  msr: () => true,
+  cr0Mask: 0n,
+  cr0Shadow: 0n,
+  cr4Mask: 0n,
+  cr4Shadow: 0n,
+}
+
+t.test('a TDCALL that has left often, and then is another instruction or may not leave', async t => {
+  const seen = same(t, tier => {
+    const m = longMode({ tier, controls, onFault: () => 'stop' })
+    const { cpu } = m
+    m.put64(0x2008n, 0x3007n)
+    const lines: string[] = []
+    const runs = (what: string, from: bigint, count = 1): void => {
+      for (let n = 0; n < count; n++) {
+        cpu.rip = from
+        const { reason, instructionLength } = cpu.run(100)
+        lines.push(`${what} ${reason} ${instructionLength} ${cpu.rip} ${cpu.gpr[0]} ${cpu.instructions}`)
+        if (reason === EXIT_REASON_TDCALL) cpu.advance(instructionLength)
+      }
+    }
+    m.asm(0x2_1000n, 'inc rax\ntdcall\nhlt')
+    m.asm(0x2_2000n, 'add rax, 5\nhlt')
+    m.asm(CODE, 'mov dword ptr [0x21003], 0x90909090\nhlt')
+    m.asm(0x2_0100n, 'mov qword ptr [0x4108], 0x22007\ninvlpg [0x21000]\nhlt')
+    runs('hot', 0x2_1000n, 150)
+    cpu.rflags |= 0x100n
+    runs('trapped', 0x2_1003n)
+    cpu.rflags &= ~0x100n
+    cpu.pending.length = 0
+    cpu.cpl = 3
+    runs('ring 3', 0x2_1003n)
+    cpu.cpl = 0
+    runs('ring 0', 0x2_1000n, 2)
+    runs('writes', CODE)
+    runs('written over', 0x2_1000n, 2)
+    m.asm(0x2_1003n, 'tdcall')
+    runs('restored', 0x2_1000n, 150)
+    runs('maps', 0x2_0100n)
+    runs('another page', 0x2_1000n, 2)
+    m.put(0x2_3ffen, '660f')
+    m.put(0x2_4000n, '01cc f4')
+    runs('two pages', 0x2_3ffen, 150)
+    m.put(0x2_4001n, 'f9')
+    runs('its second changed', 0x2_3ffen)
+    cpu.close()
+    return lines.join('\n')
+  })
+  t.equal(seen.split('\n').filter(line => / 77 4 /.test(line)).length, 150 + 1 + 2 + 150 + 150)
+  t.match(seen, /^another page (?!77)/m)
 })

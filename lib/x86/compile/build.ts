@@ -5,13 +5,14 @@
 import type { Size } from '#bits'
 import type { CallName } from '../calls.ts'
 import type { FlagRule } from '../flags.ts'
-import { CS, FS, type Imm, type Insn, type Mem, type Operand, type Reg, type Rel, type Seg } from '../insn.ts'
+import type { Imm, Insn, Mem, Operand, Reg, Rel, Seg } from '../insn.ts'
 import type { PackedName } from '../packed.ts'
 import { semantics } from '../semantics/index.ts'
 import { STATE } from '../state.ts'
 import type { Flag, Tier } from '../tier.ts'
 import type { Context } from './context.ts'
 import { buildDivide } from './dividebuild.ts'
+import { canonical, MemoryBuilder } from './memorybuild.ts'
 import type { Node } from './node.ts'
 import * as n from './node.ts'
 import * as simd from './simd.ts'
@@ -77,8 +78,8 @@ export class Builder implements Tier<Node, Node> {
   /** Inside `when`: the condition. */
   #condition: Node | undefined
   readonly #operands: Operands | undefined
-  /** Where the last write that was settled goes; and the addresses that were asked for. */
-  #settled: { readonly offset: Node; readonly host: Node } | undefined
+  readonly #memory: MemoryBuilder
+  /** The addresses that were asked for. */
   readonly #addressOf = new Map<Mem, Node>()
 
   constructor(context: Context, insn: Insn, operands?: Operands) {
@@ -93,6 +94,13 @@ export class Builder implements Tier<Node, Node> {
       result: (name, args, width) => this.#result(name, args, width),
       here: () => n.add(8, pageBase, n.number(this.#offset)),
     }
+    this.#memory = new MemoryBuilder({
+      context,
+      effect: effect => this.#effect(effect),
+      anyhow: effect => this.#effects.push(effect),
+      condition: () => this.#condition,
+      isForSlots: operands !== undefined,
+    })
     this.#insn = insn
   }
 
@@ -115,7 +123,7 @@ export class Builder implements Tier<Node, Node> {
     this.#uses = 0
     this.#vectorUses = 0
     this.#condition = undefined
-    this.#settled = undefined
+    this.#memory.begin()
     this.#addressOf.clear()
     try {
       semantics[key]!<Node, Node>(this, insn)
@@ -256,7 +264,7 @@ export class Builder implements Tier<Node, Node> {
 
   address(m: Mem): Node {
     if (this.#operands !== undefined) return this.#operands.address(m)
-    const known = this.#settled === undefined || this.#registers.size > 0 ? undefined : this.#addressOf.get(m)
+    const known = !this.#memory.isSettled || this.#registers.size > 0 ? undefined : this.#addressOf.get(m)
     if (known !== undefined) return known
     const made = this.#made(m)
     this.#addressOf.set(m, made)
@@ -277,78 +285,20 @@ export class Builder implements Tier<Node, Node> {
     return n.truncate(at, m.addressSize)
   }
 
-  /** The linear address of a segment's offset. Segments other than FS and GS are flat in any context. */
-  #linear(seg: Seg, offset: Node, writes = false): Node {
-    // Code segments are not written through.
-    if (writes && seg === CS && this.#context.mode !== 64) throw unsupported
-    if (seg < FS) return n.to64(offset)
-    if (this.#context.mode !== 64) throw unsupported
-    if (!n.isConst(offset) || offset.value >> 47n !== 0n)
-      this.#effect({ kind: 'leaveIf', condition: n.no(canonical(offset)) })
-    return n.add(8, n.frameQuad(STATE.BASES + seg * 8), offset)
-  }
-
   load(seg: Seg, offset: Node, size: Size): Node {
-    if ((size as number) === 10 && this.#operands === undefined) {
-      const low = this.load(seg, offset, 8)
-      return n.make('pair', 'pair', 80, low, this.load(seg, n.add(8, offset, n.number(8)), 2))
-    }
-    if ((size as number) === 32) {
-      const low = this.load(seg, offset, 16 as Size)
-      return simd.pair(low, this.load(seg, n.add(8, offset, n.number(16)), 16 as Size))
-    }
-    if (size > 8 && size !== (16 as number)) throw unsupported
-    const to = n.temp(size > 8 ? 128 : size === 8 ? 64 : 32, size * 8)
-    if (this.#condition !== undefined && this.#operands === undefined && seg < FS && size <= 8) {
-      this.#effects.push({ kind: 'loadIf', condition: this.#condition, at: this.#linear(seg, offset), size, to })
-      return to
-    }
-    this.#effect({ kind: 'load', at: this.#linear(seg, offset), size, to })
-    return to
+    return this.#memory.load(seg, offset, size)
   }
 
   store(seg: Seg, offset: Node, size: Size, value: Node): void {
-    if (this.#settled?.offset === offset && isStored(value)) {
-      this.#storeNumber(this.#settled.host, size, value)
-      return
-    }
-    if ((size as number) === 32) {
-      // Both halves or none.
-      const host = n.temp(32, 32)
-      this.#effect({ kind: 'probe', at: this.#linear(seg, offset, true), size, to: host })
-      for (const half of [0, 1] as const) {
-        const at = n.add(4, host, n.number(half * 16))
-        this.#effect({ kind: 'storeHost', host: at, size: 16, value: simd.half(value, half) })
-      }
-      return
-    }
-    if (size > 8 && size !== (16 as number)) throw unsupported
-    const stored = size > 8 ? simd.to128(value) : value
-    if (size <= 8 && (stored.width === 128 || stored.width === 'pair')) throw unsupported
-    this.#effect({ kind: 'store', at: this.#linear(seg, offset, true), size, value: stored })
+    this.#memory.store(seg, offset, size, value)
   }
 
   modify(seg: Seg, offset: Node, size: Size, change: (old: Node) => Node): void {
-    const host = n.temp(32, 32)
-    this.#effect({ kind: 'probe', at: this.#linear(seg, offset, true), size, to: host })
-    const old = n.temp(size === 8 ? 64 : 32, size * 8)
-    this.#effect({ kind: 'loadHost', host, size, to: old })
-    const value = change(old)
-    this.#effect({ kind: 'storeHost', host, size, value })
+    this.#memory.modify(seg, offset, size, change)
   }
 
   settle(seg: Seg, offset: Node, size: number): void {
-    const host = n.temp(32, 32)
-    this.#effect({ kind: 'probe', at: this.#linear(seg, offset, true), size, to: host })
-    this.#settled = { offset, host }
-  }
-
-  /** What an x87 instruction stores, which no longer may be left by then. */
-  #storeNumber(host: Node, size: number, value: Node): void {
-    this.#effect({ kind: 'storeHost', host, size: Math.min(size, 8), value })
-    if (size <= 8) return
-    const upper = n.make('cell', 32, 16, undefined, undefined, undefined, value.n + 8)
-    this.#effect({ kind: 'storeHost', host: n.add(4, host, n.number(8)), size: 2, value: upper })
+    this.#memory.settle(seg, offset, size)
   }
 
   // Arithmetic
@@ -545,16 +495,10 @@ export class Builder implements Tier<Node, Node> {
       n.isConst(a) &&
       n.isConst(c)
     ) {
-      const linear = this.#linear(Number(a.value) as Seg, b)
+      const linear = this.#memory.linear(Number(a.value) as Seg, b)
       this.#effect({ kind: 'leaveIf', condition: n.no(n.isZero(n.and(linear, n.constant(c.value - 1n)))) })
       return n.number(0)
     }
     throw unsupported
   }
-}
-
-/** With 48 bits; where there are 57, what lies between is left to the interpreter. */
-const canonical = (at: Node): Node => {
-  const wide = n.to64(at)
-  return n.equal(n.sar(8, n.shl(8, wide, n.number(16)), n.number(16)), wide)
 }

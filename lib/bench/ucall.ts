@@ -40,7 +40,7 @@ const measure = async (way: string): Promise<Cost> => {
 }
 
 /** The best of each way's rounds, which take turns: the first ones are slow for them all. */
-const ROUNDS = 5
+const ROUNDS = 60
 const best = new Map<string, Cost>()
 for (let round = 0; round < ROUNDS; round++)
   for (const way of Object.keys(WAYS)) {
@@ -50,7 +50,7 @@ for (let round = 0; round < ROUNDS; round++)
   }
 for (const [way, { instructions, runs, regs, microseconds }] of best) {
   const [shown, payload] = WAYS[way] ?? [0, 0]
-  const figures = [payload, instructions.toFixed(0), runs, regs, shown, microseconds.toFixed(0)]
+  const figures = [payload, instructions.toFixed(0), runs, regs, shown, microseconds.toFixed(1)]
   lines.push(`| ${way} | ${figures.join(' | ')} |`)
 }
 process.stdout.write(`${lines.join('\n')}\n`)

@@ -8,8 +8,8 @@ import { collect } from '#harness'
 import type { Row } from './measure.ts'
 
 const LIVES = 100
-/** V8 compiles for good what it has called 3000 times, and most of a life happens once in it. */
-const WARM = 4000
+/** V8 compiles for good what it has called 3000 times, and goes on with a life's functions until some 6500 lives were lived. */
+const WARM = 7000
 /** The path of a ucall is compiled for good after some 40 000 round trips: one function after the other, in the background. */
 const WARM_TRIPS = 10
 

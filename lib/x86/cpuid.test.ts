@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { describeCpu, FEATURES, featureNamed, featuresOf, IMPLEMENTED, nativeCpuid } from './cpuid.ts'
 import { semantics } from './semantics/index.ts'
@@ -180,4 +182,23 @@ t.test('features have the names of the SDM, of Linux and of QEMU', async t => {
   for (const name of `${linux} ${qemu}`.split(' ')) t.ok(featureNamed(name), name)
   t.equal(featureNamed('tsc-adjust'), 'TSC_ADJUST')
   for (const name of ['avx512f', 'constructor', '', 'sse5']) t.equal(featureNamed(name), undefined, name)
+})
+
+t.test('features that have been asked for all there is do not hold the answer, nor what that is of', async t => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const answer = (): [WeakRef<object>, ReturnType<typeof featuresOf>] => {
+    const machine = { words: nativeCpuid(1, 0) }
+    return [
+      new WeakRef(machine),
+      featuresOf((leaf, subleaf) => (leaf === 1 ? machine.words : nativeCpuid(leaf, subleaf))),
+    ]
+  }
+  const [held, features] = answer()
+  const { summary } = features
+  await new Promise(setImmediate)
+  collect()
+  t.equal(held.deref(), undefined)
+  t.equal(features.summary, summary)
+  t.ok(features.has('SSE2'))
 })

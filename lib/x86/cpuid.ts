@@ -155,14 +155,16 @@ export const featuresOf = (cpuid: Cpuid): Features => {
 }
 
 const readFeatures = (cpuid: Cpuid): Features => {
+  // Let go of once all has been asked: compiled code keeps features, and an answer holds the machine it is of.
+  let ask: Cpuid | undefined = cpuid
   const known = new Map<string, boolean>()
   const has = (name: string): boolean => {
     const before = known.get(name)
     if (before !== undefined) return before
     let found = false
-    if (isFeature(name)) {
+    if (ask !== undefined && isFeature(name)) {
       const [leaf, subleaf, register, bit] = FEATURES[name]
-      found = ((cpuid(leaf, subleaf)[register] >>> bit) & 1) === 1
+      found = ((ask(leaf, subleaf)[register] >>> bit) & 1) === 1
     }
     known.set(name, found)
     return found
@@ -173,6 +175,7 @@ const readFeatures = (cpuid: Cpuid): Features => {
     pdpe1gb: has('PDPE1GB'),
     get summary() {
       summary ??= Object.keys(FEATURES).filter(has).join(' ')
+      ask = undefined
       return summary
     },
   }

@@ -66,12 +66,15 @@ export class Process {
   breakEnd: bigint
   /** The exception that stopped the CPU last. */
   fault: Fault | undefined
+  /** The memory is somebody else's, who wants all of it back. Memory of its own goes with it, and need not be cleared. */
+  readonly #isGuest: boolean
 
   /** Throws `ElfError` where the file is no program that can run. */
   constructor(file: Uint8Array, options: ProcessOptions) {
     const elf = readElf(file, 64)
     if (elf.interpreted) throw new ElfError('is dynamically linked (PT_INTERP): link it with -static')
     const memory = options.memory ?? new PhysicalMemory(undefined, true)
+    this.#isGuest = options.memory !== undefined
     this.space = new AddressSpace(memory)
     this.cpu = new Cpu({
       memory,
@@ -83,28 +86,37 @@ export class Process {
       },
     })
     this.space.onChange = () => this.cpu.tlb.flush()
-    const bias = elf.type === 'dyn' ? PIE_BASE : 0n
-    this.#map(elf, bias)
-    const last = elf.segments.at(-1)!
-    this.breakStart = pageUp(last.virtual + last.size + bias)
-    this.breakEnd = this.breakStart
-    this.space.map({ from: STACK_TOP - STACK_SIZE, to: STACK_TOP, read: true, write: true, execute: false })
-    const entry = elf.entry + bias
-    const random = new Uint8Array(16)
-    new DataView(random.buffer).setBigUint64(0, BigInt.asUintN(64, (options.seed ?? 1n) * 0x9e37_79b9_7f4a_7c15n), true)
-    const pointer = buildStack(this.space, STACK_TOP, {
-      name: options.name,
-      args: options.args,
-      environment: options.environment ?? [],
-      entry,
-      headers: { at: headersAt(elf, bias), count: elf.headers.count, size: elf.headers.size },
-      hwcap: this.cpu.cpuid(1, 0)[3],
-      random,
-    })
-    if (pointer === undefined) throw new ElfError('arguments and environment do not fit on the stack')
-    this.#system()
-    this.cpu.rip = entry
-    this.cpu.gpr[4] = pointer
+    try {
+      const bias = elf.type === 'dyn' ? PIE_BASE : 0n
+      this.#map(elf, bias)
+      const last = elf.segments.at(-1)!
+      this.breakStart = pageUp(last.virtual + last.size + bias)
+      this.breakEnd = this.breakStart
+      this.space.map({ from: STACK_TOP - STACK_SIZE, to: STACK_TOP, read: true, write: true, execute: false })
+      const entry = elf.entry + bias
+      const random = new Uint8Array(16)
+      new DataView(random.buffer).setBigUint64(
+        0,
+        BigInt.asUintN(64, (options.seed ?? 1n) * 0x9e37_79b9_7f4a_7c15n),
+        true,
+      )
+      const pointer = buildStack(this.space, STACK_TOP, {
+        name: options.name,
+        args: options.args,
+        environment: options.environment ?? [],
+        entry,
+        headers: { at: headersAt(elf, bias), count: elf.headers.count, size: elf.headers.size },
+        hwcap: this.cpu.cpuid(1, 0)[3],
+        random,
+      })
+      if (pointer === undefined) throw new ElfError('arguments and environment do not fit on the stack')
+      this.#system()
+      this.cpu.rip = entry
+      this.cpu.gpr[4] = pointer
+    } catch (error) {
+      this.close()
+      throw error
+    }
   }
 
   get mmapTop(): bigint {
@@ -118,6 +130,7 @@ export class Process {
 
   close(): void {
     this.cpu.close()
+    if (this.#isGuest) this.space.close()
   }
 
   #map(elf: ElfFile, bias: bigint): void {

@@ -40,6 +40,22 @@ export class AddressSpace {
     this.root = memory.allocate()
   }
 
+  /** Gives back all pages, the supervisor's too, and the tables. Nothing runs on them any more. */
+  close(): void {
+    this.#giveBack(this.root, LEVELS.length)
+  }
+
+  #giveBack(table: number, above: number): void {
+    for (let at = table; at < table + PAGE_SIZE; at += 8) {
+      const entry = this.memory.read(at, 8)
+      if (entry === 0n) continue
+      const next = Number(entry & FRAME)
+      if (above === 0) this.memory.free(hpa(next))
+      else this.#giveBack(next, above - 1)
+    }
+    this.memory.free(hpa(table))
+  }
+
   get areas(): readonly Area[] {
     return this.#areas
   }
